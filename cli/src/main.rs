@@ -1,0 +1,2 @@
+//! The clawgate command line.
+fn main() {}

@@ -1,0 +1,4 @@
+//! The sans-IO core of clawgate: bytes and events in; bytes, effects and deadlines out.
+#![forbid(unsafe_code)]
+
+pub mod secret;

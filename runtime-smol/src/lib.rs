@@ -1,0 +1,1 @@
+//! The clawgate gateway on smol.

@@ -1,0 +1,1 @@
+//! Conformance runner and helpers of the end-to-end tests.
