@@ -1,4 +1,14 @@
 //! The sans-IO core of clawgate: bytes and events in; bytes, effects and deadlines out.
 #![forbid(unsafe_code)]
 
+pub mod device;
+pub mod error;
+pub mod frame;
+pub mod ids;
+pub mod limits;
+pub mod methods;
+pub mod protocol;
+pub mod rng;
+pub mod scope;
 pub mod secret;
+pub mod time;
