@@ -11,4 +11,6 @@ pub mod protocol;
 pub mod rng;
 pub mod scope;
 pub mod secret;
+pub mod server;
 pub mod time;
+pub mod transmit;
