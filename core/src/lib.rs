@@ -1,4 +1,5 @@
 //! The sans-IO core of clawgate: bytes and events in; bytes, effects and deadlines out.
 #![forbid(unsafe_code)]
 
+pub mod policy;
 pub mod secret;
