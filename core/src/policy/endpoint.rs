@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use serde::Serialize;
 use url::Url;
 
-use super::HostClass;
+use super::{HostClass, Refusal, refusal::InvalidUrl};
 
 /// The longest URL that is looked at, in bytes. Longer text is no URL that anybody typed.
 pub const MAX_URL_BYTES: usize = 8192;
@@ -139,7 +139,7 @@ impl fmt::Display for Host {
 /// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct Endpoint {
-    target: Target,
+    pub(super) target: Target,
     path_and_query: String,
     userinfo_dropped: bool,
     break_glass: bool,
@@ -148,10 +148,10 @@ pub struct Endpoint {
 /// The part of a URL that a verdict speaks about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
-    scheme: Scheme,
-    host: Host,
-    port: u16,
-    class: HostClass,
+    pub(super) scheme: Scheme,
+    pub(super) host: Host,
+    pub(super) port: u16,
+    pub(super) class: HostClass,
 }
 
 impl Target {
@@ -175,7 +175,7 @@ impl Target {
         self.class
     }
 
-    fn authority(&self) -> String {
+    pub(super) fn authority(&self) -> String {
         if self.port == self.scheme.default_port() {
             self.host.to_string()
         } else {
@@ -238,10 +238,7 @@ impl Endpoint {
         if url.len() > MAX_URL_BYTES {
             return Err(Refusal::Invalid(InvalidUrl::TooLong));
         }
-        let parsed = Url::parse(url).map_err(|error| match error {
-            url::ParseError::RelativeUrlWithoutBase => Refusal::NotWebSocket,
-            other => Refusal::Invalid(InvalidUrl::from(other)),
-        })?;
+        let parsed = Url::parse(url).map_err(Refusal::of_parser)?;
         let scheme = Scheme::of(&parsed).ok_or(Refusal::NotWebSocket)?;
         let host = match parsed.host() {
             Some(url::Host::Domain(name)) => Host::Domain(name.to_owned()),
@@ -253,7 +250,7 @@ impl Endpoint {
             scheme,
             class: host.class(),
             host,
-            port: parsed.port().unwrap_or(scheme.default_port()),
+            port: parsed.port().unwrap_or_else(|| scheme.default_port()),
         };
         let secure_enough = scheme == Scheme::Wss || target.class.allows_plaintext();
         let break_glass = !secure_enough
@@ -395,207 +392,6 @@ impl fmt::Debug for Endpoint {
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.url())
-    }
-}
-
-/// What is wrong with text that starts like a WebSocket URL.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum InvalidUrl {
-    /// Longer than [`MAX_URL_BYTES`].
-    TooLong,
-    /// There is no host.
-    NoHost,
-    /// The host is neither a name nor an address; zone ids are not accepted either.
-    Host,
-    /// The port is not a number from 0 to 65535.
-    Port,
-    /// Something else that the parser did not accept.
-    Syntax,
-}
-
-impl From<url::ParseError> for InvalidUrl {
-    fn from(error: url::ParseError) -> Self {
-        match error {
-            url::ParseError::EmptyHost => Self::NoHost,
-            url::ParseError::InvalidPort => Self::Port,
-            url::ParseError::IdnaError
-            | url::ParseError::InvalidIpv4Address
-            | url::ParseError::InvalidIpv6Address
-            | url::ParseError::InvalidDomainCharacter => Self::Host,
-            _ => Self::Syntax,
-        }
-    }
-}
-
-/// Why a URL is refused, before anything is sent anywhere. Never repeats the text of the URL, which
-/// may hold a secret.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Refusal {
-    /// Nothing but blanks.
-    Empty,
-    /// No `ws://`, `wss://`, `http://` or `https://` in front.
-    NotWebSocket,
-    /// The right scheme, but not a URL.
-    Invalid(InvalidUrl),
-    /// Plaintext to a host that is not near.
-    Plaintext(Target),
-}
-
-impl Refusal {
-    /// A stable name for scripts.
-    pub const fn code(&self) -> &'static str {
-        match self {
-            Self::Empty => "url-empty",
-            Self::NotWebSocket => "url-scheme",
-            Self::Invalid(_) => "url-invalid",
-            Self::Plaintext(_) => "plaintext-refused",
-        }
-    }
-
-    /// What the URL points at, when it could be parsed.
-    pub const fn target(&self) -> Option<&Target> {
-        match self {
-            Self::Plaintext(target) => Some(target),
-            Self::Empty | Self::NotWebSocket | Self::Invalid(_) => None,
-        }
-    }
-
-    /// What is wrong, in one sentence.
-    pub fn reason(&self) -> String {
-        match self {
-            Self::Empty => "The gateway URL is empty.".to_owned(),
-            Self::NotWebSocket => "The gateway URL does not start with ws:// or wss://.".to_owned(),
-            Self::Invalid(fault) => format!(
-                "The gateway URL cannot be read: {}.",
-                match fault {
-                    InvalidUrl::TooLong => "it is longer than 8192 bytes",
-                    InvalidUrl::NoHost => "it names no host",
-                    InvalidUrl::Host => "its host is neither a name nor an IP address",
-                    InvalidUrl::Port => "its port is not a number from 0 to 65535",
-                    InvalidUrl::Syntax => "its syntax is wrong",
-                }
-            ),
-            Self::Plaintext(target) => {
-                let host = &target.host;
-                match target.class {
-                    HostClass::PrivateName => format!(
-                        "Plaintext ws:// to {host} is refused: a name like this does not prove \
-                         that the host is near."
-                    ),
-                    HostClass::Unspecified => format!(
-                        "Plaintext ws:// to {host} is refused: it is an address to listen on, \
-                         not one to connect to."
-                    ),
-                    class => format!(
-                        "Plaintext ws:// to {host} ({class}) is refused: credentials and chats \
-                         would be readable on the way."
-                    ),
-                }
-            }
-        }
-    }
-
-    /// What to do next, in one or two sentences.
-    pub fn next_step(&self) -> String {
-        match self {
-            Self::Empty | Self::NotWebSocket => {
-                "Write it as wss://HOST, or ws://HOST:18789 for a gateway nearby.".to_owned()
-            }
-            Self::Invalid(_) => {
-                "Write it as wss://HOST or ws://HOST:PORT; put IPv6 addresses in brackets, \
-                 without a zone id."
-                    .to_owned()
-            }
-            Self::Plaintext(target) => {
-                let (host, port) = (&target.host, target.port);
-                let secure = Target {
-                    scheme: Scheme::Wss,
-                    ..target.clone()
-                }
-                .authority();
-                match target.class {
-                    HostClass::Unspecified => {
-                        format!("Use ws://127.0.0.1:{port} for a gateway on this machine.")
-                    }
-                    HostClass::PrivateName => format!(
-                        "Use wss://{secure}, or its private IP address, its .local name or its \
-                         .ts.net name. Or open a tunnel with `ssh -N -L \
-                         18789:127.0.0.1:{port} USER@{host}` and use ws://127.0.0.1:18789."
-                    ),
-                    _ => format!(
-                        "Use wss://{secure}. Or open a tunnel with `ssh -N -L \
-                         18789:127.0.0.1:{port} USER@{}` and use ws://127.0.0.1:18789, or reach \
-                         the gateway over Tailscale by its .ts.net name.",
-                        host.unbracketed()
-                    ),
-                }
-            }
-        }
-    }
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.reason(), self.next_step())
-    }
-}
-
-impl std::error::Error for Refusal {}
-
-/// The verdict on a URL in the form that scripts read.
-///
-/// ```
-/// use clawgate_core::policy::{UrlCheck, UrlPolicy};
-///
-/// let check = UrlCheck::of("ws://0.0.0.0:18789", UrlPolicy::Strict);
-/// assert!(!check.ok);
-/// assert_eq!(check.class, Some("unspecified"));
-/// ```
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct UrlCheck {
-    /// Whether clients will dial the URL.
-    pub ok: bool,
-    /// The parsed host, IPv6 without brackets.
-    pub host: Option<String>,
-    /// The port, with the default filled in.
-    pub port: Option<u16>,
-    /// `ws` or `wss`.
-    pub scheme: Option<&'static str>,
-    /// The name of the [`HostClass`].
-    pub class: Option<&'static str>,
-    /// The code of the refusal.
-    pub code: Option<&'static str>,
-    /// Why it is refused.
-    pub reason: Option<String>,
-    /// What to do about it.
-    pub next: Option<String>,
-    /// Things to know about an accepted URL.
-    pub warnings: Vec<String>,
-}
-
-impl UrlCheck {
-    /// Judges a URL.
-    pub fn of(url: &str, policy: UrlPolicy) -> Self {
-        let verdict = Endpoint::parse(url, policy);
-        let target = match &verdict {
-            Ok(endpoint) => Some(&endpoint.target),
-            Err(refusal) => refusal.target(),
-        };
-        Self {
-            ok: verdict.is_ok(),
-            host: target.map(|target| target.host.unbracketed().into_owned()),
-            port: target.map(|target| target.port),
-            scheme: target.map(|target| target.scheme.as_str()),
-            class: target.map(|target| target.class.as_str()),
-            code: verdict.as_ref().err().map(Refusal::code),
-            reason: verdict.as_ref().err().map(Refusal::reason),
-            next: verdict.as_ref().err().map(Refusal::next_step),
-            warnings: verdict
-                .iter()
-                .flat_map(Endpoint::warnings)
-                .map(|warning| warning.to_string())
-                .collect(),
-        }
     }
 }
 

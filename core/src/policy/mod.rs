@@ -5,6 +5,8 @@
 
 pub mod endpoint;
 pub mod host_class;
+pub mod refusal;
 
-pub use endpoint::{Endpoint, EndpointWarning, Host, Refusal, Scheme, UrlCheck, UrlPolicy};
+pub use endpoint::{Endpoint, EndpointWarning, Host, Scheme, UrlPolicy};
 pub use host_class::HostClass;
+pub use refusal::{InvalidUrl, Refusal, UrlCheck};
