@@ -8,6 +8,7 @@ pub mod gateway;
 pub mod ids;
 pub mod limits;
 pub mod methods;
+pub mod policy;
 pub mod protocol;
 pub mod rng;
 pub mod scope;

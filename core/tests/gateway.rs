@@ -10,15 +10,12 @@ mod common;
 
 use std::time::Duration;
 
-use clawgate_core::{
-    gateway::{EffectOutcome, ProcessStats, SharedAuth},
-    secret::Secret,
-};
-use common::{Host, connect_params};
+use clawgate_core::gateway::{EffectOutcome, ProcessStats};
+use common::{Host, connect_params, token_rule};
 use serde_json::{Value, json};
 
 fn token_host() -> Host {
-    Host::new(SharedAuth::Token(Secret::new("hunter2")))
+    Host::new(token_rule("hunter2"))
 }
 
 const PROCESS: EffectOutcome = EffectOutcome::Process(ProcessStats { rss_bytes: 7 });
@@ -231,8 +228,8 @@ fn shutdown_does_not_wait_for_ever() {
 
 #[test]
 fn unauthenticated_connections_of_one_address_are_limited() {
-    let mut host = token_host();
-    let limit = host.limits.max_pre_auth_per_ip;
+    let limit = 5;
+    let mut host = token_host().with_limits(|limits| limits.max_pre_auth_loopback = limit);
     let conns: Vec<_> = (0..limit).map(|_| host.open()).collect();
     assert!(host.try_open().is_err());
     host.drop_connection(conns[0]);
@@ -360,7 +357,7 @@ fn broken_frames_after_the_handshake_are_answered_and_the_connection_stays() {
 
 #[test]
 fn a_node_that_keeps_calling_what_it_may_not_is_closed() {
-    let mut host = Host::new(SharedAuth::Token(Secret::new("hunter2")));
+    let mut host = Host::new(token_rule("hunter2"));
     let conn = host.connect_node("hunter2");
     for _ in 0..11 {
         host.call(conn, "x", "status", json!({}));

@@ -1,17 +1,22 @@
 //! Who comes in, and with which scopes (spec protocol §3.5 to §3.7).
 
+use std::net::IpAddr;
+
 use serde_json::{Map, Value, json};
 
 use super::{Gateway, Phase, machine::Client};
 use crate::{
     ids::ConnId,
+    policy::{
+        self, AuthReason, AuthRequest, AuthRule, Granted, Ingress, LimitScope, LimitSubject,
+        Listener, LocalAddresses, OriginPolicy, RateLimitConfig, RealIpFallback, RequestHeaders,
+        SecretKind, Surface, TrustedProxies, Whois,
+    },
     protocol::{
-        AuthMethod, AuthParams, ClientId, ClientMode, CloseCode, CloseReason, ConnectCode,
-        HelloAuth, HelloFeatures, HelloOk, HelloPolicy, HelloServer, HelloTag, NextStep, Role,
-        RpcError,
+        AuthMethod, ClientId, ClientMode, CloseCode, CloseReason, ConnectCode, HelloAuth,
+        HelloFeatures, HelloOk, HelloPolicy, HelloServer, HelloTag, NextStep, Role, RpcError,
     },
     scope::{Scope, ScopeSet},
-    secret::Secret,
     server::{Admission, ConnectRequest, Refusal},
     time::{Now, millis},
 };
@@ -28,54 +33,49 @@ const EVENTS: [&str; 5] = [
 /// What the gateway demands of a client.
 #[derive(Clone, Debug)]
 pub struct AdmissionPolicy {
-    /// The shared secret.
-    pub auth: SharedAuth,
+    /// The secret or the proxy that vouches for a client.
+    pub auth: AuthRule,
+    /// Pages that may connect.
+    pub origins: OriginPolicy,
+    /// Proxies whose headers count.
+    pub proxies: TrustedProxies,
+    /// This machine's addresses.
+    pub local_addresses: LocalAddresses,
+    /// How failed attempts are limited.
+    pub rate_limit: RateLimitConfig,
 }
 
-/// The modes of `gateway.auth.mode` that are carried out.
-#[derive(Clone, Debug)]
-pub enum SharedAuth {
-    /// Nothing is asked. Only for a loopback bind.
-    None,
-    /// The client must know this password.
-    Password(Secret),
-    /// The client must know this token.
-    Token(Secret),
-}
-
-/// Why a shared secret was not accepted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum AuthFailure {
-    Mismatch,
-    Missing,
-}
-
-impl SharedAuth {
-    /// The mode's name.
-    pub fn mode(&self) -> AuthMethod {
-        match self {
-            Self::None => AuthMethod::None,
-            Self::Password(_) => AuthMethod::Password,
-            Self::Token(_) => AuthMethod::Token,
+impl AdmissionPolicy {
+    /// A rule alone: no extra origins, no proxies, the default limits.
+    pub fn new(auth: AuthRule) -> Self {
+        Self {
+            auth,
+            origins: OriginPolicy::default(),
+            proxies: TrustedProxies::default(),
+            local_addresses: LocalAddresses::Known(Vec::new()),
+            rate_limit: RateLimitConfig::default(),
         }
     }
 
-    /// A secret that came in the other field counts too; the mode's own field goes first.
-    fn check(&self, auth: &AuthParams) -> Result<AuthMethod, AuthFailure> {
-        let (expected, presented) = match self {
-            Self::None => return Ok(AuthMethod::None),
-            Self::Password(expected) => (expected, [&auth.password, &auth.token]),
-            Self::Token(expected) => (expected, [&auth.token, &auth.password]),
-        };
-        let presented = presented
-            .into_iter()
-            .flatten()
-            .find(|secret| !secret.expose().trim().is_empty())
-            .ok_or(AuthFailure::Missing)?;
-        if expected.ct_eq(presented.expose()) {
-            Ok(self.mode())
-        } else {
-            Err(AuthFailure::Mismatch)
+    /// Tells where an upgrade comes from.
+    pub fn classify(&self, peer: IpAddr, headers: &RequestHeaders) -> Ingress {
+        let (proxies, fallback) = (&self.proxies, RealIpFallback::Off);
+        Ingress::classify(Listener::Ordinary, peer, headers, proxies, fallback)
+    }
+
+    /// The name of `gateway.auth.mode`.
+    fn mode(&self) -> AuthMethod {
+        match &self.auth {
+            AuthRule::None => AuthMethod::None,
+            AuthRule::Shared {
+                kind: SecretKind::Token,
+                ..
+            } => AuthMethod::Token,
+            AuthRule::Shared {
+                kind: SecretKind::Password,
+                ..
+            } => AuthMethod::Password,
+            AuthRule::TrustedProxy { .. } => AuthMethod::TrustedProxy,
         }
     }
 }
@@ -91,7 +91,7 @@ impl Gateway {
         if self.phase != Phase::Running {
             return Err(Box::new(stopping()));
         }
-        let method = self.authenticate(request).map_err(Box::new)?;
+        let method = self.authenticate(now, request).map_err(Box::new)?;
         let scopes = self.grant(request, method).map_err(Box::new)?;
         let params = &request.params;
         let device_id = request
@@ -125,59 +125,78 @@ impl Gateway {
         ))
     }
 
-    fn authenticate(&self, request: &ConnectRequest) -> Result<AuthMethod, Refusal> {
-        let failure = match self.setup.admission.auth.check(&request.params.auth) {
-            Ok(method) => return Ok(method),
-            Err(failure) => failure,
-        };
-        // A client that shows neither a device nor a secret is asked for the device first.
-        if failure == AuthFailure::Missing && request.device.is_none() {
-            return Err(device_required());
+    fn authenticate(&mut self, now: Now, request: &ConnectRequest) -> Result<AuthMethod, Refusal> {
+        self.check_origin(request)?;
+        let policy = &self.setup.admission;
+        let peer = &request.peer;
+        let client = LimitSubject::address(peer.ingress.client_ip());
+        let auth = &request.params.auth;
+        let decision = policy::authorize(
+            &policy.auth,
+            &AuthRequest {
+                surface: Surface::WebSocket,
+                peer: peer.ip,
+                ingress: peer.ingress,
+                headers: &peer.headers,
+                proxies: &policy.proxies,
+                origins: &policy.origins,
+                local_addresses: &policy.local_addresses,
+                token: auth.token.as_ref(),
+                password: auth.password.as_ref(),
+                whois: &Whois::Unknown,
+                rate: self
+                    .failures
+                    .check(LimitScope::SharedSecret, client, now.mono),
+            },
+        );
+        policy::settle(&mut self.failures, client, &decision, now.mono);
+        match decision {
+            Ok(Granted::None) => Ok(AuthMethod::None),
+            Ok(Granted::Password) => Ok(AuthMethod::Password),
+            Ok(Granted::Tailscale(_)) => Ok(AuthMethod::Tailscale),
+            Ok(Granted::Token) => Ok(AuthMethod::Token),
+            Ok(Granted::TrustedProxy(_)) => Ok(AuthMethod::TrustedProxy),
+            // A client that shows neither a device nor a secret is asked for the device first.
+            Err(AuthReason::Missing(_)) if request.device.is_none() => Err(device_required()),
+            Err(reason) => Err(unauthorized(&reason)),
         }
-        let password = matches!(self.setup.admission.auth, SharedAuth::Password(_));
-        let (word, hint) = if password {
-            ("password", "give the gateway's gateway.auth.password")
-        } else {
-            ("token", "give the gateway's gateway.auth.token")
-        };
-        Err(match (failure, password) {
-            (AuthFailure::Mismatch, false) => Refusal::unauthorized(
-                ConnectCode::AuthTokenMismatch,
-                format!("unauthorized: gateway {word} mismatch ({hint})"),
-                "token_mismatch",
-                NextStep::UpdateAuthCredentials,
-            ),
-            (AuthFailure::Mismatch, true) => Refusal::unauthorized(
-                ConnectCode::AuthPasswordMismatch,
-                format!("unauthorized: gateway {word} mismatch ({hint})"),
-                "password_mismatch",
-                NextStep::UpdateAuthCredentials,
-            ),
-            (AuthFailure::Missing, false) => Refusal::unauthorized(
-                ConnectCode::AuthTokenMissing,
-                format!("unauthorized: gateway {word} missing ({hint})"),
-                "token_missing",
-                NextStep::UpdateAuthConfiguration,
-            ),
-            (AuthFailure::Missing, true) => Refusal::unauthorized(
-                ConnectCode::AuthPasswordMissing,
-                format!("unauthorized: gateway {word} missing ({hint})"),
-                "password_missing",
-                NextStep::UpdateAuthConfiguration,
-            ),
-        })
+    }
+
+    /// Pages are checked wherever they come from; other programs send no `Origin` (spec protocol
+    /// §1.2).
+    fn check_origin(&self, request: &ConnectRequest) -> Result<(), Refusal> {
+        let peer = &request.peer;
+        if !peer.has_origin() && !request.params.client.id.is_browser() {
+            return Ok(());
+        }
+        let (origin, host) = (peer.headers.get("origin"), peer.headers.get("host"));
+        let locality = peer.ingress.client_locality();
+        self.setup
+            .admission
+            .origins
+            .check(origin.as_deref(), host.as_deref(), locality)
+            .map(|_| ())
+            .map_err(|refused| {
+                let mut refusal = Refusal::invalid(
+                    ConnectCode::ControlUiOriginNotAllowed,
+                    "origin not allowed (open the page from the gateway's own host, or add its \
+                     origin to gateway.controlUi.allowedOrigins)",
+                );
+                refusal.detail("reason", refused.to_string().into());
+                refusal
+            })
     }
 
     /// The scopes of an authenticated client, or why it may not stay.
     fn grant(&self, request: &ConnectRequest, method: AuthMethod) -> Result<ScopeSet, Refusal> {
         let client = &request.params.client;
-        let local = request.peer.is_direct_local() && request.peer.origin.is_none();
+        let local = request.peer.ingress.is_direct_local() && !request.peer.has_origin();
         let asked = || match request.role {
             Role::Node => ScopeSet::NONE,
             Role::Operator => ScopeSet::parse(&request.params.scopes),
         };
         if request.device.is_some() {
-            return if request.peer.is_direct_local() {
+            return if request.peer.ingress.is_direct_local() {
                 Ok(asked())
             } else {
                 Err(pairing_required())
@@ -281,7 +300,7 @@ impl Gateway {
         if scopes.allows(Scope::Admin) {
             put("configPath", json!(host.config_path.to_string_lossy()));
             put("stateDir", json!(host.state_dir.to_string_lossy()));
-            put("authMode", json!(self.setup.admission.auth.mode()));
+            put("authMode", json!(self.setup.admission.mode()));
         }
         Value::Object(snapshot)
     }
@@ -292,6 +311,68 @@ fn stopping() -> Refusal {
     let mut refusal = Refusal::new(error, CloseCode::TryAgainLater);
     refusal.reason = CloseReason::new("gateway restart in progress");
     refusal
+}
+
+/// Each reason has its detail code and its advice (spec protocol §3.5).
+fn unauthorized(reason: &AuthReason) -> Refusal {
+    let name = reason.as_str();
+    let (code, next, message) = match reason {
+        AuthReason::Mismatch(kind) => (
+            match kind {
+                SecretKind::Token => ConnectCode::AuthTokenMismatch,
+                SecretKind::Password => ConnectCode::AuthPasswordMismatch,
+            },
+            NextStep::UpdateAuthCredentials,
+            secret_message(*kind, "mismatch"),
+        ),
+        AuthReason::Missing(kind) => (
+            match kind {
+                SecretKind::Token => ConnectCode::AuthTokenMissing,
+                SecretKind::Password => ConnectCode::AuthPasswordMissing,
+            },
+            NextStep::UpdateAuthConfiguration,
+            secret_message(*kind, "missing"),
+        ),
+        AuthReason::MissingConfig(kind) | AuthReason::RedactedConfig(kind) => (
+            match kind {
+                SecretKind::Token => ConnectCode::AuthTokenNotConfigured,
+                SecretKind::Password => ConnectCode::AuthPasswordNotConfigured,
+            },
+            NextStep::UpdateAuthConfiguration,
+            format!("unauthorized: the gateway has no usable {}", kind.as_str()),
+        ),
+        AuthReason::RateLimited { retry_after } => {
+            let message = "unauthorized: too many failed attempts; wait before the next one";
+            let next = NextStep::WaitThenRetry;
+            let mut refusal =
+                Refusal::unauthorized(ConnectCode::AuthRateLimited, message, &name, next);
+            refusal.error.retryable = Some(true);
+            refusal.error.retry_after_ms = Some(millis(*retry_after));
+            return refusal;
+        }
+        AuthReason::ProxyAttributionRequired
+        | AuthReason::TrustedProxyConfigMissing
+        | AuthReason::TrustedProxyNoProxies
+        | AuthReason::TrustedProxyUntrustedSource
+        | AuthReason::TrustedProxyLoopbackSource
+        | AuthReason::TrustedProxyLocalInterface
+        | AuthReason::TrustedProxyLocalInterfaceCheckFailed
+        | AuthReason::TrustedProxyMissingHeader(_)
+        | AuthReason::TrustedProxyUserMissing
+        | AuthReason::TrustedProxyUserNotAllowed
+        | AuthReason::TrustedProxyOriginNotAllowed
+        | AuthReason::OriginNotAllowed => (
+            ConnectCode::AuthUnauthorized,
+            NextStep::ReviewAuthConfiguration,
+            format!("unauthorized: {name}"),
+        ),
+    };
+    Refusal::unauthorized(code, message, &name, next)
+}
+
+fn secret_message(kind: SecretKind, problem: &str) -> String {
+    let kind = kind.as_str();
+    format!("unauthorized: gateway {kind} {problem} (give the gateway's gateway.auth.{kind})")
 }
 
 fn device_required() -> Refusal {

@@ -18,6 +18,7 @@ use super::{
 use crate::{
     frame::{Droppable, OutboundEvent, RawJson, StateVersion},
     ids::{ConnId, EffectId},
+    policy::RateLimiter,
     protocol::{ClientInfo, Role, RpcError},
     rng::{Rng, Seed},
     scope::{Scope, ScopeSet},
@@ -76,6 +77,7 @@ pub struct Gateway {
     pub(super) presence: Presence,
     pub(super) health: Health,
     pub(super) dedupe: Dedupe,
+    pub(super) failures: RateLimiter,
     pub(super) calls: CallState,
     pub(super) boot_id: String,
     pub(super) started: Instant,
@@ -148,6 +150,7 @@ impl Gateway {
             presence: Presence::new(own, limits.max_presence, limits.presence_ttl),
             health: Health::new(now, &setup.host),
             dedupe: Dedupe::new(limits.max_dedupe, limits.dedupe_ttl),
+            failures: RateLimiter::new(setup.admission.rate_limit),
             calls: CallState::default(),
             boot_id,
             started: now.mono,
@@ -178,8 +181,13 @@ impl Gateway {
         if self.conns.len() >= limits.max_connections {
             return Err(OpenRefusal::TooMany);
         }
+        let max = if ip.is_loopback() {
+            limits.max_pre_auth_loopback
+        } else {
+            limits.max_pre_auth_per_ip
+        };
         let waiting = self.pre_auth.entry(ip).or_default();
-        if *waiting >= limits.max_pre_auth_per_ip {
+        if *waiting >= max {
             return Err(OpenRefusal::TooManyFromAddress);
         }
         *waiting += 1;
@@ -446,11 +454,12 @@ impl Gateway {
             Phase::Draining { deadline, .. } => Some((*deadline, Timer::Drain)),
             Phase::Running | Phase::Stopped => None,
         };
+        // Every effect gets the same time, so the oldest is the first that is late.
         let effect = self
             .pending
             .values()
-            .map(|pending| (pending.deadline, Timer::Effect))
-            .min_by_key(|(at, _)| *at);
+            .next()
+            .map(|pending| (pending.deadline, Timer::Effect));
         let presence = self
             .presence
             .next_expiry()

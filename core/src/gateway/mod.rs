@@ -16,7 +16,7 @@ mod machine;
 mod presence;
 mod setup;
 
-pub use admission::{AdmissionPolicy, SharedAuth};
+pub use admission::AdmissionPolicy;
 pub use drain::Phase;
 pub use effect::{
     ConfigText, Effect, EffectOutcome, EffectRequest, LogTail, ProcessStats, TailLog,

@@ -76,6 +76,8 @@ pub(super) struct Presence {
     max: usize,
     ttl: Duration,
     version: u64,
+    /// When the next row's time is over: asked after every input, so it is kept.
+    next_expiry: Option<Instant>,
 }
 
 impl Presence {
@@ -86,6 +88,7 @@ impl Presence {
             max,
             ttl,
             version: 1,
+            next_expiry: None,
         }
     }
 
@@ -130,7 +133,7 @@ impl Presence {
                 Held::Until(now.mono + self.ttl)
             }
         };
-        self.version += 1;
+        self.changed();
     }
 
     /// Somebody reported by `system-event`.
@@ -155,19 +158,27 @@ impl Presence {
         self.rows
             .retain(|_, row| !matches!(row.held, Held::Until(end) if end <= now));
         let changed = self.rows.len() < before;
-        self.version += u64::from(changed);
+        if changed {
+            self.changed();
+        }
         changed
     }
 
     /// When the next row's time is over.
     pub(super) fn next_expiry(&self) -> Option<Instant> {
-        self.rows
+        self.next_expiry
+    }
+
+    fn changed(&mut self) {
+        self.version += 1;
+        self.next_expiry = self
+            .rows
             .values()
             .filter_map(|row| match row.held {
                 Held::By(_) => None,
                 Held::Until(end) => Some(end),
             })
-            .min()
+            .min();
     }
 
     fn put(&mut self, now: Now, key: &str, mut entry: PresenceEntry, held: Held) {
@@ -176,7 +187,7 @@ impl Presence {
             return;
         }
         self.rows.insert(key.into(), Row { entry, held });
-        self.version += 1;
+        self.changed();
     }
 
     /// Gives up the row that would go first anyway.

@@ -11,11 +11,11 @@ use std::{
 use clawgate_core::{
     device::{DeviceIdentity, PayloadVersion, SignedFacts},
     gateway::{
-        AdmissionPolicy, EffectOutcome, EffectRequest, Gateway, GatewaySetup, HostInfo,
-        OpenRefusal, SharedAuth,
+        AdmissionPolicy, EffectOutcome, EffectRequest, Gateway, GatewaySetup, HostInfo, OpenRefusal,
     },
     ids::{ConnId, EffectId},
     limits::Limits,
+    policy::{AuthRule, SecretKind, TailscaleLogin},
     protocol::{ClientId, ClientInfo, ClientMode, Role},
     secret::Secret,
     server::{Event, PeerFacts, ServerConn},
@@ -37,6 +37,15 @@ pub fn connect_params(token: &str, scopes: &[&str]) -> Value {
     })
 }
 
+/// A gateway that asks for this token.
+pub fn token_rule(token: &str) -> AuthRule {
+    AuthRule::Shared {
+        kind: SecretKind::Token,
+        secret: Some(Secret::new(token)),
+        tailscale: TailscaleLogin::Off,
+    }
+}
+
 struct Line {
     conn: ServerConn,
     inbox: VecDeque<Value>,
@@ -52,11 +61,11 @@ pub struct Host {
     pub now: Now,
     lines: BTreeMap<ConnId, Line>,
     next: u64,
-    auth: SharedAuth,
+    auth: AuthRule,
 }
 
 impl Host {
-    pub fn new(auth: SharedAuth) -> Self {
+    pub fn new(auth: AuthRule) -> Self {
         #[allow(clippy::disallowed_methods, reason = "virtual time starts anywhere")]
         let now = Now {
             mono: Instant::now(),
@@ -81,10 +90,10 @@ impl Host {
         self
     }
 
-    fn gateway(auth: &SharedAuth, limits: &Limits, now: Now) -> Gateway {
+    fn gateway(auth: &AuthRule, limits: &Limits, now: Now) -> Gateway {
         let setup = GatewaySetup {
             limits: Arc::new(limits.clone()),
-            admission: AdmissionPolicy { auth: auth.clone() },
+            admission: AdmissionPolicy::new(auth.clone()),
             host: HostInfo {
                 version: "0.0.0".into(),
                 hostname: "host".into(),
