@@ -1,1 +1,3 @@
 //! Conformance runner and helpers of the end-to-end tests.
+
+pub mod conformance;
