@@ -158,7 +158,9 @@ proptest! {
 
     #[test]
     fn no_disguise_lets_a_public_address_pass(ip in ipv4()) {
-        prop_assume!(!is_near_v4(ip));
+        if is_near_v4(ip) {
+            return Ok(());
+        }
         for host in spellings(ip) {
             for url in disguises(&host) {
                 prop_assert!(!allowed(&url, UrlPolicy::AllowInsecureNames), "{}", url);
