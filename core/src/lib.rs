@@ -7,6 +7,7 @@ pub mod frame;
 pub mod ids;
 pub mod limits;
 pub mod methods;
+pub mod policy;
 pub mod protocol;
 pub mod rng;
 pub mod scope;
