@@ -5,6 +5,7 @@ pub mod client;
 pub mod device;
 pub mod error;
 pub mod frame;
+pub mod gateway;
 pub mod ids;
 pub mod limits;
 pub mod methods;

@@ -29,8 +29,11 @@ pub struct Limits {
     pub drain: Duration,
     /// Connections in all.
     pub max_connections: usize,
-    /// Connections of one address that are not authenticated yet.
+    /// Connections of one remote address that are not authenticated yet.
     pub max_pre_auth_per_ip: usize,
+    /// Connections from this machine that are not authenticated yet. Larger, since all its users and
+    /// programs share one address, and a thousand may come at once after a restart.
+    pub max_pre_auth_loopback: usize,
     /// Presence rows, besides the gateway's own.
     pub max_presence: usize,
     /// Time after which a presence row without refresh is gone.
@@ -61,6 +64,7 @@ impl Default for Limits {
             drain: Duration::from_secs(5),
             max_connections: 16_384,
             max_pre_auth_per_ip: 32,
+            max_pre_auth_loopback: 2_048,
             max_presence: 200,
             presence_ttl: Duration::from_secs(300),
             max_dedupe: 1_000,

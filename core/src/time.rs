@@ -55,6 +55,10 @@ impl<T: Copy + PartialEq> Timers<T> {
         self.armed.retain(|(armed, _)| *armed != timer);
     }
 
+    pub(crate) fn is_armed(&self, timer: T) -> bool {
+        self.armed.iter().any(|(armed, _)| *armed == timer)
+    }
+
     pub(crate) fn disarm_all(&mut self) {
         self.armed = Vec::new();
     }

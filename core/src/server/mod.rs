@@ -16,6 +16,7 @@ use crate::{
     frame::{OutboundEvent, RawJson, Request},
     ids::RequestId,
     methods::MethodSpec,
+    policy::{Ingress, RequestHeaders},
     protocol::{CloseCode, CloseReason, ConnectParams, Role, RpcError},
     scope::ScopeSet,
 };
@@ -28,28 +29,31 @@ pub use handshake::Refusal;
 pub struct PeerFacts {
     /// The address of the TCP peer, IPv4-mapped forms folded to IPv4.
     pub ip: IpAddr,
-    /// The `Host` header of the upgrade.
-    pub host: Option<String>,
-    /// The `Origin` header of the upgrade.
-    pub origin: Option<String>,
-    /// Whether the upgrade carried any header of a proxy.
-    pub forwarded: bool,
+    /// The headers of the upgrade.
+    pub headers: RequestHeaders,
+    /// Where the request comes from, and whose word is taken for it.
+    pub ingress: Ingress,
 }
 
 impl PeerFacts {
     /// A peer without headers, as an in-memory or Unix-socket transport has it.
     pub fn direct(ip: IpAddr) -> Self {
+        let ip = ip.to_canonical();
+        let ingress = if ip.is_loopback() {
+            Ingress::DirectLocal(ip)
+        } else {
+            Ingress::DirectRemote(ip)
+        };
         Self {
-            ip: ip.to_canonical(),
-            host: None,
-            origin: None,
-            forwarded: false,
+            ip,
+            headers: RequestHeaders::default(),
+            ingress,
         }
     }
 
-    /// Whether the peer is on this machine and nobody stands between (spec protocol §1.3).
-    pub fn is_direct_local(&self) -> bool {
-        self.ip.is_loopback() && !self.forwarded
+    /// Whether a page in a browser made the request.
+    pub fn has_origin(&self) -> bool {
+        self.headers.get("origin").is_some()
     }
 }
 
