@@ -9,6 +9,7 @@ pub mod fingerprint;
 pub mod host_class;
 pub mod ingress;
 pub mod origin;
+pub mod port;
 pub mod proxy;
 pub mod rate_limit;
 pub mod refusal;
