@@ -33,7 +33,7 @@ impl Error {
             Self::Peer(fault) => match fault.code {
                 CloseCode::InvalidText
                 | CloseCode::Policy
-                | CloseCode::ProtocolMismatch
+                | CloseCode::Protocol
                 | CloseCode::TooBig => RpcCode::InvalidRequest,
                 CloseCode::ClientTimeout
                 | CloseCode::Internal
@@ -77,4 +77,7 @@ pub enum ApiMisuse {
     /// A request was made before the handshake was done or after the end.
     #[error("the connection is not established")]
     NotEstablished,
+    /// The client's own description is over the 64 KiB that a gateway takes before the handshake.
+    #[error("connect has over 64 KiB; send shorter lists of capabilities, commands or scopes")]
+    ConnectTooBig,
 }

@@ -1,6 +1,7 @@
 //! The sans-IO core of clawgate: bytes and events in; bytes, effects and deadlines out.
 #![forbid(unsafe_code)]
 
+pub mod client;
 pub mod config;
 pub mod credentials;
 pub mod device;
