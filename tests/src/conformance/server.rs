@@ -12,7 +12,7 @@ use clawgate_core::policy::server_auth::{
 };
 use clawgate_core::policy::startup::resolve_runtime;
 use clawgate_core::policy::startup_auth::{GENERATED_TOKEN_BYTES, resolve_startup_auth};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::{config_of, env_of, labelled};
 
@@ -31,11 +31,8 @@ pub fn call(function: &str, given: &Value) -> Option<Value> {
 
 fn server_auth(given: &Value) -> Value {
     let config = config_of(given);
-    of_auth(&resolve_server_auth(
-        &config.gateway,
-        &env_of(given),
-        &auth_override(given),
-    ))
+    let auth = resolve_server_auth(&config.gateway, &env_of(given), &auth_override(given));
+    Value::Object(of_auth(&auth))
 }
 
 fn startup_auth(given: &Value) -> Value {
@@ -50,18 +47,23 @@ fn startup_auth(given: &Value) -> Value {
     match started {
         Ok(started) => {
             let mut answer = of_auth(&started.auth);
+            let mut put = |name: &str, value| answer.insert(name.to_owned(), value);
             let generated = started.generated();
-            answer["generated"] = json!(generated.is_some());
+            put("generated", json!(generated.is_some()));
             if let Some(token) = generated {
                 // The cases know a made token by its form only.
-                let hex = token.expose().chars().all(|c| c.is_ascii_hexdigit());
+                let token = token.expose();
+                let hex = token.chars().all(|c| c.is_ascii_hexdigit());
                 let form = if hex { "hex" } else { "characters" };
-                answer["token"] = json!(format!("<generated:{} {form}>", token.expose().len()));
-                answer["token_source"] = json!("generated");
+                put(
+                    "token",
+                    json!(format!("<generated:{} {form}>", token.len())),
+                );
+                put("token_source", json!("generated"));
                 // Nothing is written: the function is pure, and gives no config back.
-                answer["persisted"] = json!(false);
+                put("persisted", json!(false));
             }
-            answer
+            Value::Object(answer)
         }
         Err(error) => json!({
             "token": null,
@@ -91,7 +93,7 @@ fn auth_override(given: &Value) -> AuthOverride {
     }
 }
 
-fn of_auth(auth: &ServerAuth) -> Value {
+fn of_auth(auth: &ServerAuth) -> Map<String, Value> {
     let shown = |secret: &Option<ServerSecret>| match secret {
         Some(ServerSecret { secret, source }) => (
             json!(secret.expose()),
@@ -101,16 +103,19 @@ fn of_auth(auth: &ServerAuth) -> Value {
     };
     let (token, token_source) = shown(&auth.token);
     let (password, password_source) = shown(&auth.password);
-    json!({
-        "token": token,
-        "token_source": token_source,
-        "password": password,
-        "password_source": password_source,
-        "error": null,
-        "mode": auth.mode.as_str(),
-        "mode_source": auth.mode_source.as_str(),
-        "allow_tailscale": auth.allow_tailscale,
-    })
+    [
+        ("token", token),
+        ("token_source", json!(token_source)),
+        ("password", password),
+        ("password_source", json!(password_source)),
+        ("error", Value::Null),
+        ("mode", json!(auth.mode.as_str())),
+        ("mode_source", json!(auth.mode_source.as_str())),
+        ("allow_tailscale", json!(auth.allow_tailscale)),
+    ]
+    .into_iter()
+    .map(|(name, value)| (name.to_owned(), value))
+    .collect()
 }
 
 fn runtime(given: &Value) -> Value {
