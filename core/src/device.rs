@@ -379,7 +379,7 @@ mod tests {
         );
         let params = ConnectParams {
             versions: crate::protocol::VersionRange { min: 4, max: 4 },
-            client: client.clone(),
+            client,
             caps: vec![],
             commands: vec![],
             permissions: Default::default(),
@@ -426,7 +426,7 @@ mod tests {
             break_it(&mut broken);
             assert_eq!(verify(&broken, SIGNED_AT), Err(refusal));
         }
-        let mut padded = proof.clone();
+        let mut padded = proof;
         padded.public_key = format!("{}=", padded.public_key.replace('-', "+").replace('_', "/"));
         assert_eq!(verify(&padded, SIGNED_AT), Ok(identity.id().clone()));
     }

@@ -33,7 +33,7 @@ impl Error {
             Self::Peer(fault) => match fault.code {
                 CloseCode::InvalidText
                 | CloseCode::Policy
-                | CloseCode::ProtocolMismatch
+                | CloseCode::Protocol
                 | CloseCode::TooBig => RpcCode::InvalidRequest,
                 CloseCode::ClientTimeout
                 | CloseCode::Internal

@@ -2,6 +2,8 @@
 #![forbid(unsafe_code)]
 
 pub mod client;
+pub mod config;
+pub mod credentials;
 pub mod device;
 pub mod error;
 pub mod frame;

@@ -36,12 +36,16 @@ impl FrameTracker {
     pub(crate) fn feed(&mut self, mut bytes: &[u8], limit: u64) -> Result<(), Oversized> {
         while !bytes.is_empty() {
             if self.left > 0 {
-                let skip = usize::try_from(self.left).unwrap_or(usize::MAX).min(bytes.len());
+                let skip = usize::try_from(self.left)
+                    .unwrap_or(usize::MAX)
+                    .min(bytes.len());
                 self.left -= skip as u64;
                 bytes = bytes.get(skip..).unwrap_or_default();
                 continue;
             }
-            let Some((&byte, rest)) = bytes.split_first() else { break };
+            let Some((&byte, rest)) = bytes.split_first() else {
+                break;
+            };
             bytes = rest;
             if let Some(slot) = self.header.get_mut(self.have) {
                 *slot = byte;
@@ -98,7 +102,14 @@ impl FrameTracker {
 pub(crate) struct Tap<S> {
     inner: S,
     tracker: FrameTracker,
-    limit: u64,
+    limit: Limit,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Limit {
+    Bytes(u64),
+    /// What comes is thrown away unseen.
+    Unwatched,
 }
 
 impl<S> Tap<S> {
@@ -106,11 +117,20 @@ impl<S> Tap<S> {
     pub(crate) fn new(inner: S, head: &[u8], limit: usize) -> Result<Self, Oversized> {
         let mut tracker = FrameTracker::default();
         tracker.feed(head, limit as u64)?;
-        Ok(Self { inner, tracker, limit: limit as u64 })
+        Ok(Self {
+            inner,
+            tracker,
+            limit: Limit::Bytes(limit as u64),
+        })
     }
 
     pub(crate) fn set_limit(&mut self, limit: usize) {
-        self.limit = limit as u64;
+        self.limit = Limit::Bytes(limit as u64);
+    }
+
+    /// Lets everything pass: the codec will see none of it.
+    pub(crate) fn stop_watching(&mut self) {
+        self.limit = Limit::Unwatched;
     }
 
     pub(crate) fn at_boundary(&self) -> bool {
@@ -126,9 +146,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for Tap<S> {
     ) -> Poll<io::Result<usize>> {
         let this = &mut *self;
         let result = Pin::new(&mut this.inner).poll_read(cx, buf);
-        if let Poll::Ready(Ok(count)) = result {
-            let read = buf.get(..count).unwrap_or_default();
-            this.tracker.feed(read, this.limit).map_err(io::Error::other)?;
+        if let (Poll::Ready(Ok(count)), Limit::Bytes(limit)) = (&result, this.limit) {
+            let read = buf.get(..*count).unwrap_or_default();
+            this.tracker.feed(read, limit).map_err(io::Error::other)?;
         }
         result
     }
@@ -184,7 +204,11 @@ mod tests {
                 for chunk in bytes.chunks(cut) {
                     tracker.feed(chunk, 100_000).unwrap();
                     fed += chunk.len();
-                    assert_eq!(tracker.at_boundary(), fed == bytes.len(), "{len} {cut} {fed}");
+                    assert_eq!(
+                        tracker.at_boundary(),
+                        fed == bytes.len(),
+                        "{len} {cut} {fed}"
+                    );
                 }
             }
         }
@@ -199,7 +223,10 @@ mod tests {
         assert!(!tracker.at_boundary());
         assert_eq!(
             tracker.feed(&frame(0x80, 41), 100),
-            Err(Oversized { size: 101, limit: 100 })
+            Err(Oversized {
+                size: 101,
+                limit: 100
+            })
         );
         let mut tracker = FrameTracker::default();
         tracker.feed(&frame(0x01, 60), 100).unwrap();

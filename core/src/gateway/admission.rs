@@ -91,8 +91,8 @@ impl Gateway {
         if self.phase != Phase::Running {
             return Err(Box::new(stopping()));
         }
-        let method = self.authenticate(now, request).map_err(Box::new)?;
-        let scopes = self.grant(request, method).map_err(Box::new)?;
+        let method = self.authenticate(now, request)?;
+        let scopes = self.grant(request, method)?;
         let params = &request.params;
         let device_id = request
             .device
@@ -125,7 +125,11 @@ impl Gateway {
         ))
     }
 
-    fn authenticate(&mut self, now: Now, request: &ConnectRequest) -> Result<AuthMethod, Refusal> {
+    fn authenticate(
+        &mut self,
+        now: Now,
+        request: &ConnectRequest,
+    ) -> Result<AuthMethod, Box<Refusal>> {
         self.check_origin(request)?;
         let policy = &self.setup.admission;
         let peer = &request.peer;
@@ -157,14 +161,16 @@ impl Gateway {
             Ok(Granted::Token) => Ok(AuthMethod::Token),
             Ok(Granted::TrustedProxy(_)) => Ok(AuthMethod::TrustedProxy),
             // A client that shows neither a device nor a secret is asked for the device first.
-            Err(AuthReason::Missing(_)) if request.device.is_none() => Err(device_required()),
-            Err(reason) => Err(unauthorized(&reason)),
+            Err(AuthReason::Missing(_)) if request.device.is_none() => {
+                Err(device_required().into())
+            }
+            Err(reason) => Err(unauthorized(&reason).into()),
         }
     }
 
     /// Pages are checked wherever they come from; other programs send no `Origin` (spec protocol
     /// §1.2).
-    fn check_origin(&self, request: &ConnectRequest) -> Result<(), Refusal> {
+    fn check_origin(&self, request: &ConnectRequest) -> Result<(), Box<Refusal>> {
         let peer = &request.peer;
         if !peer.has_origin() && !request.params.client.id.is_browser() {
             return Ok(());
@@ -183,12 +189,16 @@ impl Gateway {
                      origin to gateway.controlUi.allowedOrigins)",
                 );
                 refusal.detail("reason", refused.to_string().into());
-                refusal
+                refusal.into()
             })
     }
 
     /// The scopes of an authenticated client, or why it may not stay.
-    fn grant(&self, request: &ConnectRequest, method: AuthMethod) -> Result<ScopeSet, Refusal> {
+    fn grant(
+        &self,
+        request: &ConnectRequest,
+        method: AuthMethod,
+    ) -> Result<ScopeSet, Box<Refusal>> {
         let client = &request.params.client;
         let local = request.peer.ingress.is_direct_local() && !request.peer.has_origin();
         let asked = || match request.role {
@@ -199,23 +209,24 @@ impl Gateway {
             return if request.peer.ingress.is_direct_local() {
                 Ok(asked())
             } else {
-                Err(pairing_required())
+                Err(pairing_required().into())
             };
         }
         if request.role == Role::Node {
-            return Err(device_required());
+            return Err(device_required().into());
         }
         if client.id == ClientId::OpenclawControlUi {
             return Err(Refusal::invalid(
                 ConnectCode::ControlUiDeviceIdentityRequired,
                 "control ui requires device identity (use HTTPS or localhost secure context)",
-            ));
+            )
+            .into());
         }
         let backend =
             local && client.id == ClientId::GatewayClient && client.mode == ClientMode::Backend;
         let cli = local && client.id == ClientId::Cli && client.mode == ClientMode::Cli;
         match method {
-            AuthMethod::None if !backend => Err(device_required()),
+            AuthMethod::None if !backend => Err(device_required().into()),
             _ if backend || cli => Ok(asked()),
             AuthMethod::BootstrapToken
             | AuthMethod::DeviceToken

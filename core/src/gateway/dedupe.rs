@@ -73,10 +73,10 @@ impl Dedupe {
         outcome: Result<RawJson, RpcError>,
     ) {
         self.expire(now);
-        if self.entries.len() >= self.max {
-            if let Some((_, oldest)) = self.order.pop_front() {
-                self.entries.remove(&oldest);
-            }
+        if self.entries.len() >= self.max
+            && let Some((_, oldest)) = self.order.pop_front()
+        {
+            self.entries.remove(&oldest);
         }
         let entry = Entry {
             params: fingerprint(params),

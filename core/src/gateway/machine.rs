@@ -100,7 +100,7 @@ struct Pending {
 enum Conn {
     /// Not authenticated.
     Opened(IpAddr),
-    Admitted(Client),
+    Admitted(Box<Client>),
 }
 
 /// A client that is in.
@@ -336,7 +336,7 @@ impl Gateway {
 
     pub(super) fn clients(&self) -> impl Iterator<Item = &Client> {
         self.conns.values().filter_map(|conn| match conn {
-            Conn::Admitted(client) => Some(client),
+            Conn::Admitted(client) => Some(&**client),
             Conn::Opened(_) => None,
         })
     }
@@ -419,7 +419,7 @@ impl Gateway {
             self.presence.connected(now, key, entry);
             self.presence_changed(now);
         }
-        if let Some(Conn::Opened(ip)) = self.conns.insert(conn, Conn::Admitted(client)) {
+        if let Some(Conn::Opened(ip)) = self.conns.insert(conn, Conn::Admitted(Box::new(client))) {
             self.left_pre_auth(ip);
         }
     }

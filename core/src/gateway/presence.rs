@@ -99,7 +99,7 @@ impl Presence {
     /// The gateway's own row first, then the others, newest first.
     pub(super) fn entries(&self) -> Vec<&PresenceEntry> {
         let mut entries: Vec<_> = self.rows.values().map(|row| &row.entry).collect();
-        entries.sort_by(|a, b| b.ts.cmp(&a.ts));
+        entries.sort_by_key(|entry| std::cmp::Reverse(entry.ts));
         entries.insert(0, &self.own);
         entries
     }

@@ -9,8 +9,8 @@ use crate::limits::MAX_CLOSE_REASON;
 pub enum CloseCode {
     /// 1000: done.
     Normal,
-    /// 1002: no protocol version in common.
-    ProtocolMismatch,
+    /// 1002: broken WebSocket framing, or no protocol version in common.
+    Protocol,
     /// 1007: text that is not UTF-8.
     InvalidText,
     /// 1008: a rule was broken, or authentication failed.
@@ -32,7 +32,7 @@ impl CloseCode {
     pub fn code(self) -> u16 {
         match self {
             Self::Normal => 1000,
-            Self::ProtocolMismatch => 1002,
+            Self::Protocol => 1002,
             Self::InvalidText => 1007,
             Self::Policy => 1008,
             Self::TooBig => 1009,

@@ -6,7 +6,7 @@ use bytestring::ByteString;
 use serde_json::json;
 
 use super::{
-    Admission, Delivery, Event, PeerFacts, Refusal,
+    Admission, Delivery, Event, PeerFacts, Refusal, TransportFault,
     handshake::{self, Rejected},
     outbox::{Outbox, Overflow},
 };
@@ -143,11 +143,8 @@ impl ServerConn {
         self.check_input()?;
         self.timers.disarm(Timer::Pong);
         if text.len() > self.frame_limit() {
-            let reason = match self.state {
-                State::AwaitConnect(_) | State::Deciding(_) => "preauth payload too large",
-                State::Established(_) | State::Closed => "payload too large",
-            };
-            return self.fail(now, PeerFault::new(CloseCode::TooBig, reason));
+            let fault = self.oversized();
+            return self.fail(now, fault);
         }
         match &mut self.state {
             State::AwaitConnect(handshake) => {
@@ -186,10 +183,7 @@ impl ServerConn {
             self.handle_text(now, text)
         } else {
             self.check_input()?;
-            self.fail(
-                now,
-                PeerFault::new(CloseCode::InvalidText, "message is not UTF-8"),
-            )
+            self.fail(now, not_utf8())
         }
     }
 
@@ -198,14 +192,17 @@ impl ServerConn {
         self.timers.disarm(Timer::Pong);
     }
 
-    /// Takes a message of which the host only knows that it is over [`ServerConn::frame_limit`],
-    /// because it stopped reading.
-    pub fn handle_oversized(&mut self, now: Now) {
-        let reason = match self.state {
-            State::AwaitConnect(_) | State::Deciding(_) => "preauth payload too large",
-            State::Established(_) | State::Closed => "payload too large",
+    /// Takes the news that the host cannot read on. The connection closes with the code that
+    /// fits.
+    pub fn handle_fault(&mut self, now: Now, fault: TransportFault) {
+        let fault = match fault {
+            TransportFault::NotUtf8 => not_utf8(),
+            TransportFault::Oversized => self.oversized(),
+            TransportFault::Protocol => {
+                PeerFault::new(CloseCode::Protocol, "broken WebSocket frame")
+            }
         };
-        let _ = self.fail(now, PeerFault::new(CloseCode::TooBig, reason));
+        let _ = self.fail(now, fault);
     }
 
     /// Reports text bytes as written to the socket.
@@ -261,13 +258,7 @@ impl ServerConn {
             Delivery::Refuse(refusal) => {
                 if let State::Deciding(deciding) = &self.state {
                     let id = Some(deciding.id.clone());
-                    let _ = self.reject(
-                        now,
-                        Rejected {
-                            id,
-                            refusal: *refusal,
-                        },
-                    );
+                    let _ = self.reject(now, Rejected { id, refusal });
                 }
             }
             Delivery::Response { id, outcome } => {
@@ -348,6 +339,14 @@ impl ServerConn {
     /// Why the connection failed, if it did.
     pub fn failure(&self) -> Option<&Error> {
         self.failure.as_ref()
+    }
+
+    fn oversized(&self) -> PeerFault {
+        let reason = match self.state {
+            State::AwaitConnect(_) | State::Deciding(_) => "preauth payload too large",
+            State::Established(_) | State::Closed => "payload too large",
+        };
+        PeerFault::new(CloseCode::TooBig, reason)
     }
 
     fn check_input(&self) -> Result<(), Error> {
@@ -444,7 +443,7 @@ impl ServerConn {
             error,
             code,
             reason,
-        } = rejected.refusal;
+        } = *rejected.refusal;
         let fault = PeerFault::new(code, reason.as_str());
         if let Some(id) = rejected.id {
             self.send(now, encode_response(&id, &Err(error)));
@@ -481,4 +480,8 @@ impl ServerConn {
             let _ = self.fail(now, PeerFault::new(CloseCode::Policy, "slow consumer"));
         }
     }
+}
+
+fn not_utf8() -> PeerFault {
+    PeerFault::new(CloseCode::InvalidText, "message is not UTF-8")
 }

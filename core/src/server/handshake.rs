@@ -81,7 +81,7 @@ impl Refusal {
 #[derive(Debug)]
 pub(super) struct Rejected {
     pub(super) id: Option<RequestId>,
-    pub(super) refusal: Refusal,
+    pub(super) refusal: Box<Refusal>,
 }
 
 /// Checks the first frame of a connection.
@@ -93,15 +93,15 @@ pub(super) fn check(
 ) -> Result<(RequestId, Box<ConnectRequest>), Rejected> {
     let request = frame.map_err(|error| Rejected {
         id: None,
-        refusal: Refusal {
+        refusal: Box::new(Refusal {
             error: RpcError::invalid_request(format!("invalid request frame: {error}")),
             code: CloseCode::Policy,
             reason: CloseReason::new("invalid request frame"),
-        },
+        }),
     })?;
-    let reject = |refusal| Rejected {
+    let reject = |refusal: Refusal| Rejected {
         id: Some(request.id.clone()),
-        refusal,
+        refusal: refusal.into(),
     };
     if &*request.method != "connect" {
         return Err(reject(Refusal::new(
@@ -158,7 +158,7 @@ fn version_mismatch(client: VersionRange) -> Refusal {
     }));
     Refusal {
         error,
-        code: CloseCode::ProtocolMismatch,
+        code: CloseCode::Protocol,
         reason: CloseReason::new("protocol mismatch"),
     }
 }

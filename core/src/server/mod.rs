@@ -72,6 +72,17 @@ pub struct ConnectRequest {
     pub peer: PeerFacts,
 }
 
+/// What went wrong below the text messages, where only the host can see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TransportFault {
+    /// A message that is not UTF-8.
+    NotUtf8,
+    /// A message over [`ServerConn::frame_limit`], of which the host did not read the rest.
+    Oversized,
+    /// Broken WebSocket framing.
+    Protocol,
+}
+
 /// A decision to let a client in.
 #[derive(Clone, Debug)]
 pub struct Admission {

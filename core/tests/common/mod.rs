@@ -101,6 +101,7 @@ impl Host {
                 device_family: "Linux".into(),
                 pid: 1,
                 config_path: PathBuf::from("openclaw.json"),
+                config_hash: None,
                 state_dir: PathBuf::from("state"),
                 agents: vec!["main".into()],
             },
@@ -303,7 +304,8 @@ impl Host {
                             line.inbox.push_back(serde_json::from_str(&text).unwrap());
                         }
                         Transmit::Close { code, reason } => {
-                            line.closed.get_or_insert((code.code(), reason.to_string()));
+                            line.closed
+                                .get_or_insert_with(|| (code.code(), reason.to_string()));
                         }
                         Transmit::Ping => line.conn.handle_pong(),
                         Transmit::Terminate => {}
