@@ -52,7 +52,11 @@ impl Secret {
         hash.update(b"clawgate secret id\0");
         hash.update(self.0.as_bytes());
         let digest = hash.finalize();
-        digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect()
+        digest
+            .iter()
+            .take(4)
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
     }
 }
 

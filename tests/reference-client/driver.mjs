@@ -20,6 +20,8 @@ import { WebSocket } from "ws";
 const PKCS8_ED25519 = Buffer.from("302e020100300506032b657004220420", "hex");
 
 const clients = new Map();
+// What a client keeps on disk between runs: here, for as long as the driver runs.
+const deviceTokens = new Map();
 const socketOwner = new WeakMap();
 let starting;
 
@@ -79,16 +81,15 @@ function deviceFromSeed(hex) {
 }
 
 function hostDeps(client) {
-  const tokens = new Map();
   return {
     signDevicePayload: (pem, payload) => sign(null, Buffer.from(payload), pem).toString("base64url"),
     publicKeyRawBase64UrlFromPem: rawPublicKey,
-    loadDeviceAuthToken: ({ role }) => tokens.get(role) ?? null,
+    loadDeviceAuthToken: ({ deviceId, role }) => deviceTokens.get(`${deviceId} ${role}`) ?? null,
     storeDeviceAuthToken: ({ deviceId, role, token, scopes }) => {
-      tokens.set(role, { token, scopes });
+      deviceTokens.set(`${deviceId} ${role}`, { token, scopes });
       report(client, "device-token", { deviceId, role, scopes });
     },
-    clearDeviceAuthToken: ({ role }) => tokens.delete(role),
+    clearDeviceAuthToken: ({ deviceId, role }) => deviceTokens.delete(`${deviceId} ${role}`),
     // Called just before each socket is made, which is how a socket finds its client.
     beforeConnect: () => {
       starting = client;
