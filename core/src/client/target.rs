@@ -1,0 +1,203 @@
+//! Where a client dials, and the credentials that may go there and nowhere else.
+
+use thiserror::Error;
+
+use crate::{
+    policy::{Endpoint, TlsFingerprint},
+    protocol::AuthParams,
+    secret::Secret,
+};
+
+/// A certificate was pinned for an endpoint without TLS (spec hostpolicy §6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("a TLS fingerprint needs a wss:// gateway URL; use wss:// or remove the fingerprint")]
+pub struct PinNeedsTls;
+
+/// An accepted endpoint, and the certificate that it must show.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    endpoint: Endpoint,
+    pin: Option<TlsFingerprint>,
+}
+
+impl Route {
+    /// A route to an endpoint. With a pin, the certificate's fingerprint alone decides; without
+    /// one, the system's certificate authorities do.
+    ///
+    /// # Errors
+    /// When there is a pin but no TLS.
+    pub fn new(endpoint: Endpoint, pin: Option<TlsFingerprint>) -> Result<Self, PinNeedsTls> {
+        if pin.is_some() && !endpoint.is_tls() {
+            return Err(PinNeedsTls);
+        }
+        Ok(Self { endpoint, pin })
+    }
+
+    /// A route without a pin.
+    pub fn unpinned(endpoint: Endpoint) -> Self {
+        Self {
+            endpoint,
+            pin: None,
+        }
+    }
+
+    /// Where to dial.
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// The certificate that must be shown.
+    pub fn pin(&self) -> Option<&TlsFingerprint> {
+        self.pin.as_ref()
+    }
+
+    /// Whether the other end is known well enough to be offered a stored device token that nobody
+    /// asked to send: this machine, or a pinned certificate (spec credentials §6).
+    pub fn is_trusted(&self) -> bool {
+        self.endpoint.is_loopback() || self.pin.is_some()
+    }
+}
+
+/// A route with the credentials that were chosen for it. They cannot be taken out and sent
+/// elsewhere: only a machine that dials this route reads them.
+///
+/// ```
+/// use clawgate_core::{
+///     client::{Route, Target},
+///     policy::{Endpoint, UrlPolicy},
+///     protocol::AuthParams,
+///     secret::Secret,
+/// };
+///
+/// let endpoint = Endpoint::parse("ws://127.0.0.1:18789", UrlPolicy::Strict)?;
+/// let auth = AuthParams { token: Some(Secret::new("hunter2")), ..AuthParams::default() };
+/// let target = Target::new(Route::unpinned(endpoint), auth, None);
+/// assert!(!format!("{target:?}").contains("hunter2"));
+/// # Ok::<(), clawgate_core::policy::Refusal>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Target {
+    route: Route,
+    auth: AuthParams,
+    stored: Option<Secret>,
+}
+
+impl Target {
+    /// Binds credentials to a route. `stored` is the device token that this gateway issued earlier.
+    pub fn new(route: Route, auth: AuthParams, stored: Option<Secret>) -> Self {
+        Self {
+            route,
+            auth,
+            stored,
+        }
+    }
+
+    /// Where to dial.
+    pub fn route(&self) -> &Route {
+        &self.route
+    }
+
+    /// Whether anything secret will be sent.
+    pub fn has_credentials(&self) -> bool {
+        self.stored.is_some() || self.auth != AuthParams::default()
+    }
+
+    /// What the first `connect` of this target sends: explicit credentials, else the stored device
+    /// token; a bootstrap token only when there is nothing else (spec protocol §10).
+    pub(super) fn auth(&self) -> AuthParams {
+        let mut auth = self.auth.clone();
+        if auth.device_token.is_none() && !self.has_shared_secret() {
+            auth.device_token.clone_from(&self.stored);
+        }
+        if auth.token.is_some() || auth.device_token.is_some() || auth.password.is_some() {
+            auth.bootstrap_token = None;
+        }
+        auth
+    }
+
+    /// The same with the stored device token added.
+    pub(super) fn auth_with_device_token(&self) -> AuthParams {
+        let mut auth = self.auth();
+        if auth.device_token.is_none() {
+            auth.device_token.clone_from(&self.stored);
+        }
+        auth
+    }
+
+    /// Whether a stored device token could be sent.
+    pub(super) fn can_send_stored(&self) -> bool {
+        self.stored.is_some() && self.auth.device_token.is_none()
+    }
+
+    /// Whether a token or password was given.
+    pub(super) fn has_shared_secret(&self) -> bool {
+        self.auth.token.is_some() || self.auth.password.is_some()
+    }
+
+    pub(super) fn store(&mut self, token: Secret) {
+        self.stored = Some(token);
+    }
+
+    pub(super) fn forget_stored(&mut self) {
+        self.stored = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::{Scheme, UrlPolicy};
+
+    fn secret(value: &str) -> Option<Secret> {
+        Some(Secret::new(value))
+    }
+
+    fn target(auth: AuthParams, stored: Option<Secret>) -> Target {
+        let route = Route::unpinned(Endpoint::local(Scheme::Ws, 1));
+        Target::new(route, auth, stored)
+    }
+
+    #[test]
+    fn a_stored_token_is_sent_only_in_place_of_shared_secrets() {
+        let none = AuthParams::default();
+        let token = AuthParams {
+            token: secret("t"),
+            ..none.clone()
+        };
+        let password = AuthParams {
+            password: secret("p"),
+            ..none.clone()
+        };
+        assert_eq!(target(none, secret("d")).auth().device_token, secret("d"));
+        for auth in [token, password] {
+            let target = target(auth, secret("d"));
+            assert_eq!(target.auth().device_token, None);
+            assert_eq!(target.auth_with_device_token().device_token, secret("d"));
+        }
+    }
+
+    #[test]
+    fn a_bootstrap_token_is_the_last_resort() {
+        let auth = AuthParams {
+            bootstrap_token: secret("b"),
+            ..AuthParams::default()
+        };
+        assert_eq!(
+            target(auth.clone(), None).auth().bootstrap_token,
+            secret("b")
+        );
+        assert_eq!(target(auth, secret("d")).auth().bootstrap_token, None);
+    }
+
+    #[test]
+    fn a_pin_needs_tls_and_gives_trust() {
+        let endpoint = |url| Endpoint::parse(url, UrlPolicy::Strict).unwrap();
+        let pin = TlsFingerprint::from([7; 32]);
+        let remote = endpoint("wss://gw.example.com");
+        assert!(!Route::unpinned(remote.clone()).is_trusted());
+        assert!(Route::new(remote, Some(pin)).unwrap().is_trusted());
+        let local = endpoint("ws://127.0.0.1:1");
+        assert!(Route::unpinned(local.clone()).is_trusted());
+        assert_eq!(Route::new(local, Some(pin)), Err(PinNeedsTls));
+    }
+}

@@ -1,0 +1,260 @@
+//! Reads the types out of a parsed file.
+
+use serde_json::Value;
+
+use super::secret_input::SecretInput;
+use super::types::{
+    AuthConfig, AuthMode, BindMode, Config, ControlUiConfig, GatewayConfig, ModeSetting,
+    NodesConfig, RateLimitConfig, ReloadConfig, ReloadMode, RemoteConfig, SecretProvider,
+    SecretsConfig, TailscaleMode, TlsConfig, TrustedProxyConfig,
+};
+
+impl Config {
+    /// Reads a parsed file. Never fails: what is not as it should be counts as absent.
+    pub fn from_value(value: &Value) -> Self {
+        let root = Node(Some(value));
+        let agents = root.at("agents");
+        let mut agent_ids: Vec<String> = agents
+            .at("list")
+            .items()
+            .iter()
+            .filter_map(|agent| Node(Some(agent)).at("id").text())
+            .collect();
+        for id in agents.at("entries").keys() {
+            if !agent_ids.contains(&id) {
+                agent_ids.push(id);
+            }
+        }
+        Self {
+            gateway: GatewayConfig::read(root.at("gateway")),
+            secrets: SecretsConfig::read(root.at("secrets")),
+            agent_ids,
+        }
+    }
+}
+
+impl GatewayConfig {
+    fn read(node: Node<'_>) -> Self {
+        let nodes = node.at("nodes");
+        let commands = nodes.at("commands");
+        let reload = node.at("reload");
+        Self {
+            mode: match node.at("mode").0 {
+                None | Some(Value::Null) => ModeSetting::Unset,
+                Some(Value::String(mode)) if mode == "local" => ModeSetting::Local,
+                Some(Value::String(mode)) if mode == "remote" => ModeSetting::Remote,
+                Some(_) => ModeSetting::Other,
+            },
+            port: node.at("port").port(),
+            bind: node.at("bind").str().and_then(BindMode::parse),
+            custom_bind_host: node.at("customBindHost").text(),
+            auth: AuthConfig::read(node.at("auth")),
+            remote: RemoteConfig::read(node.at("remote")),
+            control_ui: ControlUiConfig::read(node.at("controlUi")),
+            tailscale: match node.at("tailscale").at("mode").str() {
+                Some("serve") => TailscaleMode::Serve,
+                Some("funnel") => TailscaleMode::Funnel,
+                Some(_) | None => TailscaleMode::Off,
+            },
+            tls: TlsConfig::read(node.at("tls")),
+            trusted_proxies: node.at("trustedProxies").texts(),
+            allow_real_ip_fallback: node.at("allowRealIpFallback").is(true),
+            handshake_timeout_ms: node.at("handshakeTimeoutMs").positive(),
+            reload: ReloadConfig {
+                mode: match reload.at("mode").str() {
+                    Some("off") => ReloadMode::Off,
+                    Some("restart") => ReloadMode::Restart,
+                    Some("hot") => ReloadMode::Hot,
+                    Some(_) | None => ReloadMode::Hybrid,
+                },
+                debounce_ms: reload.at("debounceMs").integer().unwrap_or(300),
+            },
+            nodes: NodesConfig {
+                allow_commands: [
+                    commands.at("allow").texts(),
+                    nodes.at("allowCommands").texts(),
+                ]
+                .concat(),
+                deny_commands: [
+                    commands.at("deny").texts(),
+                    nodes.at("denyCommands").texts(),
+                ]
+                .concat(),
+            },
+        }
+    }
+}
+
+impl AuthConfig {
+    fn read(node: Node<'_>) -> Self {
+        let limit = node.at("rateLimit");
+        let defaults = RateLimitConfig::default();
+        let proxy = node.at("trustedProxy");
+        Self {
+            mode: node.at("mode").str().and_then(AuthMode::parse),
+            token: SecretInput::from_value(node.at("token").0),
+            password: SecretInput::from_value(node.at("password").0),
+            allow_tailscale: node.at("allowTailscale").bool(),
+            rate_limit: RateLimitConfig {
+                max_attempts: limit
+                    .at("maxAttempts")
+                    .positive()
+                    .and_then(|attempts| u32::try_from(attempts).ok())
+                    .unwrap_or(defaults.max_attempts),
+                window_ms: limit
+                    .at("windowMs")
+                    .positive()
+                    .unwrap_or(defaults.window_ms),
+                lockout_ms: limit
+                    .at("lockoutMs")
+                    .positive()
+                    .unwrap_or(defaults.lockout_ms),
+                exempt_loopback: !limit.at("exemptLoopback").is(false),
+            },
+            trusted_proxy: proxy.is_object().then(|| TrustedProxyConfig {
+                user_header: proxy.at("userHeader").text().unwrap_or_default(),
+                required_headers: proxy.at("requiredHeaders").texts(),
+                allow_users: proxy.at("allowUsers").texts(),
+                allow_loopback: proxy.at("allowLoopback").is(true),
+            }),
+        }
+    }
+}
+
+impl RemoteConfig {
+    fn read(node: Node<'_>) -> Self {
+        Self {
+            url: node.at("url").non_blank(),
+            token: SecretInput::from_value(node.at("token").0),
+            password: SecretInput::from_value(node.at("password").0),
+            tls_fingerprint: node.at("tlsFingerprint").non_blank(),
+            ssh_target: node.at("sshTarget").non_blank(),
+            ssh_identity: node.at("sshIdentity").non_blank(),
+            remote_port: node.at("remotePort").port(),
+        }
+    }
+}
+
+impl ControlUiConfig {
+    fn read(node: Node<'_>) -> Self {
+        Self {
+            enabled: !node.at("enabled").is(false),
+            allowed_origins: node.at("allowedOrigins").texts(),
+            allow_host_header_origin: node.at("dangerouslyAllowHostHeaderOriginFallback").is(true),
+        }
+    }
+}
+
+impl TlsConfig {
+    fn read(node: Node<'_>) -> Self {
+        Self {
+            enabled: node.at("enabled").is(true),
+            auto_generate: !node.at("autoGenerate").is(false),
+            cert_path: node.at("certPath").non_blank(),
+            key_path: node.at("keyPath").non_blank(),
+            ca_path: node.at("caPath").non_blank(),
+        }
+    }
+}
+
+impl SecretsConfig {
+    fn read(node: Node<'_>) -> Self {
+        let providers = node.at("providers");
+        let defaults = node.at("defaults");
+        Self {
+            providers: providers
+                .keys()
+                .filter_map(|name| {
+                    let entry = providers.at(&name);
+                    let provider = SecretProvider {
+                        source: entry.at("source").text()?,
+                        allowlist: entry
+                            .at("allowlist")
+                            .is_list()
+                            .then(|| entry.at("allowlist").texts()),
+                        settings: entry.0.cloned().unwrap_or_default(),
+                    };
+                    Some((name, provider))
+                })
+                .collect(),
+            defaults: defaults
+                .keys()
+                .filter_map(|source| {
+                    let provider = defaults.at(&source).non_blank()?;
+                    Some((source, provider))
+                })
+                .collect(),
+        }
+    }
+}
+
+/// A value that may be missing.
+#[derive(Clone, Copy)]
+struct Node<'a>(Option<&'a Value>);
+
+impl<'a> Node<'a> {
+    fn at(self, key: &str) -> Self {
+        Self(self.0.and_then(|value| value.get(key)))
+    }
+
+    fn str(self) -> Option<&'a str> {
+        self.0.and_then(Value::as_str)
+    }
+
+    fn text(self) -> Option<String> {
+        self.str().map(str::to_owned)
+    }
+
+    fn non_blank(self) -> Option<String> {
+        self.str()
+            .map(str::trim)
+            .filter(|text| !text.is_empty())
+            .map(str::to_owned)
+    }
+
+    fn bool(self) -> Option<bool> {
+        self.0.and_then(Value::as_bool)
+    }
+
+    fn is(self, value: bool) -> bool {
+        self.bool() == Some(value)
+    }
+
+    fn integer(self) -> Option<u64> {
+        self.0.and_then(Value::as_u64)
+    }
+
+    fn positive(self) -> Option<u64> {
+        self.integer().filter(|&number| number > 0)
+    }
+
+    fn port(self) -> Option<u16> {
+        self.positive().and_then(|port| u16::try_from(port).ok())
+    }
+
+    fn is_object(self) -> bool {
+        self.0.is_some_and(Value::is_object)
+    }
+
+    fn is_list(self) -> bool {
+        self.0.is_some_and(Value::is_array)
+    }
+
+    fn items(self) -> &'a [Value] {
+        self.0.and_then(Value::as_array).map_or(&[], Vec::as_slice)
+    }
+
+    fn texts(self) -> Vec<String> {
+        self.items()
+            .iter()
+            .filter_map(|item| Node(Some(item)).text())
+            .collect()
+    }
+
+    fn keys(self) -> impl Iterator<Item = String> + 'a {
+        self.0
+            .and_then(Value::as_object)
+            .into_iter()
+            .flat_map(|object| object.keys().cloned())
+    }
+}

@@ -1,0 +1,281 @@
+//! The table of known keys, one a line.
+
+use super::Kind::{Any, Bool, Integer, ListOf, MapOf, Object, OneOf, Port, Secret, Text, TextOrFalse};
+use super::Reload::{Hot, Restart, Unread};
+use super::{Key, Kind, Reload};
+
+const fn key(name: &'static str, kind: Kind, reload: Reload, doc: &'static str) -> Key {
+    Key {
+        name,
+        kind,
+        reload,
+        doc,
+    }
+}
+
+const fn kept(name: &'static str) -> Key {
+    key(name, Any, Unread, "Kept as it is; clawgate does not read it.")
+}
+
+const TEXTS: Kind = ListOf(&Text);
+/// The longest time that a setting may name: 30 days in milliseconds.
+const MAX_MS: u64 = 30 * 24 * 60 * 60 * 1000;
+
+/// The values of `gateway.mode`.
+pub const GATEWAY_MODES: &[&str] = &["local", "remote"];
+/// The values of `gateway.bind`.
+pub const BIND_MODES: &[&str] = &["loopback", "lan", "tailnet", "custom", "auto"];
+/// The values of `gateway.auth.mode`.
+pub const AUTH_MODES: &[&str] = &["none", "token", "password", "trusted-proxy"];
+/// The values of `gateway.tailscale.mode`.
+pub const TAILSCALE_MODES: &[&str] = &["off", "serve", "funnel"];
+/// The values of `gateway.reload.mode`.
+pub const RELOAD_MODES: &[&str] = &["off", "restart", "hot", "hybrid"];
+
+const RATE_LIMIT: &[Key] = &[
+    key("maxAttempts", Integer(1, 1_000_000), Hot, "Wrong secrets allowed in the window (default 10)."),
+    key("windowMs", Integer(1, MAX_MS), Hot, "Length of the window in milliseconds (default 60000)."),
+    key("lockoutMs", Integer(1, MAX_MS), Hot, "Length of the lockout in milliseconds (default 300000)."),
+    key("exemptLoopback", Bool, Hot, "Whether clients on this machine are never locked out (default true)."),
+];
+
+const TRUSTED_PROXY: &[Key] = &[
+    key("userHeader", Text, Restart, "The header in which the proxy names the user."),
+    key("requiredHeaders", TEXTS, Restart, "Headers that must be there and not blank."),
+    key("allowUsers", TEXTS, Restart, "The users let in; empty means everyone whom the proxy let through."),
+    key("allowLoopback", Bool, Restart, "Whether a proxy on this machine counts (default false)."),
+];
+
+const AUTH: &[Key] = &[
+    key("mode", OneOf(AUTH_MODES), Restart, "How the gateway tells its clients from strangers."),
+    key("token", Secret, Restart, "The token that clients must present."),
+    key("password", Secret, Restart, "The password that clients must present."),
+    key("allowTailscale", Bool, Restart, "Whether Tailscale identity headers on managed Serve suffice."),
+    key("rateLimit", Object(RATE_LIMIT), Hot, "Limit on wrong secrets per client address."),
+    key("trustedProxy", Object(TRUSTED_PROXY), Restart, "The identity-aware proxy in front of the gateway."),
+];
+
+const REMOTE: &[Key] = &[
+    key("enabled", Bool, Unread, "Whether the remote gateway is used."),
+    key("url", Text, Unread, "The gateway that clients on this machine use, as ws:// or wss://."),
+    key("transport", OneOf(&["ssh", "direct"]), Unread, "How the desktop app gets there."),
+    key("token", Secret, Unread, "The token that clients present to it."),
+    key("password", Secret, Unread, "The password that clients present to it."),
+    key("tlsFingerprint", Text, Unread, "SHA-256 of its certificate, as 64 hexadecimal digits."),
+    key("sshTarget", Text, Unread, "The SSH host for a tunnel, as user@host or user@host:port."),
+    key("sshIdentity", Text, Unread, "The key file given to ssh."),
+    key("sshHostKeyPolicy", OneOf(&["strict", "openssh"]), Unread, "How the desktop app checks SSH host keys."),
+    key("remotePort", Port, Unread, "The gateway's port on the SSH host."),
+];
+
+const CONTROL_UI: &[Key] = &[
+    key("enabled", Bool, Hot, "Whether the web page is served (default true)."),
+    key("basePath", Text, Restart, "Path in front of the web page."),
+    key("root", Text, Restart, "Folder of the web page's files."),
+    key("allowedOrigins", TEXTS, Hot, "Browser origins let in besides the gateway's own."),
+    key("dangerouslyAllowHostHeaderOriginFallback", Bool, Hot, "Whether an origin equal to the Host header suffices."),
+    key("allowInsecureAuth", Bool, Restart, "Whether the web page may sign in without a secure context."),
+    key("dangerouslyDisableDeviceAuth", Bool, Restart, "Whether the web page may do without a device identity."),
+    kept("environment"),
+    kept("communityInvite"),
+    kept("github"),
+    kept("toolTitles"),
+    kept("sessionObserver"),
+    kept("embedSandbox"),
+    kept("allowExternalEmbedUrls"),
+    kept("automaticallyFetchFavicons"),
+    kept("chatMessageMaxWidth"),
+];
+
+const TAILSCALE: &[Key] = &[
+    key("mode", OneOf(TAILSCALE_MODES), Restart, "Publishes the gateway on the tailnet (serve) or the internet (funnel)."),
+    key("resetOnExit", Bool, Restart, "Whether the publication ends with the gateway."),
+    key("preserveFunnel", Bool, Restart, "Whether a funnel set up by hand stays."),
+    key("serviceName", Text, Restart, "Name of the Tailscale service."),
+];
+
+const TLS: &[Key] = &[
+    key("enabled", Bool, Restart, "Whether the gateway speaks TLS itself."),
+    key("autoGenerate", Bool, Restart, "Whether a certificate is made when both files are missing (default true)."),
+    key("certPath", Text, Restart, "The certificate, as PEM."),
+    key("keyPath", Text, Restart, "Its key, as PEM."),
+    key("caPath", Text, Restart, "Authorities for client certificates, as PEM."),
+];
+
+const RELOAD: &[Key] = &[
+    key("mode", OneOf(RELOAD_MODES), Unread, "What happens when this file changes (default hybrid)."),
+    key("debounceMs", Integer(0, 60_000), Unread, "How long changes are gathered, in milliseconds (default 300)."),
+    key("deferralTimeoutMs", Integer(0, MAX_MS), Unread, "How long a restart waits for running work, in milliseconds."),
+];
+
+const NODES_COMMANDS: &[Key] = &[
+    key("allow", TEXTS, Hot, "Node commands allowed besides the defaults."),
+    key("deny", TEXTS, Hot, "Node commands refused even if a node declares them."),
+];
+
+const NODES: &[Key] = &[
+    key("browser", Any, Hot, "Routing of browser commands."),
+    key("pairing", Any, Hot, "Pairing of nodes."),
+    key("commands", Object(NODES_COMMANDS), Hot, "Which node commands may be invoked."),
+    key("allowCommands", TEXTS, Hot, "Node commands allowed besides the defaults."),
+    key("denyCommands", TEXTS, Hot, "Node commands refused even if a node declares them."),
+    key("pluginTools", Any, Hot, "Tools offered by nodes."),
+    key("allowSkills", Any, Hot, "Skills that nodes may bring."),
+];
+
+const SECURITY_HEADERS: &[Key] = &[key(
+    "strictTransportSecurity",
+    TextOrFalse,
+    Hot,
+    "Value of the Strict-Transport-Security header.",
+)];
+
+const HTTP: &[Key] = &[
+    key("endpoints", Any, Hot, "HTTP interfaces besides the WebSocket."),
+    key("securityHeaders", Object(SECURITY_HEADERS), Hot, "Headers added to HTTP answers."),
+];
+
+const TOOLS: &[Key] = &[
+    key("allow", TEXTS, Hot, "Tools allowed over HTTP."),
+    key("deny", TEXTS, Hot, "Tools refused over HTTP."),
+];
+
+const GATEWAY: &[Key] = &[
+    key("mode", OneOf(GATEWAY_MODES), Restart, "Whether the gateway runs on this machine or clients use a remote one."),
+    key("port", Port, Restart, "The port of the gateway (default 18789)."),
+    key("bind", OneOf(BIND_MODES), Restart, "Which addresses the gateway listens on (default loopback)."),
+    key("customBindHost", Text, Restart, "The IPv4 address for bind custom."),
+    key("auth", Object(AUTH), Restart, "How clients prove who they are."),
+    key("remote", Object(REMOTE), Unread, "The gateway elsewhere that clients on this machine use."),
+    key("controlUi", Object(CONTROL_UI), Restart, "The web page."),
+    key("tailscale", Object(TAILSCALE), Restart, "Publication through Tailscale."),
+    key("tls", Object(TLS), Restart, "TLS on the gateway's own port."),
+    key("trustedProxies", TEXTS, Restart, "Addresses or networks of reverse proxies that may name the client."),
+    key("allowRealIpFallback", Bool, Restart, "Whether X-Real-IP counts when X-Forwarded-For gives nothing."),
+    key("handshakeTimeoutMs", Integer(1, MAX_MS), Restart, "How long a client may take to connect, in milliseconds."),
+    key("reload", Object(RELOAD), Unread, "What happens when this file changes."),
+    key("nodes", Object(NODES), Hot, "Rules for nodes."),
+    key("http", Object(HTTP), Restart, "HTTP beside the WebSocket."),
+    key("tools", Object(TOOLS), Hot, "Tools over HTTP."),
+    kept("push"),
+    kept("channelHealthCheckMinutes"),
+    kept("channelStaleEventThresholdMinutes"),
+    kept("channelMaxRestartsPerHour"),
+    kept("webchat"),
+    kept("terminal"),
+    kept("cliAgents"),
+    kept("publicOrigin"),
+];
+
+const SECRET_DEFAULTS: &[Key] = &[
+    key("env", Text, Hot, "Provider of env references that name none."),
+    key("file", Text, Hot, "Provider of file references that name none."),
+    key("exec", Text, Hot, "Provider of exec references that name none."),
+    key("store", Text, Hot, "Provider of store references that name none."),
+];
+
+/// Fields of all provider sources in one table: a field of another source is harmless.
+const SECRET_PROVIDER: &[Key] = &[
+    key("source", Text, Hot, "Where the provider reads: env, file, exec or store."),
+    key("allowlist", TEXTS, Hot, "The only variables that env references may name."),
+    key("path", Text, Hot, "The file."),
+    key("mode", Text, Hot, "Whether the file is one value (singleValue) or JSON (json)."),
+    key("command", Text, Hot, "The program."),
+    key("args", TEXTS, Hot, "Its arguments."),
+    key("timeoutMs", Integer(1, MAX_MS), Hot, "How long a read may take, in milliseconds."),
+    key("noOutputTimeoutMs", Integer(1, MAX_MS), Hot, "How long the program may stay silent, in milliseconds."),
+    key("maxBytes", Integer(1, 1 << 30), Hot, "The longest file that is read, in bytes."),
+    key("maxOutputBytes", Integer(1, 1 << 30), Hot, "The longest output that is read, in bytes."),
+    key("jsonOnly", Bool, Hot, "Whether the output must be JSON."),
+    key("env", MapOf(&Text), Hot, "Variables set for the program."),
+    key("passEnv", TEXTS, Hot, "Variables passed on to the program."),
+    key("trustedDirs", TEXTS, Hot, "Folders that the program may lie in."),
+    key("allowInsecurePath", Bool, Hot, "Whether others may be able to write to the path."),
+    key("allowSymlinkCommand", Bool, Hot, "Whether the program may be a symbolic link."),
+];
+
+const SECRETS: &[Key] = &[
+    key("providers", MapOf(&Object(SECRET_PROVIDER)), Hot, "Where references to secrets are read."),
+    key("defaults", Object(SECRET_DEFAULTS), Hot, "Providers of references that name none."),
+    kept("resolution"),
+    kept("egressProxy"),
+];
+
+const AGENTS: &[Key] = &[
+    key("list", Any, Hot, "The agents, each with an id."),
+    key("entries", Any, Hot, "The agents by id."),
+    key("defaults", Any, Unread, "Settings of every agent."),
+    kept("ownership"),
+];
+
+/// The keys at the top of the file.
+pub const ROOT: &[Key] = &[
+    key("gateway", Object(GATEWAY), Restart, "The gateway and how clients get to it."),
+    key("secrets", Object(SECRETS), Hot, "Where references to secrets are read."),
+    key("agents", Object(AGENTS), Unread, "The agents."),
+    kept("$schema"),
+    kept("$include"),
+    kept("meta"),
+    kept("env"),
+    kept("wizard"),
+    kept("diagnostics"),
+    kept("logging"),
+    kept("cli"),
+    kept("update"),
+    kept("telemetry"),
+    kept("browser"),
+    kept("ui"),
+    kept("tui"),
+    kept("auth"),
+    kept("acp"),
+    kept("models"),
+    kept("nodeHost"),
+    kept("tools"),
+    kept("bindings"),
+    kept("broadcast"),
+    kept("audio"),
+    kept("media"),
+    kept("tts"),
+    kept("messages"),
+    kept("commands"),
+    kept("approvals"),
+    kept("attachments"),
+    kept("accessGroups"),
+    kept("session"),
+    kept("surfaces"),
+    kept("cron"),
+    kept("hooks"),
+    kept("web"),
+    kept("channels"),
+    kept("discovery"),
+    kept("canvasHost"),
+    kept("talk"),
+    kept("plugins"),
+    kept("skills"),
+    kept("memory"),
+    kept("mcp"),
+    kept("security"),
+    kept("worktreeRoot"),
+    kept("cloudWorkers"),
+    kept("identity"),
+    kept("routing"),
+    kept("agent"),
+];
+
+/// Keys that people write in the wrong place, and the right place (spec hostpolicy §3).
+pub(in crate::config) const MISPLACED: &[(&str, &str)] = &[
+    ("gateway.token", "gateway.auth.token"),
+    ("gateway.password", "gateway.auth.password"),
+    ("gateway.url", "gateway.remote.url"),
+    ("gateway.tlsFingerprint", "gateway.remote.tlsFingerprint"),
+    ("gateway.allowedOrigins", "gateway.controlUi.allowedOrigins"),
+    ("gateway.allowTailscale", "gateway.auth.allowTailscale"),
+    ("gateway.rateLimit", "gateway.auth.rateLimit"),
+    ("gateway.auth.trustedProxies", "gateway.trustedProxies"),
+    ("gateway.host", "gateway.customBindHost"),
+    ("port", "gateway.port"),
+    ("bind", "gateway.bind"),
+    ("token", "gateway.auth.token"),
+    ("password", "gateway.auth.password"),
+    ("remote", "gateway.remote"),
+];

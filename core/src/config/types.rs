@@ -1,0 +1,380 @@
+//! The config as types. A value of the wrong type counts as absent here; the check names it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde_json::Value;
+
+use super::secret_input::{DEFAULT_PROVIDER, RefSource, SecretInput, SecretRef};
+
+/// What clawgate reads of `openclaw.json`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Config {
+    /// `gateway`.
+    pub gateway: GatewayConfig,
+    /// `secrets`.
+    pub secrets: SecretsConfig,
+    /// The ids of the agents: `agents.list[].id`, then the keys of `agents.entries`.
+    pub agent_ids: Vec<String>,
+}
+
+/// `gateway`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct GatewayConfig {
+    /// `mode`.
+    pub mode: ModeSetting,
+    /// `port`; a number outside 1 to 65535 counts as absent.
+    pub port: Option<u16>,
+    /// `bind`.
+    pub bind: Option<BindMode>,
+    /// `customBindHost`.
+    pub custom_bind_host: Option<String>,
+    /// `auth`.
+    pub auth: AuthConfig,
+    /// `remote`.
+    pub remote: RemoteConfig,
+    /// `controlUi`.
+    pub control_ui: ControlUiConfig,
+    /// `tailscale.mode`.
+    pub tailscale: TailscaleMode,
+    /// `tls`.
+    pub tls: TlsConfig,
+    /// `trustedProxies`, as written.
+    pub trusted_proxies: Vec<String>,
+    /// `allowRealIpFallback`.
+    pub allow_real_ip_fallback: bool,
+    /// `handshakeTimeoutMs`.
+    pub handshake_timeout_ms: Option<u64>,
+    /// `reload`.
+    pub reload: ReloadConfig,
+    /// `nodes`.
+    pub nodes: NodesConfig,
+}
+
+/// `gateway.mode`: exactly `"remote"` is remote, and everything else is local for clients
+/// (spec credentials §0). A gateway starts only where `"local"` is written.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum ModeSetting {
+    /// Not written.
+    #[default]
+    Unset,
+    /// `"local"`.
+    Local,
+    /// `"remote"`.
+    Remote,
+    /// Something else.
+    Other,
+}
+
+impl ModeSetting {
+    /// Whether clients use the remote gateway.
+    pub const fn is_remote(&self) -> bool {
+        matches!(self, Self::Remote)
+    }
+}
+
+/// `gateway.bind`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BindMode {
+    /// This machine only.
+    Loopback,
+    /// Every IPv4 address.
+    Lan,
+    /// The address in the tailnet.
+    Tailnet,
+    /// The address in `customBindHost`.
+    Custom,
+    /// Every IPv4 address in a container, this machine otherwise.
+    Auto,
+}
+
+impl BindMode {
+    /// Reads the name; only the names of the table are valid, no addresses.
+    pub fn parse(name: &str) -> Option<Self> {
+        Some(match name {
+            "loopback" => Self::Loopback,
+            "lan" => Self::Lan,
+            "tailnet" => Self::Tailnet,
+            "custom" => Self::Custom,
+            "auto" => Self::Auto,
+            _ => return None,
+        })
+    }
+
+    /// The name in the config.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Loopback => "loopback",
+            Self::Lan => "lan",
+            Self::Tailnet => "tailnet",
+            Self::Custom => "custom",
+            Self::Auto => "auto",
+        }
+    }
+}
+
+/// `gateway.auth.mode`: how a gateway tells its clients from strangers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuthMode {
+    /// It does not.
+    None,
+    /// By a token.
+    Token,
+    /// By a password.
+    Password,
+    /// An identity-aware proxy does it.
+    TrustedProxy,
+}
+
+impl AuthMode {
+    /// Reads the name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Some(match name {
+            "none" => Self::None,
+            "token" => Self::Token,
+            "password" => Self::Password,
+            "trusted-proxy" => Self::TrustedProxy,
+            _ => return None,
+        })
+    }
+
+    /// The name in the config.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Token => "token",
+            Self::Password => "password",
+            Self::TrustedProxy => "trusted-proxy",
+        }
+    }
+}
+
+/// `gateway.tailscale.mode`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TailscaleMode {
+    /// No publication.
+    #[default]
+    Off,
+    /// To the tailnet.
+    Serve,
+    /// To the internet.
+    Funnel,
+}
+
+impl TailscaleMode {
+    /// The name in the config.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Serve => "serve",
+            Self::Funnel => "funnel",
+        }
+    }
+}
+
+/// `gateway.auth`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct AuthConfig {
+    /// `mode`.
+    pub mode: Option<AuthMode>,
+    /// `token`.
+    pub token: SecretInput,
+    /// `password`.
+    pub password: SecretInput,
+    /// `allowTailscale`.
+    pub allow_tailscale: Option<bool>,
+    /// `rateLimit`.
+    pub rate_limit: RateLimitConfig,
+    /// `trustedProxy`.
+    pub trusted_proxy: Option<TrustedProxyConfig>,
+}
+
+/// `gateway.auth.rateLimit`, with the defaults of spec hostpolicy §5 filled in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RateLimitConfig {
+    /// `maxAttempts`.
+    pub max_attempts: u32,
+    /// `windowMs`.
+    pub window_ms: u64,
+    /// `lockoutMs`.
+    pub lockout_ms: u64,
+    /// `exemptLoopback`.
+    pub exempt_loopback: bool,
+}
+
+impl Default for RateLimitConfig {
+    fn default() -> Self {
+        Self {
+            max_attempts: 10,
+            window_ms: 60_000,
+            lockout_ms: 300_000,
+            exempt_loopback: true,
+        }
+    }
+}
+
+/// `gateway.auth.trustedProxy`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TrustedProxyConfig {
+    /// `userHeader`, as written.
+    pub user_header: String,
+    /// `requiredHeaders`, as written.
+    pub required_headers: Vec<String>,
+    /// `allowUsers`.
+    pub allow_users: Vec<String>,
+    /// `allowLoopback`.
+    pub allow_loopback: bool,
+}
+
+/// `gateway.remote`: where clients on this machine connect. It never makes a server secret.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RemoteConfig {
+    /// `url`, without the blanks at its ends.
+    pub url: Option<String>,
+    /// `token`.
+    pub token: SecretInput,
+    /// `password`.
+    pub password: SecretInput,
+    /// `tlsFingerprint`, without the blanks at its ends.
+    pub tls_fingerprint: Option<String>,
+    /// `sshTarget`.
+    pub ssh_target: Option<String>,
+    /// `sshIdentity`.
+    pub ssh_identity: Option<String>,
+    /// `remotePort`.
+    pub remote_port: Option<u16>,
+}
+
+/// `gateway.controlUi`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ControlUiConfig {
+    /// `enabled`.
+    pub enabled: bool,
+    /// `allowedOrigins`, as written.
+    pub allowed_origins: Vec<String>,
+    /// `dangerouslyAllowHostHeaderOriginFallback`.
+    pub allow_host_header_origin: bool,
+}
+
+impl Default for ControlUiConfig {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            allowed_origins: Vec::new(),
+            allow_host_header_origin: false,
+        }
+    }
+}
+
+/// `gateway.tls`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsConfig {
+    /// `enabled`.
+    pub enabled: bool,
+    /// `autoGenerate`.
+    pub auto_generate: bool,
+    /// `certPath`.
+    pub cert_path: Option<String>,
+    /// `keyPath`.
+    pub key_path: Option<String>,
+    /// `caPath`.
+    pub ca_path: Option<String>,
+}
+
+impl Default for TlsConfig {
+    fn default() -> Self {
+        Self {
+            enabled: false,
+            auto_generate: true,
+            cert_path: None,
+            key_path: None,
+            ca_path: None,
+        }
+    }
+}
+
+/// `gateway.reload.mode`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ReloadMode {
+    /// Changes wait for the next start.
+    Off,
+    /// Every change restarts the gateway.
+    Restart,
+    /// What can be taken up at once is; the rest waits.
+    Hot,
+    /// What can be taken up at once is; the rest restarts the gateway.
+    #[default]
+    Hybrid,
+}
+
+/// `gateway.reload`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReloadConfig {
+    /// `mode`.
+    pub mode: ReloadMode,
+    /// `debounceMs`.
+    pub debounce_ms: u64,
+}
+
+impl Default for ReloadConfig {
+    fn default() -> Self {
+        Self {
+            mode: ReloadMode::Hybrid,
+            debounce_ms: 300,
+        }
+    }
+}
+
+/// `gateway.nodes`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NodesConfig {
+    /// `commands.allow`, then the older `allowCommands`.
+    pub allow_commands: Vec<String>,
+    /// `commands.deny`, then the older `denyCommands`.
+    pub deny_commands: Vec<String>,
+}
+
+/// `secrets`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SecretsConfig {
+    /// `providers`, by name.
+    pub providers: BTreeMap<String, SecretProvider>,
+    /// `defaults`: the provider of a source, by the source's name.
+    pub defaults: BTreeMap<String, String>,
+}
+
+/// One of `secrets.providers`. `Debug` shows only the source.
+#[derive(Clone, PartialEq)]
+pub struct SecretProvider {
+    /// `source`, as written.
+    pub source: String,
+    /// `allowlist`: the only ids that may be read, if there is one.
+    pub allowlist: Option<Vec<String>>,
+    /// The whole entry, for the host that reads files or runs programs.
+    pub settings: Value,
+}
+
+impl fmt::Debug for SecretProvider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SecretProvider")
+            .field("source", &self.source)
+            .finish_non_exhaustive()
+    }
+}
+
+impl SecretsConfig {
+    /// The provider that a reference belongs to.
+    pub fn provider_of<'a>(&'a self, reference: &'a SecretRef) -> &'a str {
+        reference
+            .provider
+            .as_deref()
+            .unwrap_or_else(|| self.default_provider(&reference.source))
+    }
+
+    /// The provider of references of a source that name none.
+    pub fn default_provider(&self, source: &RefSource) -> &str {
+        self.defaults
+            .get(source.as_str())
+            .map_or(DEFAULT_PROVIDER, String::as_str)
+    }
+}

@@ -1,0 +1,184 @@
+//! The answer to every method. One file for each kind of state that a method speaks of.
+
+mod lists;
+mod status;
+mod system;
+
+use std::collections::VecDeque;
+
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::{Effect, EffectOutcome, Gateway, Phase};
+use crate::{
+    frame::{RawJson, Request, describe_json_error},
+    ids::{ConnId, RequestId},
+    methods::{Method, MethodSpec},
+    protocol::{RpcCode, RpcError},
+    server::Delivery,
+    time::Now,
+};
+
+/// An answer, or an error for the caller.
+type Answer = Result<RawJson, RpcError>;
+
+/// What becomes of a call.
+enum Step {
+    Answer(Answer),
+    /// The host has to do something first; then [`Gateway::resume`] goes on.
+    Wait(Effect),
+}
+
+/// A call that waits for an effect.
+#[derive(Clone, Debug)]
+pub(super) struct PendingCall {
+    pub(super) conn: ConnId,
+    pub(super) id: RequestId,
+    method: Method,
+}
+
+/// State that calls change.
+#[derive(Debug, Default)]
+pub(super) struct CallState {
+    /// System events that wait for an agent, the oldest first.
+    system_events: VecDeque<String>,
+    heartbeats: Heartbeats,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Heartbeats {
+    Off,
+    #[default]
+    On,
+}
+
+impl Gateway {
+    pub(super) fn call(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        method: &'static MethodSpec,
+        request: Request,
+    ) {
+        let step = if self.phase == Phase::Running {
+            self.dispatch(now, conn, method, &request)
+        } else {
+            Step::Answer(Err(RpcError::retry_later("gateway is stopping", 1_000)))
+        };
+        match step {
+            Step::Answer(outcome) => {
+                self.deliver(
+                    conn,
+                    Delivery::Response {
+                        id: request.id,
+                        outcome,
+                    },
+                );
+            }
+            Step::Wait(effect) => {
+                let call = PendingCall {
+                    conn,
+                    id: request.id,
+                    method: method.method,
+                };
+                self.request_effect(now, effect, call);
+            }
+        }
+    }
+
+    /// Goes on with a call after its effect.
+    pub(super) fn resume(&mut self, now: Now, call: PendingCall, outcome: EffectOutcome) {
+        let outcome = match (call.method, outcome) {
+            (Method::LogsTail, EffectOutcome::Log(tail)) => encode(&tail),
+            (Method::Status, EffectOutcome::Process(stats)) => self.status(now, call.conn, stats),
+            (Method::LogsTail, EffectOutcome::Failed(why)) => Err(RpcError::new(
+                RpcCode::Unavailable,
+                format!("log read failed: {why}"),
+            )),
+            (_, EffectOutcome::Failed(why)) => Err(RpcError::new(RpcCode::Unavailable, why)),
+            (_, EffectOutcome::Config(_) | EffectOutcome::Log(_) | EffectOutcome::Process(_)) => {
+                let message = "the gateway's host gave an answer of the wrong kind";
+                Err(RpcError::new(RpcCode::Unavailable, message))
+            }
+        };
+        self.deliver(
+            call.conn,
+            Delivery::Response {
+                id: call.id,
+                outcome,
+            },
+        );
+    }
+
+    fn dispatch(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        method: &'static MethodSpec,
+        request: &Request,
+    ) -> Step {
+        let params = Params {
+            method: method.name,
+            raw: &request.params,
+        };
+        let answer = match method.method {
+            Method::AgentsList => self.agents_list(params),
+            Method::ChannelsStatus => self.channels_status(now, params),
+            Method::CronList => self.cron_list(params),
+            Method::CronStatus => self.cron_status(),
+            Method::DevicePairList | Method::NodePairList => self.pair_list(params),
+            Method::GatewayIdentityGet => self.identity_get(),
+            Method::Health => Ok(self.health.payload()),
+            Method::LastHeartbeat => self.last_heartbeat(),
+            Method::LogsTail => match self.logs_tail(params) {
+                Ok(effect) => return Step::Wait(effect),
+                Err(error) => Err(error),
+            },
+            Method::ModelsList => self.models_list(params),
+            Method::NodeList => self.node_list(now, params),
+            Method::SessionsList => self.sessions_list(now, params),
+            Method::SetHeartbeats => self.set_heartbeats(params),
+            Method::Status => return Step::Wait(Effect::ReadProcess),
+            Method::SystemEvent => self.system_event(now, conn, params),
+            Method::SystemPresence => self.system_presence(),
+            Method::Wake => self.wake(params),
+        };
+        Step::Answer(answer)
+    }
+}
+
+/// A call's parameters, with the name of the method for errors.
+#[derive(Clone, Copy)]
+struct Params<'a> {
+    method: &'static str,
+    raw: &'a RawJson,
+}
+
+impl Params<'_> {
+    fn parse<T: DeserializeOwned>(self) -> Result<T, RpcError> {
+        self.raw
+            .parse()
+            .map_err(|error| RpcError::invalid_params(self.method, &describe_json_error(&error)))
+    }
+
+    /// For methods that take none.
+    fn none(self) -> Result<(), RpcError> {
+        #[derive(serde::Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Nothing {}
+        let Nothing {} = self.parse()?;
+        Ok(())
+    }
+
+    fn error(self, problem: &str) -> RpcError {
+        RpcError::invalid_params(self.method, problem)
+    }
+}
+
+fn encode<T: Serialize + ?Sized>(value: &T) -> Answer {
+    RawJson::encode(value).map_err(|_| {
+        RpcError::new(
+            RpcCode::Unavailable,
+            "the answer could not be written as JSON",
+        )
+    })
+}

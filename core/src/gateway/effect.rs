@@ -1,0 +1,84 @@
+//! Work that the gateway needs from its host, and what comes back.
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::EffectId;
+
+/// One piece of work. Answer it with [`crate::gateway::Gateway::complete`]; an answer that does not
+/// come within `limits.effect` fails the call that needs it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EffectRequest {
+    /// Goes back with the outcome.
+    pub id: EffectId,
+    /// What to do.
+    pub effect: Effect,
+}
+
+/// What to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Read the configuration file.
+    ReadConfig,
+    /// Sample the memory of this process.
+    ReadProcess,
+    /// Read the end of the log file.
+    TailLog(TailLog),
+}
+
+/// What came of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EffectOutcome {
+    /// [`Effect::ReadConfig`].
+    Config(ConfigText),
+    /// It could not be done; in words for the caller, without secrets.
+    Failed(String),
+    /// [`Effect::TailLog`].
+    Log(LogTail),
+    /// [`Effect::ReadProcess`].
+    Process(ProcessStats),
+}
+
+/// The configuration file as it lies on disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigText {
+    /// Its text; `None` when there is no file.
+    pub text: Option<String>,
+}
+
+/// Memory of the gateway process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProcessStats {
+    /// Resident bytes.
+    pub rss_bytes: u64,
+}
+
+/// Which part of the log is wanted (spec protocol §6.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TailLog {
+    /// Byte offset that an earlier answer gave; `None` for the end of the file.
+    pub cursor: Option<u64>,
+    /// Lines at most, 1 to 5,000.
+    pub limit: usize,
+    /// Bytes at most, 1 to 1,000,000.
+    pub max_bytes: usize,
+}
+
+/// The `logs.tail` result.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LogTail {
+    /// The file's path.
+    pub file: String,
+    /// Where the next call goes on, a byte offset.
+    pub cursor: u64,
+    /// The file's size in bytes.
+    pub size: u64,
+    /// Whole lines.
+    pub lines: Vec<String>,
+    /// Whether lines were left out at the front.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub truncated: Option<bool>,
+    /// Whether the cursor was past the end: the file was replaced.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub reset: Option<bool>,
+}

@@ -1,0 +1,47 @@
+//! What a gateway is started with.
+
+use std::{path::PathBuf, sync::Arc};
+
+use super::admission::AdmissionPolicy;
+use crate::{device::DeviceIdentity, limits::Limits};
+
+/// Facts about the machine and the installation, read by the host.
+#[derive(Clone, Debug)]
+pub struct HostInfo {
+    /// The gateway's version.
+    pub version: String,
+    /// The machine's name.
+    pub hostname: String,
+    /// Such as `linux`.
+    pub platform: String,
+    /// Such as `Linux`.
+    pub device_family: String,
+    /// The process.
+    pub pid: u32,
+    /// The configuration file, whether it exists or not.
+    pub config_path: PathBuf,
+    /// The state directory.
+    pub state_dir: PathBuf,
+    /// Ids of the configured agents; never empty.
+    pub agents: Vec<String>,
+}
+
+impl HostInfo {
+    /// The agent that is meant when none is named.
+    pub fn default_agent(&self) -> &str {
+        self.agents.first().map_or("main", String::as_str)
+    }
+}
+
+/// Everything that a gateway is started with.
+#[derive(Clone, Debug)]
+pub struct GatewaySetup {
+    /// Limits.
+    pub limits: Arc<Limits>,
+    /// Who may come in.
+    pub admission: AdmissionPolicy,
+    /// Facts about the host.
+    pub host: HostInfo,
+    /// The gateway's own key.
+    pub identity: Arc<DeviceIdentity>,
+}

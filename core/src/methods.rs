@@ -1,0 +1,219 @@
+//! The method table: what exists, and what a caller needs for it (spec protocol §4, §6.1). A method
+//! that is not listed does not exist, and learning even that takes `operator.admin`.
+
+use crate::{
+    protocol::{Role, RpcError},
+    scope::{Scope, ScopeSet},
+};
+
+/// What a method demands of its caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Any role and scope.
+    Anyone,
+    /// Role `node`.
+    Node,
+    /// Role `operator` with this scope.
+    Operator(Scope),
+}
+
+/// Methods that the gateway answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[allow(missing_docs, reason = "the names are the protocol's own")]
+pub enum Method {
+    AgentsList,
+    ChannelsStatus,
+    CronList,
+    CronStatus,
+    DevicePairList,
+    GatewayIdentityGet,
+    Health,
+    LastHeartbeat,
+    LogsTail,
+    ModelsList,
+    NodeList,
+    NodePairList,
+    SessionsList,
+    SetHeartbeats,
+    Status,
+    SystemEvent,
+    SystemPresence,
+    Wake,
+}
+
+/// One row of the table.
+#[derive(Clone, Copy, Debug)]
+pub struct MethodSpec {
+    /// Which method.
+    pub method: Method,
+    /// Its name on the wire.
+    pub name: &'static str,
+    /// What it demands.
+    pub access: Access,
+}
+
+const fn row(method: Method, name: &'static str, access: Access) -> MethodSpec {
+    MethodSpec {
+        method,
+        name,
+        access,
+    }
+}
+
+/// The table, in the order in which `features.methods` lists it.
+pub const METHODS: [MethodSpec; 18] = [
+    row(Method::Health, "health", Access::Anyone),
+    row(Method::LogsTail, "logs.tail", Access::Operator(Scope::Read)),
+    row(
+        Method::ChannelsStatus,
+        "channels.status",
+        Access::Operator(Scope::Read),
+    ),
+    row(Method::Status, "status", Access::Operator(Scope::Read)),
+    row(
+        Method::ModelsList,
+        "models.list",
+        Access::Operator(Scope::Read),
+    ),
+    row(
+        Method::AgentsList,
+        "agents.list",
+        Access::Operator(Scope::Read),
+    ),
+    row(
+        Method::SessionsList,
+        "sessions.list",
+        Access::Operator(Scope::Read),
+    ),
+    row(
+        Method::LastHeartbeat,
+        "last-heartbeat",
+        Access::Operator(Scope::Read),
+    ),
+    row(
+        Method::SetHeartbeats,
+        "set-heartbeats",
+        Access::Operator(Scope::Admin),
+    ),
+    row(Method::Wake, "wake", Access::Operator(Scope::Write)),
+    row(
+        Method::NodePairList,
+        "node.pair.list",
+        Access::Operator(Scope::Pairing),
+    ),
+    row(Method::NodeList, "node.list", Access::Operator(Scope::Read)),
+    row(
+        Method::DevicePairList,
+        "device.pair.list",
+        Access::Operator(Scope::Pairing),
+    ),
+    row(Method::CronList, "cron.list", Access::Operator(Scope::Read)),
+    row(
+        Method::CronStatus,
+        "cron.status",
+        Access::Operator(Scope::Read),
+    ),
+    row(
+        Method::GatewayIdentityGet,
+        "gateway.identity.get",
+        Access::Operator(Scope::Read),
+    ),
+    row(
+        Method::SystemPresence,
+        "system-presence",
+        Access::Operator(Scope::Read),
+    ),
+    row(
+        Method::SystemEvent,
+        "system-event",
+        Access::Operator(Scope::Admin),
+    ),
+];
+
+/// Why a call was not let through.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Denied {
+    /// The method belongs to the other role.
+    Role(RpcError),
+    /// A scope is missing, or the method does not exist.
+    Call(RpcError),
+}
+
+/// Looks a method up and checks that a caller may use it.
+///
+/// ```
+/// use clawgate_core::{methods, protocol::Role, scope::{Scope, ScopeSet}};
+///
+/// let reader = ScopeSet::from_iter([Scope::Read]);
+/// assert!(methods::authorize("status", Role::Operator, &reader).is_ok());
+/// assert!(methods::authorize("set-heartbeats", Role::Operator, &reader).is_err());
+/// assert!(methods::authorize("no.such.method", Role::Operator, &reader).is_err());
+/// ```
+///
+/// # Errors
+/// When the role does not fit, a scope is missing, or there is no such method.
+pub fn authorize(name: &str, role: Role, scopes: &ScopeSet) -> Result<&'static MethodSpec, Denied> {
+    let wrong_role = || {
+        Denied::Role(RpcError::invalid_request(format!(
+            "unauthorized role: {}",
+            role.as_str()
+        )))
+    };
+    let found = METHODS.iter().find(|spec| spec.name == name);
+    let access = found.map_or(Access::Operator(Scope::Admin), |spec| spec.access);
+    match (access, role) {
+        (Access::Anyone, Role::Node | Role::Operator) | (Access::Node, Role::Node) => {}
+        (Access::Node, Role::Operator) | (Access::Operator(_), Role::Node) => {
+            return Err(wrong_role());
+        }
+        (Access::Operator(needed), Role::Operator) => {
+            if !scopes.allows(needed) {
+                return Err(Denied::Call(RpcError::missing_scope(needed.as_str())));
+            }
+        }
+    }
+    found.ok_or_else(|| Denied::Call(RpcError::unknown_method(name)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_methods_are_unique() {
+        for (index, spec) in METHODS.iter().enumerate() {
+            for other in &METHODS[index + 1..] {
+                assert_ne!(spec.name, other.name);
+                assert_ne!(spec.method, other.method);
+            }
+        }
+    }
+
+    #[test]
+    fn health_is_for_everyone_and_all_else_is_denied_by_default() {
+        for role in [Role::Node, Role::Operator] {
+            for spec in &METHODS {
+                let allowed = authorize(spec.name, role, &ScopeSet::NONE).is_ok();
+                assert_eq!(allowed, spec.method == Method::Health, "{}", spec.name);
+            }
+        }
+    }
+
+    #[test]
+    fn an_unknown_method_is_told_to_administrators_only() {
+        let reader = ScopeSet::from_iter([Scope::Read]);
+        let Denied::Call(error) = authorize("x.y", Role::Operator, &reader).unwrap_err() else {
+            panic!("not a refused call");
+        };
+        assert_eq!(error.detail_code(), Some("MISSING_SCOPE"));
+        let admin = ScopeSet::from_iter([Scope::Admin]);
+        let Denied::Call(error) = authorize("x.y", Role::Operator, &admin).unwrap_err() else {
+            panic!("not a refused call");
+        };
+        assert_eq!(error.message, "unknown method: x.y");
+        assert!(matches!(
+            authorize("x.y", Role::Node, &admin),
+            Err(Denied::Role(_))
+        ));
+    }
+}

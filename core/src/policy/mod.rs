@@ -1,0 +1,34 @@
+//! Who may connect where, and who is let in: hosts, URLs, origins, proxies, limits, server auth.
+//!
+//! Every rule here is a pure function of its arguments (spec hostpolicy). No name is ever resolved:
+//! a verdict depends on what is written, never on what a resolver answers.
+
+pub mod authorize;
+pub mod endpoint;
+pub mod fingerprint;
+pub mod host_class;
+pub mod ingress;
+pub mod origin;
+pub mod port;
+pub mod proxy;
+pub mod rate_limit;
+pub mod refusal;
+pub mod secret_words;
+pub mod ssh_target;
+
+pub use authorize::{
+    AuthReason, AuthRequest, AuthRule, Granted, LocalAddresses, LoopbackProxy, Surface,
+    TailscaleLogin, TrustedProxyRule, Whois, authorize, settle, whois_wanted,
+};
+pub use endpoint::{Endpoint, EndpointWarning, Host, Scheme, UrlPolicy};
+pub use fingerprint::{InvalidFingerprint, TlsFingerprint};
+pub use host_class::HostClass;
+pub use ingress::{ClientKind, Ingress, Listener, PairingLocality, SharedSecretProof};
+pub use origin::{ClientLocality, HostHeaderFallback, OriginMatch, OriginPolicy, OriginRefusal};
+pub use proxy::{RealIpFallback, RequestHeaders, TrustedProxies};
+pub use rate_limit::{
+    LimitScope, LimitSubject, LoopbackRule, RateLimitConfig, RateLimiter, RateVerdict,
+};
+pub use refusal::{InvalidUrl, Refusal, UrlCheck};
+pub use secret_words::{NotASecret, SecretKind, check_secret};
+pub use ssh_target::{InvalidSshTarget, SshTarget};

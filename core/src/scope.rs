@@ -1,0 +1,142 @@
+//! Scopes of operators and what each implies (spec protocol §4).
+
+use std::collections::BTreeSet;
+
+/// A scope that the gateway knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[allow(missing_docs, reason = "the names are the protocol's own")]
+pub enum Scope {
+    Admin,
+    Approvals,
+    Pairing,
+    Questions,
+    Read,
+    SessionsRead,
+    SessionsWrite,
+    Talk,
+    TalkSecrets,
+    Write,
+}
+
+impl Scope {
+    /// All of them.
+    pub const ALL: [Self; 10] = [
+        Self::Admin,
+        Self::Approvals,
+        Self::Pairing,
+        Self::Questions,
+        Self::Read,
+        Self::SessionsRead,
+        Self::SessionsWrite,
+        Self::Talk,
+        Self::TalkSecrets,
+        Self::Write,
+    ];
+
+    /// The name on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Admin => "operator.admin",
+            Self::Approvals => "operator.approvals",
+            Self::Pairing => "operator.pairing",
+            Self::Questions => "operator.questions",
+            Self::Read => "operator.read",
+            Self::SessionsRead => "operator.sessions.read",
+            Self::SessionsWrite => "operator.sessions.write",
+            Self::Talk => "operator.talk",
+            Self::TalkSecrets => "operator.talk.secrets",
+            Self::Write => "operator.write",
+        }
+    }
+
+    /// The scope of that name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|scope| scope.as_str() == name)
+    }
+
+    /// Whether holding `self` is as good as holding `needed`.
+    pub fn satisfies(self, needed: Self) -> bool {
+        self == needed
+            || match self {
+                Self::Admin => true,
+                Self::Write => matches!(
+                    needed,
+                    Self::Read | Self::Talk | Self::SessionsRead | Self::SessionsWrite
+                ),
+                Self::Read | Self::SessionsWrite => needed == Self::SessionsRead,
+                Self::Approvals
+                | Self::Pairing
+                | Self::Questions
+                | Self::SessionsRead
+                | Self::Talk
+                | Self::TalkSecrets => false,
+            }
+    }
+}
+
+/// The scopes of one connection. Unknown names are dropped: they could grant nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ScopeSet(BTreeSet<Scope>);
+
+impl ScopeSet {
+    /// No scope at all.
+    pub const NONE: Self = Self(BTreeSet::new());
+
+    /// Keeps the known ones of a list of names.
+    pub fn parse<S: AsRef<str>>(names: &[S]) -> Self {
+        Self(
+            names
+                .iter()
+                .filter_map(|name| Scope::parse(name.as_ref()))
+                .collect(),
+        )
+    }
+
+    /// Whether some scope of the set satisfies `needed`.
+    pub fn allows(&self, needed: Scope) -> bool {
+        self.0.iter().any(|scope| scope.satisfies(needed))
+    }
+
+    /// The names, for the wire.
+    pub fn names(&self) -> Vec<String> {
+        self.0.iter().map(|scope| scope.as_str().into()).collect()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl FromIterator<Scope> for ScopeSet {
+    fn from_iter<I: IntoIterator<Item = Scope>>(scopes: I) -> Self {
+        Self(scopes.into_iter().collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_listed_implications_hold() {
+        use Scope::{Admin, Read, SessionsRead, SessionsWrite, Talk, Write};
+        for held in Scope::ALL {
+            for needed in Scope::ALL {
+                let implied = held == needed
+                    || held == Admin
+                    || (held == Write
+                        && [Read, Talk, SessionsRead, SessionsWrite].contains(&needed))
+                    || ([Read, SessionsWrite].contains(&held) && needed == SessionsRead);
+                assert_eq!(held.satisfies(needed), implied, "{held:?} -> {needed:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn unknown_names_grant_nothing() {
+        let scopes = ScopeSet::parse(&["operator.root", "admin", "operator.admin "]);
+        assert!(scopes.is_empty());
+        assert!(!scopes.allows(Scope::Read));
+    }
+}

@@ -1,0 +1,344 @@
+//! A host in memory: it does what a runtime does, with virtual time and no sockets.
+#![allow(dead_code, unreachable_pub, reason = "each test binary uses its part")]
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use clawgate_core::{
+    device::{DeviceIdentity, PayloadVersion, SignedFacts},
+    gateway::{
+        AdmissionPolicy, EffectOutcome, EffectRequest, Gateway, GatewaySetup, HostInfo, OpenRefusal,
+    },
+    ids::{ConnId, EffectId},
+    limits::Limits,
+    policy::{AuthRule, SecretKind, TailscaleLogin},
+    protocol::{ClientId, ClientInfo, ClientMode, Role},
+    secret::Secret,
+    server::{Event, PeerFacts, ServerConn},
+    time::{Now, WallTime},
+    transmit::Transmit,
+};
+use serde_json::{Value, json};
+
+/// Parameters of a local CLI.
+pub fn connect_params(token: &str, scopes: &[&str]) -> Value {
+    json!({
+        "minProtocol": 4,
+        "maxProtocol": 4,
+        "client": {"id": "cli", "mode": "cli", "version": "1", "platform": "linux"},
+        "caps": [],
+        "auth": {"token": token},
+        "role": "operator",
+        "scopes": scopes,
+    })
+}
+
+/// A gateway that asks for this token.
+pub fn token_rule(token: &str) -> AuthRule {
+    AuthRule::Shared {
+        kind: SecretKind::Token,
+        secret: Some(Secret::new(token)),
+        tailscale: TailscaleLogin::Off,
+    }
+}
+
+struct Line {
+    conn: ServerConn,
+    inbox: VecDeque<Value>,
+    closed: Option<(u16, String)>,
+    held: Option<Vec<Event>>,
+    stalled: bool,
+}
+
+pub struct Host {
+    pub gateway: Gateway,
+    pub limits: Limits,
+    pub effects: Vec<EffectRequest>,
+    pub now: Now,
+    lines: BTreeMap<ConnId, Line>,
+    next: u64,
+    auth: AuthRule,
+}
+
+impl Host {
+    pub fn new(auth: AuthRule) -> Self {
+        #[allow(clippy::disallowed_methods, reason = "virtual time starts anywhere")]
+        let now = Now {
+            mono: Instant::now(),
+            wall: WallTime(1_737_264_000_000),
+        };
+        let limits = Limits::default();
+        Self {
+            gateway: Self::gateway(&auth, &limits, now),
+            limits,
+            effects: Vec::new(),
+            now,
+            lines: BTreeMap::new(),
+            next: 0,
+            auth,
+        }
+    }
+
+    /// Starts anew with other limits; only before the first connection.
+    pub fn with_limits(mut self, change: impl FnOnce(&mut Limits)) -> Self {
+        change(&mut self.limits);
+        self.gateway = Self::gateway(&self.auth, &self.limits, self.now);
+        self
+    }
+
+    fn gateway(auth: &AuthRule, limits: &Limits, now: Now) -> Gateway {
+        let setup = GatewaySetup {
+            limits: Arc::new(limits.clone()),
+            admission: AdmissionPolicy::new(auth.clone()),
+            host: HostInfo {
+                version: "0.0.0".into(),
+                hostname: "host".into(),
+                platform: "linux".into(),
+                device_family: "Linux".into(),
+                pid: 1,
+                config_path: PathBuf::from("openclaw.json"),
+                state_dir: PathBuf::from("state"),
+                agents: vec!["main".into()],
+            },
+            identity: Arc::new(DeviceIdentity::from_seed(&[1; 32])),
+        };
+        Gateway::new(setup, [2; 32], now)
+    }
+
+    pub fn try_open(&mut self) -> Result<ConnId, OpenRefusal> {
+        let peer = PeerFacts::direct([127, 0, 0, 1].into());
+        let id = ConnId(self.next);
+        self.next += 1;
+        self.gateway.open(id, peer.ip)?;
+        let mut seed = [0; 32];
+        seed[..8].copy_from_slice(&id.0.to_le_bytes());
+        let conn = ServerConn::new(Arc::new(self.limits.clone()), peer, seed, self.now);
+        let line = Line {
+            conn,
+            inbox: VecDeque::new(),
+            closed: None,
+            held: None,
+            stalled: false,
+        };
+        self.lines.insert(id, line);
+        self.pump();
+        Ok(id)
+    }
+
+    pub fn open(&mut self) -> ConnId {
+        self.try_open().unwrap()
+    }
+
+    /// Takes the challenge and connects; the answer must be a hello.
+    pub fn authenticate(&mut self, conn: ConnId, token: &str, scopes: &[&str]) {
+        assert_eq!(self.recv(conn)["event"], "connect.challenge");
+        self.call(conn, "1", "connect", connect_params(token, scopes));
+        assert_eq!(self.recv(conn)["ok"], true);
+    }
+
+    pub fn connect(&mut self, token: &str, scopes: &[&str]) -> ConnId {
+        let conn = self.open();
+        self.authenticate(conn, token, scopes);
+        conn
+    }
+
+    /// Connects as a node whose device signs the challenge.
+    pub fn connect_node(&mut self, token: &str) -> ConnId {
+        let conn = self.open();
+        let challenge = self.recv(conn);
+        let client = ClientInfo::new(ClientId::NodeHost, ClientMode::Node, "1", "linux");
+        let identity = DeviceIdentity::from_seed(&[9; 32]);
+        let secret = Secret::new(token);
+        let facts = SignedFacts {
+            device_id: identity.id().as_str(),
+            client: &client,
+            role: Role::Node,
+            scopes: &[],
+            signed_at: challenge["payload"]["ts"].as_u64().unwrap(),
+            secret: &secret,
+            nonce: challenge["payload"]["nonce"].as_str().unwrap(),
+        };
+        let mut params = connect_params(token, &[]);
+        params["client"] = json!(client);
+        params["role"] = "node".into();
+        params["device"] = json!(identity.prove(&facts, PayloadVersion::V3));
+        self.call(conn, "1", "connect", params);
+        assert_eq!(self.recv(conn)["payload"]["auth"]["role"], "node");
+        conn
+    }
+
+    pub fn send_text(&mut self, conn: ConnId, text: &str) {
+        let now = self.now;
+        if let Some(line) = self.lines.get_mut(&conn) {
+            let _ = line.conn.handle_text(now, text.to_owned().into());
+        }
+        self.pump();
+    }
+
+    pub fn call(&mut self, conn: ConnId, id: &str, method: &str, params: Value) {
+        let frame = json!({"type": "req", "id": id, "method": method, "params": params});
+        self.send_text(conn, &frame.to_string());
+    }
+
+    pub fn complete(&mut self, effect: EffectId, outcome: EffectOutcome) {
+        self.gateway.complete(self.now, effect, outcome);
+        self.pump();
+    }
+
+    pub fn shutdown(&mut self, reason: &str) {
+        self.gateway.shutdown(self.now, reason);
+        self.pump();
+    }
+
+    pub fn drop_connection(&mut self, conn: ConnId) {
+        if let Some(mut line) = self.lines.remove(&conn) {
+            line.conn.handle_closed();
+            self.gateway.close(self.now, conn);
+        }
+        self.pump();
+    }
+
+    /// Lets time pass, from deadline to deadline.
+    pub fn advance(&mut self, by: Duration) {
+        let end = self.now.after(by);
+        for _ in 0..10_000 {
+            let next = self
+                .lines
+                .values()
+                .filter_map(|line| line.conn.poll_timeout().map(|(at, _)| at))
+                .chain(self.gateway.poll_timeout().map(|(at, _)| at))
+                .min()
+                .filter(|at| *at <= end.mono);
+            let Some(at) = next else {
+                self.now = end;
+                return;
+            };
+            self.now = self.now.after(at.saturating_duration_since(self.now.mono));
+            let now = self.now;
+            if self
+                .gateway
+                .poll_timeout()
+                .is_some_and(|(at, _)| at <= now.mono)
+            {
+                self.gateway.handle_timeout(now);
+            }
+            for line in self.lines.values_mut() {
+                line.conn.handle_timeout(now);
+                line.conn.handle_pong();
+            }
+            self.pump();
+        }
+        panic!("timers never come to rest");
+    }
+
+    pub fn try_recv(&mut self, conn: ConnId) -> Option<Value> {
+        self.lines.get_mut(&conn)?.inbox.pop_front()
+    }
+
+    pub fn recv(&mut self, conn: ConnId) -> Value {
+        self.try_recv(conn).expect("a frame for the client")
+    }
+
+    /// The next response, past events.
+    pub fn recv_response(&mut self, conn: ConnId) -> Value {
+        loop {
+            let frame = self.recv(conn);
+            if frame["type"] == "res" {
+                return frame;
+            }
+        }
+    }
+
+    pub fn closed(&self, conn: ConnId) -> Option<(u16, String)> {
+        self.lines.get(&conn)?.closed.clone()
+    }
+
+    pub fn dropped_events(&self, conn: ConnId) -> u64 {
+        self.lines[&conn].conn.dropped_events()
+    }
+
+    pub fn buffered(&self, conn: ConnId) -> usize {
+        self.lines[&conn].conn.buffered()
+    }
+
+    /// From now on the client reads nothing.
+    pub fn stall(&mut self, conn: ConnId) {
+        self.lines.get_mut(&conn).unwrap().stalled = true;
+    }
+
+    /// Keeps the connection's events from the gateway, as a busy host would.
+    pub fn hold_events(&mut self, conn: ConnId) {
+        self.lines.get_mut(&conn).unwrap().held = Some(Vec::new());
+    }
+
+    pub fn release_events(&mut self, conn: ConnId) {
+        for event in self.lines.get_mut(&conn).unwrap().held.take().unwrap() {
+            self.gateway.handle_event(self.now, conn, event);
+            self.carry();
+        }
+        self.pump();
+    }
+
+    /// Moves values until nothing moves any more.
+    fn pump(&mut self) {
+        loop {
+            self.carry();
+            let ids: Vec<ConnId> = self.lines.keys().copied().collect();
+            let mut moved = false;
+            for id in ids {
+                let Some(line) = self.lines.get_mut(&id) else {
+                    continue;
+                };
+                while !line.stalled {
+                    let Some(transmit) = line.conn.poll_transmit() else {
+                        break;
+                    };
+                    match transmit {
+                        Transmit::Text(text) => {
+                            line.conn.handle_written(text.len());
+                            line.inbox.push_back(serde_json::from_str(&text).unwrap());
+                        }
+                        Transmit::Close { code, reason } => {
+                            line.closed.get_or_insert_with(|| (code.code(), reason.to_string()));
+                        }
+                        Transmit::Ping => line.conn.handle_pong(),
+                        Transmit::Terminate => {}
+                    }
+                }
+                if line.stalled && line.conn.is_closing() {
+                    line.stalled = false;
+                    moved = true;
+                }
+                let events: Vec<Event> =
+                    std::iter::from_fn(|| self.lines.get_mut(&id)?.conn.poll_event()).collect();
+                for event in events {
+                    moved = true;
+                    let line = self.lines.get_mut(&id).unwrap();
+                    if let Some(held) = &mut line.held {
+                        held.push(event);
+                    } else {
+                        self.gateway.handle_event(self.now, id, event);
+                        self.carry();
+                    }
+                }
+            }
+            if !moved {
+                return;
+            }
+        }
+    }
+
+    fn carry(&mut self) {
+        while let Some((conn, delivery)) = self.gateway.poll_delivery() {
+            if let Some(line) = self.lines.get_mut(&conn) {
+                line.conn.deliver(self.now, delivery);
+            }
+        }
+        self.effects
+            .extend(std::iter::from_fn(|| self.gateway.poll_effect()));
+    }
+}

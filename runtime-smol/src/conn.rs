@@ -1,0 +1,398 @@
+//! The task of one connection.
+
+use std::{
+    future::{Future, poll_fn},
+    net::IpAddr,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::{Duration, Instant},
+};
+
+use async_tungstenite::{
+    WebSocketStream,
+    tungstenite::{
+        Error as WsError, Message, Utf8Bytes,
+        error::ProtocolError,
+        protocol::{CloseFrame, Role, frame::coding::CloseCode},
+    },
+};
+use bytestring::ByteString;
+use clawgate_core::{
+    ids::ConnId,
+    server::{PeerFacts, TransportFault},
+    transmit::Transmit,
+};
+use futures_lite::{AsyncRead, AsyncWrite, Stream};
+use futures_util::Sink;
+use tracing::debug;
+
+use crate::{
+    http::{self, Accepted},
+    hub::{self, Hub, Line},
+    tap::{Oversized, Tap},
+    websocket,
+};
+
+/// Messages that one connection may have handled before others get their turn.
+const TURN: usize = 64;
+
+/// Outgoing bytes that are given to the codec before they are flushed.
+const BATCH: usize = 64 * 1024;
+
+/// A message from which on the codec's buffers count as swollen.
+const LARGE: usize = 4 * 1024;
+
+/// How long swollen buffers are kept after the last large message.
+const SHRINK_AFTER: Duration = Duration::from_secs(1);
+
+/// Serves a socket from its first byte to its end.
+/// `place` is held until the request head is done.
+pub(crate) async fn serve<S, P>(mut stream: S, ip: IpAddr, hub: Arc<Hub>, place: P)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let id = hub.next_conn();
+    let ip = ip.to_canonical();
+    let mut opened = false;
+    let accepted = http::accept(&mut stream, ip, &hub, || {
+        hub.open(id, ip).inspect(|()| opened = true)
+    })
+    .await;
+    drop(place);
+    match accepted {
+        Ok(Accepted::WebSocket {
+            headers,
+            ingress,
+            rest,
+        }) => {
+            let peer = PeerFacts {
+                ip,
+                headers,
+                ingress,
+            };
+            run(stream, rest, id, peer, &hub).await;
+        }
+        Ok(Accepted::Answered) => {}
+        Err(error) => debug!(conn = %id, %error, "no request"),
+    }
+    if opened {
+        hub.detach(id);
+    }
+}
+
+async fn run<S>(stream: S, rest: Vec<u8>, id: ConnId, peer: PeerFacts, hub: &Arc<Hub>)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let limits = hub.limits();
+    let config = websocket::config(limits.max_payload, limits.max_buffered_bytes);
+    let line = hub.attach(id, peer);
+    let Ok(tap) = Tap::new(stream, &rest, limits.pre_auth_frame) else {
+        return;
+    };
+    let mut socket =
+        WebSocketStream::from_partially_read(tap, rest, Role::Server, Some(config)).await;
+    let mut task = Task {
+        id,
+        hub: Arc::clone(hub),
+        line,
+        fed: 0,
+        swollen: None,
+        established: false,
+        reading: Reading::Messages,
+        closing: false,
+        timer: None,
+        armed: None,
+    };
+    loop {
+        let step = poll_fn(|cx| task.poll(&mut socket, cx)).await;
+        match step {
+            Step::End => break,
+            Step::Shrink => {
+                // The codec never gives memory back, so a fresh one takes its place.
+                let stream = socket.into_inner();
+                socket = WebSocketStream::from_raw_socket(stream, Role::Server, Some(config)).await;
+            }
+        }
+    }
+    task.line.conn().handle_closed();
+}
+
+enum Step {
+    End,
+    /// Nothing is in the codec's buffers, and they are large.
+    Shrink,
+}
+
+/// What is done with bytes that come in.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reading {
+    /// They are thrown away: the close frame is on its way, and unread bytes would cut it off.
+    Discard,
+    Messages,
+}
+
+struct Task {
+    id: ConnId,
+    hub: Arc<Hub>,
+    line: Arc<Line>,
+    /// Bytes that the codec has and the socket may not have yet.
+    fed: usize,
+    /// When the codec's buffers are to be given back.
+    swollen: Option<Instant>,
+    established: bool,
+    reading: Reading,
+    /// The close frame has been given to the codec.
+    closing: bool,
+    timer: Option<smol::Timer>,
+    armed: Option<Instant>,
+}
+
+impl Task {
+    fn poll<S>(&mut self, socket: &mut WebSocketStream<Tap<S>>, cx: &mut Context<'_>) -> Poll<Step>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        self.line.waker.register(cx.waker());
+        let more = match self.poll_read(socket, cx) {
+            Ok(more) => more,
+            Err(Ended) => return Poll::Ready(Step::End),
+        };
+        if self.poll_write(socket, cx).is_err() {
+            return Poll::Ready(Step::End);
+        }
+        if more {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        self.poll_time(socket, cx)
+    }
+
+    /// Takes what has come. `true` when there may be more.
+    fn poll_read<S>(
+        &mut self,
+        socket: &mut WebSocketStream<Tap<S>>,
+        cx: &mut Context<'_>,
+    ) -> Result<bool, Ended>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        if self.reading == Reading::Discard {
+            return discard(socket, cx);
+        }
+        for _ in 0..TURN {
+            match Pin::new(&mut *socket).poll_next(cx) {
+                Poll::Pending => return Ok(false),
+                Poll::Ready(None) => return Err(Ended),
+                Poll::Ready(Some(Err(error))) => {
+                    self.failed(&error, socket)?;
+                    return Ok(true);
+                }
+                Poll::Ready(Some(Ok(message))) => self.take(message, socket),
+            }
+        }
+        Ok(true)
+    }
+
+    fn take<S>(&mut self, message: Message, socket: &mut WebSocketStream<Tap<S>>)
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let now = hub::now();
+        let mut conn = self.line.conn();
+        if message.len() >= LARGE {
+            self.swollen = Some(now.mono + SHRINK_AFTER);
+        }
+        // What a failure means is already in the connection's outbound queue.
+        let _ = match message {
+            Message::Text(text) => match ByteString::try_from(bytes::Bytes::from(text)) {
+                Ok(text) => conn.handle_text(now, text),
+                Err(_) => Ok(()),
+            },
+            Message::Binary(bytes) => conn.handle_binary(now, bytes),
+            Message::Pong(_) => {
+                conn.handle_pong();
+                Ok(())
+            }
+            Message::Close(_) | Message::Frame(_) | Message::Ping(_) => Ok(()),
+        };
+        while let Some(event) = conn.poll_event() {
+            drop(conn);
+            self.hub.handle_event(self.id, event);
+            conn = self.line.conn();
+        }
+        if !self.established && conn.is_established() {
+            self.established = true;
+            socket.get_mut().set_limit(conn.frame_limit());
+            self.swollen = Some(now.mono + SHRINK_AFTER);
+        }
+    }
+
+    /// The codec gave up. The other side is told why, where it can still listen.
+    fn failed<S>(
+        &mut self,
+        error: &WsError,
+        socket: &mut WebSocketStream<Tap<S>>,
+    ) -> Result<(), Ended>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        debug!(conn = %self.id, %error, "socket failed");
+        let fault = match error {
+            WsError::Capacity(_) => TransportFault::Oversized,
+            WsError::Io(error) if error.get_ref().is_some_and(|error| error.is::<Oversized>()) => {
+                TransportFault::Oversized
+            }
+            WsError::Protocol(ProtocolError::ResetWithoutClosingHandshake) => return Err(Ended),
+            WsError::Protocol(_) => TransportFault::Protocol,
+            WsError::Utf8(_) => TransportFault::NotUtf8,
+            WsError::AlreadyClosed
+            | WsError::AttackAttempt
+            | WsError::ConnectionClosed
+            | WsError::Http(_)
+            | WsError::HttpFormat(_)
+            | WsError::Io(_)
+            | WsError::Tls(_)
+            | WsError::Url(_)
+            | WsError::WriteBufferFull(_) => return Err(Ended),
+        };
+        self.line.conn().handle_fault(hub::now(), fault);
+        self.reading = Reading::Discard;
+        socket.get_mut().stop_watching();
+        Ok(())
+    }
+
+    /// Gives the codec what the connection has to say, as far as the socket takes it.
+    fn poll_write<S>(
+        &mut self,
+        socket: &mut WebSocketStream<Tap<S>>,
+        cx: &mut Context<'_>,
+    ) -> Result<(), Ended>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        loop {
+            let mut batch = 0;
+            while batch < BATCH {
+                match Pin::new(&mut *socket).poll_ready(cx) {
+                    Poll::Ready(Ok(())) => {}
+                    Poll::Ready(Err(_)) => return Err(Ended),
+                    Poll::Pending => return Ok(()),
+                }
+                let Some(transmit) = self.line.conn().poll_transmit() else {
+                    break;
+                };
+                let message = match transmit {
+                    Transmit::Text(text) => {
+                        let bytes = text.into_bytes();
+                        batch += bytes.len();
+                        self.fed += bytes.len();
+                        let Ok(text) = Utf8Bytes::try_from(bytes) else {
+                            continue;
+                        };
+                        Message::Text(text)
+                    }
+                    Transmit::Ping => {
+                        batch += 1;
+                        Message::Ping(bytes::Bytes::new())
+                    }
+                    Transmit::Close { code, reason } => {
+                        batch += 1;
+                        self.closing = true;
+                        Message::Close(Some(CloseFrame {
+                            code: CloseCode::from(code.code()),
+                            reason: reason.as_str().into(),
+                        }))
+                    }
+                    Transmit::Terminate => return Err(Ended),
+                };
+                if Pin::new(&mut *socket).start_send(message).is_err() {
+                    return Err(Ended);
+                }
+            }
+            if batch == 0 && self.fed == 0 {
+                return Ok(());
+            }
+            if batch >= LARGE {
+                self.swollen = Some(Instant::now() + SHRINK_AFTER);
+            }
+            match Pin::new(&mut *socket).poll_flush(cx) {
+                Poll::Ready(Ok(())) => {
+                    self.line.conn().handle_written(self.fed);
+                    self.fed = 0;
+                }
+                Poll::Ready(Err(_)) => return Err(Ended),
+                Poll::Pending => return Ok(()),
+            }
+            if batch < BATCH {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Waits for the next deadline, and acts on those that have come.
+    fn poll_time<S>(
+        &mut self,
+        socket: &mut WebSocketStream<Tap<S>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Step>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        loop {
+            let deadline = self.line.conn().poll_timeout().map(|(at, _)| at);
+            let Some(at) = [deadline, self.swollen].into_iter().flatten().min() else {
+                self.timer = None;
+                self.armed = None;
+                return Poll::Pending;
+            };
+            // A deadline that moved back is noticed when the earlier one fires.
+            if self.armed.is_none_or(|armed| at < armed) {
+                self.armed = Some(at);
+                match &mut self.timer {
+                    Some(timer) => timer.set_at(at),
+                    None => self.timer = Some(smol::Timer::at(at)),
+                }
+            }
+            if let Some(timer) = &mut self.timer {
+                ready!(Pin::new(timer).poll(cx));
+            }
+            self.timer = None;
+            self.armed = None;
+            let now = hub::now();
+            let due = |at: Option<Instant>| at.is_some_and(|at| at <= now.mono);
+            if due(deadline) {
+                self.line.conn().handle_timeout(now);
+                if self.poll_write(socket, cx).is_err() {
+                    return Poll::Ready(Step::End);
+                }
+            }
+            if due(self.swollen) {
+                self.swollen = None;
+                if self.fed == 0 && !self.closing && socket.get_ref().at_boundary() {
+                    return Poll::Ready(Step::Shrink);
+                }
+                self.swollen = Some(now.mono + SHRINK_AFTER);
+            }
+        }
+    }
+}
+
+fn discard<S>(socket: &mut WebSocketStream<Tap<S>>, cx: &mut Context<'_>) -> Result<bool, Ended>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut scratch = [0; 4096];
+    for _ in 0..TURN {
+        match Pin::new(socket.get_mut()).poll_read(cx, &mut scratch) {
+            Poll::Pending => return Ok(false),
+            Poll::Ready(Ok(0) | Err(_)) => return Err(Ended),
+            Poll::Ready(Ok(_)) => {}
+        }
+    }
+    Ok(true)
+}
+
+/// The connection is over.
+struct Ended;

@@ -1,0 +1,191 @@
+//! Work that the gateway machine asks for: files and the process.
+
+use std::{
+    fs::{self, File},
+    io::{self, Read, Seek, SeekFrom},
+    path::PathBuf,
+    sync::Arc,
+};
+
+use clawgate_core::gateway::{
+    ConfigText, Effect, EffectOutcome, EffectRequest, LogTail, ProcessStats, TailLog,
+};
+
+use crate::hub::Hub;
+
+/// Bytes of a configuration file that are read.
+const MAX_CONFIG: u64 = 4 * 1024 * 1024;
+
+/// Where the files lie that effects speak of.
+#[derive(Clone, Debug)]
+pub struct HostFiles {
+    /// The configuration.
+    pub config: PathBuf,
+    /// The log.
+    pub log: PathBuf,
+}
+
+/// Does effects one after the other, off the executor's threads, until the gateway is gone.
+pub(crate) async fn work(
+    hub: Arc<Hub>,
+    queue: smol::channel::Receiver<EffectRequest>,
+    files: HostFiles,
+) {
+    while let Ok(EffectRequest { id, effect }) = queue.recv().await {
+        let files = files.clone();
+        let outcome = smol::unblock(move || carry_out(&effect, &files)).await;
+        hub.complete(id, outcome);
+    }
+}
+
+fn carry_out(effect: &Effect, files: &HostFiles) -> EffectOutcome {
+    match effect {
+        Effect::ReadConfig => match read_config(files) {
+            Ok(text) => EffectOutcome::Config(ConfigText { text }),
+            Err(error) => failed("configuration file", &error),
+        },
+        Effect::ReadProcess => EffectOutcome::Process(ProcessStats {
+            rss_bytes: rss_bytes(),
+        }),
+        Effect::TailLog(wanted) => match tail_log(files, *wanted) {
+            Ok(tail) => EffectOutcome::Log(tail),
+            Err(error) => failed("log file", &error),
+        },
+    }
+}
+
+fn failed(what: &str, error: &io::Error) -> EffectOutcome {
+    EffectOutcome::Failed(format!("{what}: {error}"))
+}
+
+fn read_config(files: &HostFiles) -> io::Result<Option<String>> {
+    let file = match File::open(&files.config) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let mut text = String::new();
+    file.take(MAX_CONFIG + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > MAX_CONFIG {
+        return Err(io::Error::other(format!("larger than {MAX_CONFIG} bytes")));
+    }
+    Ok(Some(text))
+}
+
+/// Resident memory, from the kernel's own count; 0 where the system has no such file.
+fn rss_bytes() -> u64 {
+    const PAGE: u64 = 4096;
+    fs::read_to_string("/proc/self/statm")
+        .ok()
+        .and_then(|text| text.split(' ').nth(1)?.parse::<u64>().ok())
+        .map_or(0, |pages| pages * PAGE)
+}
+
+/// Whole lines from the cursor on, or the last ones of the file.
+fn tail_log(files: &HostFiles, wanted: TailLog) -> io::Result<LogTail> {
+    let name = files.log.to_string_lossy().into_owned();
+    let mut file = match File::open(&files.log) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Ok(LogTail {
+                file: name,
+                cursor: 0,
+                size: 0,
+                lines: Vec::new(),
+                truncated: None,
+                reset: None,
+            });
+        }
+        Err(error) => return Err(error),
+    };
+    let size = file.metadata()?.len();
+    let max = wanted.max_bytes as u64;
+    let replaced = wanted.cursor.is_some_and(|cursor| cursor > size);
+    let cursor = wanted.cursor.filter(|_| !replaced);
+    let start = cursor.unwrap_or(0).max(size.saturating_sub(max));
+    let mut truncated = start > cursor.unwrap_or(0);
+    // A cut in the middle of a line would show half of it.
+    let whole = start == 0 || {
+        file.seek(SeekFrom::Start(start - 1))?;
+        let mut before = [0];
+        file.read_exact(&mut before)?;
+        before == *b"\n"
+    };
+    file.seek(SeekFrom::Start(start))?;
+    let mut bytes = Vec::new();
+    file.take(size - start).read_to_end(&mut bytes)?;
+    let end = bytes
+        .iter()
+        .rposition(|byte| *byte == b'\n')
+        .map_or(0, |at| at + 1);
+    bytes.truncate(end);
+    let text = String::from_utf8_lossy(&bytes);
+    let mut lines: Vec<String> = text
+        .lines()
+        .skip(usize::from(!whole))
+        .map(str::to_owned)
+        .collect();
+    if lines.len() > wanted.limit {
+        truncated = true;
+        lines.drain(..lines.len() - wanted.limit);
+    }
+    Ok(LogTail {
+        file: name,
+        cursor: start + end as u64,
+        size,
+        lines,
+        truncated: truncated.then_some(true),
+        reset: replaced.then_some(true),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tail(text: &str, cursor: Option<u64>, limit: usize, max_bytes: usize) -> LogTail {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("log");
+        fs::write(&log, text).unwrap();
+        let files = HostFiles {
+            config: PathBuf::new(),
+            log,
+        };
+        tail_log(
+            &files,
+            TailLog {
+                cursor,
+                limit,
+                max_bytes,
+            },
+        )
+        .unwrap()
+    }
+
+    #[test]
+    fn the_end_of_the_log_comes_in_whole_lines() {
+        let all = tail("one\ntwo\nthree\nhal", None, 10, 1_000);
+        assert_eq!(all.lines, ["one", "two", "three"]);
+        assert_eq!((all.cursor, all.size, all.truncated), (14, 17, None));
+        assert_eq!(
+            tail("one\ntwo\nthree\n", None, 2, 1_000).lines,
+            ["two", "three"]
+        );
+        let cut = tail("one\ntwo\nthree\n", None, 10, 8);
+        assert_eq!(
+            (cut.lines, cut.truncated),
+            (vec!["three".to_owned()], Some(true))
+        );
+    }
+
+    #[test]
+    fn a_cursor_goes_on_where_the_last_answer_ended() {
+        assert_eq!(tail("one\ntwo\n", Some(4), 10, 1_000).lines, ["two"]);
+        assert!(tail("one\ntwo\n", Some(8), 10, 1_000).lines.is_empty());
+        let replaced = tail("one\n", Some(400), 10, 1_000);
+        assert_eq!(
+            (replaced.lines, replaced.reset),
+            (vec!["one".to_owned()], Some(true))
+        );
+    }
+}

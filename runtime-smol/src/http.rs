@@ -1,0 +1,263 @@
+//! The HTTP side of the port: probes, and the upgrade to WebSocket (spec protocol §9).
+
+use std::{
+    io,
+    net::IpAddr,
+    time::{Duration, Instant},
+};
+
+use async_tungstenite::tungstenite::{
+    handshake::server::{create_response, write_response},
+    http,
+};
+use clawgate_core::{
+    gateway::OpenRefusal,
+    policy::{Ingress, RequestHeaders},
+};
+use futures_lite::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, FutureExt};
+use serde_json::{Value, json};
+
+use crate::hub::Hub;
+
+/// Bytes that a request head may have.
+const MAX_HEAD: usize = 16 * 1024;
+
+/// Header fields that a request may have.
+const MAX_FIELDS: usize = 64;
+
+/// Time from accept to the end of the request head, and for writing an answer.
+pub(crate) const HEAD_TIME: Duration = Duration::from_secs(10);
+
+/// What a socket turned out to be.
+pub(crate) enum Accepted {
+    /// It was answered and is done.
+    Answered,
+    /// The upgrade was accepted.
+    WebSocket {
+        headers: RequestHeaders,
+        ingress: Ingress,
+        /// Bytes that came after the head.
+        rest: Vec<u8>,
+    },
+}
+
+struct Head {
+    method: String,
+    path: String,
+    fields: Vec<(String, String)>,
+    rest: Vec<u8>,
+}
+
+/// Why a head was not understood.
+enum BadHead {
+    Io(io::Error),
+    Malformed,
+    TooLarge,
+}
+
+/// Reads the request head and answers it. `open` claims a place for a WebSocket connection.
+pub(crate) async fn accept<S>(
+    stream: &mut S,
+    ip: IpAddr,
+    hub: &Hub,
+    open: impl FnOnce() -> Result<(), OpenRefusal>,
+) -> io::Result<Accepted>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let late = async {
+        smol::Timer::after(HEAD_TIME).await;
+        Err(io::Error::from(io::ErrorKind::TimedOut))
+    };
+    // The state of the request is large; it is gone before the connection begins.
+    Box::pin(serve(stream, ip, hub, open).or(late)).await
+}
+
+async fn serve<S>(
+    stream: &mut S,
+    ip: IpAddr,
+    hub: &Hub,
+    open: impl FnOnce() -> Result<(), OpenRefusal>,
+) -> io::Result<Accepted>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let head = match read_head(stream).await {
+        Ok(head) => head,
+        Err(BadHead::Io(error)) => return Err(error),
+        Err(BadHead::Malformed) => return answer(stream, Reply::text(400, "Bad Request")).await,
+        Err(BadHead::TooLarge) => {
+            let reply = Reply::text(431, "Request Header Fields Too Large");
+            return answer(stream, reply).await;
+        }
+    };
+    let headers = RequestHeaders::new(head.fields.iter().map(|(name, value)| (name, value)));
+    let ingress = hub.classify(ip, &headers);
+    let Some(upgrade) = headers.get("upgrade") else {
+        return answer(stream, probe(&head, hub, ingress)).await;
+    };
+    if !upgrade.eq_ignore_ascii_case("websocket") || head.method != "GET" {
+        return answer(stream, Reply::text(400, "Bad Request")).await;
+    }
+    if ingress == Ingress::Unattributable {
+        let message = "proxy headers from a peer that is not in gateway.trustedProxies";
+        let body = json!({ "error": { "message": message, "type": "proxy_attribution_required" } });
+        return answer(stream, Reply::json(403, &body)).await;
+    }
+    let mut request = http::Request::builder()
+        .method("GET")
+        .uri(head.path.as_str());
+    for (name, value) in &head.fields {
+        request = request.header(name, value);
+    }
+    let response = request
+        .body(())
+        .ok()
+        .and_then(|request| create_response(&request).ok());
+    let Some(response) = response else {
+        return answer(stream, Reply::text(400, "Bad Request")).await;
+    };
+    if let Err(refusal) = open() {
+        return answer(stream, Reply::text(503, &refusal.to_string())).await;
+    }
+    let mut text = Vec::with_capacity(256);
+    write_response(&mut text, &response).map_err(io::Error::other)?;
+    stream.write_all(&text).await?;
+    stream.flush().await?;
+    Ok(Accepted::WebSocket {
+        headers,
+        ingress,
+        rest: head.rest,
+    })
+}
+
+async fn read_head<S: AsyncRead + Unpin>(stream: &mut S) -> Result<Head, BadHead> {
+    let mut buffer = Vec::with_capacity(1024);
+    let mut chunk = [0; 1024];
+    loop {
+        let count = stream.read(&mut chunk).await.map_err(BadHead::Io)?;
+        if count == 0 {
+            return Err(BadHead::Io(io::ErrorKind::UnexpectedEof.into()));
+        }
+        buffer.extend(chunk.iter().take(count));
+        let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
+        let mut request = httparse::Request::new(&mut fields);
+        match request.parse(&buffer) {
+            Ok(httparse::Status::Complete(end)) => {
+                let text = |value: &[u8]| String::from_utf8(value.to_vec()).ok();
+                let fields = request
+                    .headers
+                    .iter()
+                    .map(|field| Some((field.name.to_owned(), text(field.value)?)))
+                    .collect::<Option<Vec<_>>>()
+                    .ok_or(BadHead::Malformed)?;
+                return Ok(Head {
+                    method: request.method.unwrap_or_default().to_owned(),
+                    path: request.path.unwrap_or_default().to_owned(),
+                    fields,
+                    rest: buffer.get(end..).unwrap_or_default().to_vec(),
+                });
+            }
+            Ok(httparse::Status::Partial) if buffer.len() >= MAX_HEAD => {
+                return Err(BadHead::TooLarge);
+            }
+            Ok(httparse::Status::Partial) => {}
+            Err(httparse::Error::TooManyHeaders) => return Err(BadHead::TooLarge),
+            Err(_) => return Err(BadHead::Malformed),
+        }
+    }
+}
+
+/// An answer; its body is left out for `HEAD`.
+struct Reply {
+    status: u16,
+    content_type: &'static str,
+    extra: &'static str,
+    body: String,
+    body_len: usize,
+}
+
+impl Reply {
+    fn new(status: u16, content_type: &'static str, body: String) -> Self {
+        Self {
+            status,
+            content_type,
+            extra: "",
+            body_len: body.len(),
+            body,
+        }
+    }
+
+    fn text(status: u16, text: &str) -> Self {
+        Self::new(status, "text/plain; charset=utf-8", text.into())
+    }
+
+    fn json(status: u16, body: &Value) -> Self {
+        Self::new(status, "application/json; charset=utf-8", body.to_string())
+    }
+}
+
+/// The answer to a request that is no upgrade. Details are for callers on this machine.
+fn probe(head: &Head, hub: &Hub, ingress: Ingress) -> Reply {
+    let path = head.path.split(['?', '#']).next().unwrap_or_default();
+    let detailed = ingress.is_direct_local();
+    let (status, mut body) = match path {
+        "/health" | "/healthz" => (200, json!({ "ok": true, "status": "live" })),
+        "/ready" | "/readyz" => {
+            let ready = hub.is_running();
+            let status = if ready { 200 } else { 503 };
+            let failing = if ready {
+                json!([])
+            } else {
+                json!(["stopping"])
+            };
+            (status, json!({ "ready": ready, "failing": failing }))
+        }
+        "/startup" | "/startupz" => {
+            let version = hub.version();
+            (
+                200,
+                json!({ "ok": true, "status": "started", "version": version }),
+            )
+        }
+        _ => return Reply::text(404, "Not Found"),
+    };
+    if let Value::Object(fields) = &mut body {
+        if detailed {
+            fields.insert("uptimeMs".into(), uptime(hub.started()).into());
+        } else {
+            fields.retain(|name, _| matches!(name.as_str(), "ok" | "ready" | "status"));
+        }
+    }
+    match head.method.as_str() {
+        "GET" => Reply::json(status, &body),
+        "HEAD" => Reply {
+            body: String::new(),
+            ..Reply::json(status, &body)
+        },
+        _ => Reply {
+            extra: "Allow: GET, HEAD\r\n",
+            ..Reply::text(405, "Method Not Allowed")
+        },
+    }
+}
+
+fn uptime(started: Instant) -> u64 {
+    u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX)
+}
+
+async fn answer<S: AsyncWrite + Unpin>(stream: &mut S, reply: Reply) -> io::Result<Accepted> {
+    let reason = http::StatusCode::from_u16(reply.status)
+        .ok()
+        .and_then(|status| status.canonical_reason())
+        .unwrap_or_default();
+    let text = format!(
+        "HTTP/1.1 {} {reason}\r\nContent-Type: {}\r\nContent-Length: {}\r\n\
+         Cache-Control: no-store\r\n{}Connection: close\r\n\r\n{}",
+        reply.status, reply.content_type, reply.body_len, reply.extra, reply.body
+    );
+    stream.write_all(text.as_bytes()).await?;
+    stream.flush().await?;
+    stream.close().await?;
+    Ok(Accepted::Answered)
+}

@@ -1,0 +1,232 @@
+//! The gateway machine, the connections that it speaks to, and the moving of values between them.
+
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Instant, SystemTime, UNIX_EPOCH},
+};
+
+use atomic_waker::AtomicWaker;
+use clawgate_core::{
+    gateway::{EffectOutcome, EffectRequest, Gateway, GatewaySetup, OpenRefusal, Phase},
+    ids::{ConnId, EffectId},
+    limits::Limits,
+    policy::{Ingress, RequestHeaders},
+    rng::{Rng, Seed},
+    server::{Event, PeerFacts, ServerConn},
+    time::{Now, WallTime},
+};
+use event_listener::{Event as Signal, EventListener};
+
+/// Reads both clocks.
+pub(crate) fn now() -> Now {
+    let wall = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    Now {
+        mono: Instant::now(),
+        wall: WallTime(u64::try_from(wall.as_millis()).unwrap_or(u64::MAX)),
+    }
+}
+
+/// One connection, shared by its task and whoever has something for it.
+#[derive(Debug)]
+pub(crate) struct Line {
+    conn: Mutex<ServerConn>,
+    /// Wakes the task.
+    pub(crate) waker: AtomicWaker,
+}
+
+impl Line {
+    pub(crate) fn conn(&self) -> MutexGuard<'_, ServerConn> {
+        self.conn.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The gateway's place in the process.
+#[derive(Debug)]
+pub(crate) struct Hub {
+    state: Mutex<State>,
+    limits: Arc<Limits>,
+    setup: GatewaySetup,
+    started: Instant,
+    next_conn: AtomicU64,
+    effects: smol::channel::Sender<EffectRequest>,
+    /// Told when the gateway's deadline moved forward.
+    rearm: Signal,
+    /// Told when a connection went away or the gateway changed its phase.
+    changed: Signal,
+}
+
+#[derive(Debug)]
+struct State {
+    gateway: Gateway,
+    lines: HashMap<ConnId, Arc<Line>>,
+    rng: Rng,
+    /// The deadline that the timer task waits for.
+    armed: Option<Instant>,
+}
+
+impl Hub {
+    pub(crate) fn new(
+        setup: GatewaySetup,
+        seed: Seed,
+        effects: smol::channel::Sender<EffectRequest>,
+    ) -> Self {
+        let mut rng = Rng::new(seed);
+        let now = now();
+        Self {
+            state: Mutex::new(State {
+                gateway: Gateway::new(setup.clone(), rng.seed(), now),
+                lines: HashMap::new(),
+                rng,
+                armed: None,
+            }),
+            limits: Arc::clone(&setup.limits),
+            setup,
+            started: now.mono,
+            next_conn: AtomicU64::new(0),
+            effects,
+            rearm: Signal::new(),
+            changed: Signal::new(),
+        }
+    }
+
+    pub(crate) fn limits(&self) -> &Arc<Limits> {
+        &self.limits
+    }
+
+    pub(crate) fn started(&self) -> Instant {
+        self.started
+    }
+
+    pub(crate) fn version(&self) -> &str {
+        &self.setup.host.version
+    }
+
+    pub(crate) fn classify(&self, peer: IpAddr, headers: &RequestHeaders) -> Ingress {
+        self.setup.admission.classify(peer, headers)
+    }
+
+    pub(crate) fn is_running(&self) -> bool {
+        *self.lock().gateway.phase() == Phase::Running
+    }
+
+    /// A number for a socket that may become a connection.
+    pub(crate) fn next_conn(&self) -> ConnId {
+        ConnId(self.next_conn.fetch_add(1, Ordering::Relaxed))
+    }
+
+    pub(crate) fn open(&self, id: ConnId, ip: IpAddr) -> Result<(), OpenRefusal> {
+        self.with(None, |gateway, _| gateway.open(id, ip))
+    }
+
+    /// Makes the machine of a connection that [`Hub::open`] took.
+    pub(crate) fn attach(&self, id: ConnId, peer: PeerFacts) -> Arc<Line> {
+        let mut state = self.lock();
+        let seed = state.rng.seed();
+        let conn = ServerConn::new(Arc::clone(&self.limits), peer, seed, now());
+        let line = Arc::new(Line {
+            conn: Mutex::new(conn),
+            waker: AtomicWaker::new(),
+        });
+        state.lines.insert(id, Arc::clone(&line));
+        line
+    }
+
+    /// A connection is gone, or never came to be.
+    pub(crate) fn detach(&self, id: ConnId) {
+        self.lock().lines.remove(&id);
+        self.with(None, |gateway, now| gateway.close(now, id));
+        self.changed.notify(usize::MAX);
+    }
+
+    pub(crate) fn handle_event(&self, id: ConnId, event: Event) {
+        self.with(Some(id), |gateway, now| {
+            gateway.handle_event(now, id, event)
+        });
+    }
+
+    pub(crate) fn complete(&self, id: EffectId, outcome: EffectOutcome) {
+        self.with(None, |gateway, now| gateway.complete(now, id, outcome));
+        self.changed.notify(usize::MAX);
+    }
+
+    pub(crate) fn shutdown(&self, reason: &str) {
+        self.with(None, |gateway, now| gateway.shutdown(now, reason));
+        self.changed.notify(usize::MAX);
+    }
+
+    pub(crate) fn connections(&self) -> usize {
+        self.lock().lines.len()
+    }
+
+    pub(crate) fn is_stopped(&self) -> bool {
+        *self.lock().gateway.phase() == Phase::Stopped
+    }
+
+    pub(crate) fn on_change(&self) -> EventListener {
+        self.changed.listen()
+    }
+
+    /// Drives the gateway's own deadlines for as long as it is polled.
+    pub(crate) async fn keep_time(&self) {
+        loop {
+            let moved = self.rearm.listen();
+            let at = {
+                let mut state = self.lock();
+                state.armed = state.gateway.poll_timeout().map(|(at, _)| at);
+                state.armed
+            };
+            let due = async {
+                match at {
+                    Some(at) => {
+                        smol::Timer::at(at).await;
+                    }
+                    None => std::future::pending().await,
+                }
+            };
+            futures_lite::future::or(due, moved).await;
+            self.with(None, |gateway, now| gateway.handle_timeout(now));
+            if self.is_stopped() {
+                self.changed.notify(usize::MAX);
+            }
+        }
+    }
+
+    /// One input for the gateway, and everything that comes of it. Deliveries are applied under the
+    /// gateway's lock, so that all connections see one order. `current` needs no waking: its task
+    /// is the caller.
+    fn with<R>(&self, current: Option<ConnId>, input: impl FnOnce(&mut Gateway, Now) -> R) -> R {
+        let now = now();
+        let mut state = self.lock();
+        let state = &mut *state;
+        let result = input(&mut state.gateway, now);
+        while let Some((id, delivery)) = state.gateway.poll_delivery() {
+            if let Some(line) = state.lines.get(&id) {
+                line.conn().deliver(now, delivery);
+                if current != Some(id) {
+                    line.waker.wake();
+                }
+            }
+        }
+        while let Some(effect) = state.gateway.poll_effect() {
+            // A closed queue means that the process ends.
+            let _ = self.effects.try_send(effect);
+        }
+        let next = state.gateway.poll_timeout().map(|(at, _)| at);
+        if next.is_some_and(|at| state.armed.is_none_or(|armed| at < armed)) {
+            state.armed = next;
+            self.rearm.notify(usize::MAX);
+        }
+        result
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

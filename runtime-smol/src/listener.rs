@@ -1,0 +1,51 @@
+//! Accepting sockets.
+
+use std::{io, net::TcpListener, sync::Arc, time::Duration};
+
+use smol::{Async, lock::Semaphore};
+use tracing::warn;
+
+use crate::{conn, hub::Hub};
+
+/// Sockets that may be in their request head at once. More wait in the kernel's queue.
+const MAX_HEADS: usize = 1_024;
+
+/// Pause after a failed accept, such as when file descriptors have run out.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Accepts for as long as it is polled, and gives each socket a task of its own.
+pub(crate) async fn accept(
+    listener: Async<TcpListener>,
+    hub: Arc<Hub>,
+    executor: Arc<smol::Executor<'static>>,
+) {
+    let heads = Arc::new(Semaphore::new(MAX_HEADS));
+    loop {
+        let permit = heads.acquire_arc().await;
+        match listener.accept().await {
+            Ok((stream, address)) => {
+                if let Err(error) = stream.get_ref().set_nodelay(true) {
+                    warn!(%error, "could not set TCP_NODELAY");
+                }
+                let hub = Arc::clone(&hub);
+                executor
+                    .spawn(conn::serve(stream, address.ip(), hub, permit))
+                    .detach();
+            }
+            Err(error) if is_about_one_socket(&error) => {}
+            Err(error) => {
+                warn!(%error, "cannot accept connections; trying again");
+                smol::Timer::after(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+fn is_about_one_socket(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::Interrupted
+    )
+}

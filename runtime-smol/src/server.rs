@@ -1,0 +1,165 @@
+//! The running gateway: threads, tasks, and the orderly end.
+
+use std::{
+    io,
+    net::{SocketAddr, TcpListener},
+    sync::Arc,
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use clawgate_core::{gateway::GatewaySetup, rng::Seed};
+use smol::Async;
+use tracing::info;
+
+use crate::{
+    effects::{self, HostFiles},
+    hub::Hub,
+    listener,
+};
+
+/// What a server needs beside the gateway's own setup.
+#[derive(Clone, Debug)]
+pub struct ServerOptions {
+    /// 32 bytes from the operating system.
+    pub seed: Seed,
+    /// Threads of the executor; 0 for one for each core.
+    pub threads: usize,
+    /// Files that calls read.
+    pub files: HostFiles,
+}
+
+/// A gateway that serves.
+#[derive(Debug)]
+pub struct Server {
+    hub: Arc<Hub>,
+    addresses: Vec<SocketAddr>,
+    stop: smol::channel::Sender<String>,
+    main: JoinHandle<()>,
+}
+
+/// Ends a server from another thread.
+#[derive(Clone, Debug)]
+pub struct Stopper(smol::channel::Sender<String>);
+
+impl Stopper {
+    /// Begins the orderly end: new work is refused, running work finishes, clients are told
+    /// `reason`. A second call changes nothing.
+    pub fn stop(&self, reason: &str) {
+        // A full or closed channel means that the end has begun.
+        let _ = self.0.try_send(reason.into());
+    }
+}
+
+impl Server {
+    /// Starts serving on sockets that are already bound and listening.
+    ///
+    /// # Errors
+    /// When a socket cannot be used, or a thread cannot be started.
+    pub fn start(
+        listeners: Vec<TcpListener>,
+        setup: GatewaySetup,
+        options: ServerOptions,
+    ) -> io::Result<Self> {
+        let addresses = listeners
+            .iter()
+            .map(TcpListener::local_addr)
+            .collect::<io::Result<Vec<_>>>()?;
+        // As long as the calls in flight, which the limits bound; a bounded queue would take its
+        // room at once.
+        let (effects, queue) = smol::channel::unbounded();
+        let hub = Arc::new(Hub::new(setup, options.seed, effects));
+        let executor = Arc::new(smol::Executor::new());
+        for listener in listeners {
+            let listener = Async::new(listener)?;
+            let accept = listener::accept(listener, Arc::clone(&hub), Arc::clone(&executor));
+            executor.spawn(accept).detach();
+        }
+        executor
+            .spawn(effects::work(Arc::clone(&hub), queue, options.files))
+            .detach();
+        let keeper = Arc::clone(&hub);
+        executor
+            .spawn(async move { keeper.keep_time().await })
+            .detach();
+
+        let (stop, stopped) = smol::channel::bounded::<String>(1);
+        let ended = Arc::new(event_listener::Event::<()>::new());
+        let threads = match options.threads {
+            0 => thread::available_parallelism().map_or(1, usize::from),
+            threads => threads,
+        };
+        for index in 1..threads {
+            let (executor, ended) = (Arc::clone(&executor), ended.listen());
+            thread::Builder::new()
+                .name(format!("gateway-{index}"))
+                .spawn(move || {
+                    smol::block_on(executor.run(ended));
+                })?;
+        }
+        let (main_hub, main_executor) = (Arc::clone(&hub), Arc::clone(&executor));
+        let main = thread::Builder::new()
+            .name("gateway-0".into())
+            .spawn(move || {
+                smol::block_on(main_executor.run(async {
+                    let reason = stopped.recv().await.unwrap_or_default();
+                    drain(&main_hub, &reason).await;
+                }));
+                ended.notify(usize::MAX);
+            })?;
+        Ok(Self {
+            hub,
+            addresses,
+            stop,
+            main,
+        })
+    }
+
+    /// The addresses that it listens on.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Connections that are open.
+    pub fn connections(&self) -> usize {
+        self.hub.connections()
+    }
+
+    /// A handle that ends it.
+    pub fn stopper(&self) -> Stopper {
+        Stopper(self.stop.clone())
+    }
+
+    /// Waits until it has ended.
+    pub fn join(self) {
+        // A panic in the thread has already been reported on standard error.
+        let _ = self.main.join();
+    }
+}
+
+/// Waits until every call is answered and every client has been told, within the limits.
+async fn drain(hub: &Hub, reason: &str) {
+    let reason = if reason.is_empty() {
+        "gateway stopping"
+    } else {
+        reason
+    };
+    info!(reason, connections = hub.connections(), "stopping");
+    hub.shutdown(reason);
+    let limits = hub.limits();
+    let late = limits.drain + limits.close_grace * 2 + Duration::from_secs(1);
+    let done = async {
+        loop {
+            let changed = hub.on_change();
+            if hub.is_stopped() && hub.connections() == 0 {
+                return;
+            }
+            changed.await;
+        }
+    };
+    futures_lite::future::or(done, async {
+        smol::Timer::after(late).await;
+    })
+    .await;
+    info!("stopped");
+}

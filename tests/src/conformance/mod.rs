@@ -1,0 +1,3 @@
+//! Answers conformance cases with the functions of the core.
+
+pub mod hostpolicy;

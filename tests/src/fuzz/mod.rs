@@ -1,0 +1,18 @@
+//! The bodies of the fuzz targets. They are plain functions of bytes that panic when a promise is
+//! broken, so that an ordinary test can replay what a fuzzer has found.
+
+#![allow(
+    clippy::panic,
+    reason = "panicking is how a body reports a broken promise"
+)]
+
+mod policy;
+
+pub use policy::{endpoint, policy_text};
+
+/// A body: takes whatever bytes there are, and panics when a promise is broken.
+pub type Body = fn(&[u8]);
+
+/// All targets by name. The name is also that of the file in `fuzz/fuzz_targets` and of the folder
+/// in `fuzz/corpus`.
+pub const TARGETS: &[(&str, Body)] = &[("endpoint", endpoint), ("policy_text", policy_text)];
