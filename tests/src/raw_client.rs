@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tungstenite::protocol::WebSocketConfig;
-use tungstenite::{Bytes, Message, WebSocket};
+use tungstenite::{Message, WebSocket};
 
 use crate::deadline::{Deadline, PATIENCE};
 use crate::failure::{Attempt, Failure, TestResult};
@@ -177,11 +177,16 @@ impl RawClient {
     /// When the socket refuses it.
     pub fn request(&mut self, method: &str, params: Value) -> TestResult<String> {
         self.calls += 1;
-        let id = format!("raw-{}", self.calls);
+        let id = request_id(self.calls);
         self.conversation.expect_answer(&id, method);
-        let frame = json!({"type": "req", "id": id, "method": method, "params": params});
-        self.send_text(frame.to_string())?;
+        self.send_text(request_frame(&id, method, &params))?;
         Ok(id)
+    }
+
+    /// Bytes that the first request of a connection has beside its parameters.
+    #[must_use]
+    pub fn request_overhead(method: &str) -> usize {
+        request_frame(&request_id(1), method, &Value::Null).len() - "null".len()
     }
 
     /// Sends a request and waits for its answer.
@@ -350,16 +355,12 @@ pub fn operator_params(token: &str, scopes: &[&str]) -> Value {
     })
 }
 
-/// A text message of exactly this many bytes that no gateway understands.
-#[must_use]
-pub fn text_of_length(bytes: usize) -> Message {
-    Message::Text(tungstenite::Utf8Bytes::from("x".repeat(bytes)))
+fn request_id(call: u64) -> String {
+    format!("raw-{call}")
 }
 
-/// A message of binary data.
-#[must_use]
-pub fn binary(bytes: &'static [u8]) -> Message {
-    Message::Binary(Bytes::from_static(bytes))
+fn request_frame(id: &str, method: &str, params: &Value) -> String {
+    json!({"type": "req", "id": id, "method": method, "params": params}).to_string()
 }
 
 fn is_timeout(error: &io::Error) -> bool {

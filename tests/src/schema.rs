@@ -354,13 +354,18 @@ fn violation(definition: &str, problem: String) -> Violation {
 }
 
 /// Members that the released gateway sends although the schema, which is some releases older, closes
-/// the object: the shape, the place in it, the member.
-const LATER_MEMBERS: [(&str, &str, &str); 5] = [
+/// the object: the shape, the place in it with `*` for an index, the member.
+const LATER_MEMBERS: [(&str, &str, &str); 10] = [
+    ("ChannelsStatusResult", "", "statusIssues"),
+    ("ChannelsStatusResult", "/eventLoop", "cpuBreakdown"),
     ("HelloOk", "", "controlUiLinkReaders"),
     ("HelloOk", "/auth", "method"),
     ("HelloOk", "/snapshot/health/eventLoop", "cpuBreakdown"),
+    ("HelloOk", "/snapshot/presence/*", "clientId"),
     ("health snapshot", "", "modelRuntime"),
     ("health snapshot", "/eventLoop", "cpuBreakdown"),
+    ("presence event", "/presence/*", "clientId"),
+    ("presence list", "/*", "clientId"),
 ];
 
 #[cfg(test)]

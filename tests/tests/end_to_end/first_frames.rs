@@ -2,7 +2,7 @@
 
 use clawgate_tests::failure::TestResult;
 use clawgate_tests::gateway_process::GatewayProcess;
-use clawgate_tests::raw_client::{RawClient, binary, operator_params};
+use clawgate_tests::raw_client::{RawClient, operator_params};
 use serde_json::json;
 
 #[test]
@@ -104,7 +104,7 @@ fn nonsense_within_the_session_is_ignored() -> TestResult {
     let mut client = RawClient::operator(&gateway.url(), gateway.token(), &["operator.read"])?;
 
     client.send_text("not json")?;
-    client.send(binary(b"\xff\xfe"))?;
+    client.send_text(r#"{"type":"event","event":"tick"}"#)?;
 
     assert_eq!(client.call("health", json!({}))?.payload()?["ok"], true);
     Ok(())
