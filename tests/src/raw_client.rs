@@ -144,6 +144,16 @@ impl RawClient {
         self.send(Message::text(text.into()))
     }
 
+    /// Sends a frame that is not what the protocol wants, and expects it to be answered under `id`.
+    ///
+    /// # Errors
+    ///
+    /// When the socket refuses it.
+    pub fn send_broken(&mut self, text: &str, id: &str) -> TestResult {
+        self.conversation.expect_answer(id, "");
+        self.send_text(text)
+    }
+
     /// Sends any message as it is.
     ///
     /// # Errors

@@ -59,8 +59,17 @@ fn sequence_numbers_have_no_gaps() -> TestResult {
         }
     }
 
-    assert!(sequence.windows(2).all(|pair| pair[1] == pair[0] + 1), "{sequence:?}");
-    assert_eq!(client.kept("reader").filter(|report| report["saw"] == "gap").count(), 0);
+    assert!(
+        sequence.windows(2).all(|pair| pair[1] == pair[0] + 1),
+        "{sequence:?}"
+    );
+    assert_eq!(
+        client
+            .kept("reader")
+            .filter(|report| report["saw"] == "gap")
+            .count(),
+        0
+    );
     Ok(())
 }
 

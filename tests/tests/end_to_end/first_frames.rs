@@ -87,26 +87,35 @@ fn an_unknown_member_of_connect_is_refused() -> TestResult {
 fn a_malformed_request_within_the_session_is_answered() -> TestResult {
     let gateway = GatewayProcess::start()?;
     let mut client = RawClient::operator(&gateway.url(), gateway.token(), &["operator.read"])?;
+    let cases = [
+        (r#"{"type":"req","id":"broken","method":7}"#, "broken"),
+        (r#"{"type":"req","method":"health"}"#, "invalid"),
+        (r#"{"type":"event","event":"tick"}"#, "invalid"),
+    ];
+    for (frame, id) in cases {
+        client.send_broken(frame, id)?;
 
-    client.send_text(r#"{"type":"req","id":"broken","method":7}"#)?;
-    let answer = client.wait_for("a refusal", |frame| frame["id"] == "broken");
-
-    // The check of answers knows of no such call, and reports what came instead of a call's result.
-    let problem = answer.unwrap_err().to_string();
-    assert!(problem.contains("INVALID_REQUEST"), "{problem}");
-    assert!(problem.contains("invalid request frame: "), "{problem}");
+        let refusal = client.answer(id)?.refusal()?;
+        assert_eq!(refusal["code"], "INVALID_REQUEST", "{frame}");
+        let message = refusal["message"].as_str().unwrap();
+        assert!(message.starts_with("invalid request frame: "), "{message}");
+    }
+    assert_eq!(client.call("health", json!({}))?.payload()?["ok"], true);
     Ok(())
 }
 
 #[test]
-fn nonsense_within_the_session_is_ignored() -> TestResult {
+fn text_that_is_no_json_is_ignored_within_the_session() -> TestResult {
     let gateway = GatewayProcess::start()?;
     let mut client = RawClient::operator(&gateway.url(), gateway.token(), &["operator.read"])?;
 
     client.send_text("not json")?;
-    client.send_text(r#"{"type":"event","event":"tick"}"#)?;
 
     assert_eq!(client.call("health", json!({}))?.payload()?["ok"], true);
+    assert_eq!(
+        client.kept().filter(|frame| frame["type"] == "res").count(),
+        0
+    );
     Ok(())
 }
 
