@@ -21,6 +21,8 @@ mod timings;
 mod tls;
 mod waiter;
 
+pub mod websocket;
+
 pub use budget::Cancel;
 pub use client::{Client, ClientEvent, ClientOptions, PendingCall};
 pub use connection::{Connection, Options, call};
