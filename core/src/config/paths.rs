@@ -172,6 +172,13 @@ impl Locations {
     }
 }
 
+impl Locations {
+    /// The token that a gateway made for itself, for clients of the same user.
+    pub fn token_file(&self) -> PathBuf {
+        self.own.join("gateway.token")
+    }
+}
+
 /// The home folder, which may be unknown.
 struct Home(Option<PathBuf>);
 
