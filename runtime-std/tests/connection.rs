@@ -15,7 +15,10 @@ use std::{
     thread,
 };
 
-use clawgate_core::client::{self, Ending, RequestError};
+use clawgate_core::{
+    client::{self, Ending, RequestError},
+    secret::Secret,
+};
 use clawgate_std::{CallError, Cancel, ConnectError, Connection, Problem, Stage};
 use common::{
     FakeGateway, LONG, Peer, SHORT, call, cancellable, drain, profile, signal, target, within,
@@ -127,6 +130,61 @@ fn a_refusal_carries_the_gateways_words() {
     assert!(error.next_step().unwrap().contains("credential"));
     assert!(error.to_string().contains("token mismatch"), "{error}");
     assert!(!format!("{error} {error:?}").contains("hunter2"));
+    gateway.join();
+}
+
+#[test]
+fn a_stored_device_token_gets_one_second_attempt() {
+    let gateway = FakeGateway::start(2, |number, stream| {
+        let mut peer = Peer::accept(stream);
+        peer.challenge();
+        let connect = peer.request().unwrap();
+        let auth = &connect["params"]["auth"];
+        assert_eq!(auth["token"], "hunter2");
+        if number == 0 {
+            assert!(auth["deviceToken"].is_null());
+            peer.refuse(
+                &connect,
+                json!({"code":"INVALID_REQUEST","message":"no",
+                    "details":{"code":"AUTH_TOKEN_MISMATCH"}}),
+            );
+            assert!(peer.request().is_none());
+        } else {
+            assert_eq!(auth["deviceToken"], "stored");
+            peer.answer(&connect, json!({}));
+            peer.echo();
+        }
+    });
+    let route = gateway.target().route().clone();
+    let target = client::Target::new(route, common::token(), Some(Secret::new("stored")));
+    Connection::open(&target, profile(), within(LONG))
+        .unwrap()
+        .close();
+    gateway.join();
+}
+
+#[test]
+fn a_close_without_a_word_is_tried_again_once() {
+    let gateway = FakeGateway::start(2, |_, stream| {
+        let mut peer = Peer::accept(stream);
+        let frame = tungstenite::protocol::CloseFrame {
+            code: 1000.into(),
+            reason: "".into(),
+        };
+        peer.socket.close(Some(frame)).unwrap();
+        peer.request();
+    });
+    let error = open_error(&gateway, within(LONG));
+    assert!(
+        matches!(
+            error.ending(),
+            Some(Ending::Closed {
+                code: Some(1000),
+                ..
+            })
+        ),
+        "{error}"
+    );
     gateway.join();
 }
 
