@@ -3,6 +3,7 @@
 
 pub mod client;
 pub mod config;
+pub mod credentials;
 pub mod device;
 pub mod error;
 pub mod frame;

@@ -4,6 +4,7 @@
 //! a verdict depends on what is written, never on what a resolver answers.
 
 pub mod authorize;
+pub mod bind;
 pub mod endpoint;
 pub mod fingerprint;
 pub mod host_class;
@@ -14,7 +15,10 @@ pub mod proxy;
 pub mod rate_limit;
 pub mod refusal;
 pub mod secret_words;
+pub mod server_auth;
 pub mod ssh_target;
+pub mod startup;
+pub mod startup_auth;
 
 pub use authorize::{
     AuthReason, AuthRequest, AuthRule, Granted, LocalAddresses, LoopbackProxy, Surface,

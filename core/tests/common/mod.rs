@@ -303,7 +303,8 @@ impl Host {
                             line.inbox.push_back(serde_json::from_str(&text).unwrap());
                         }
                         Transmit::Close { code, reason } => {
-                            line.closed.get_or_insert_with(|| (code.code(), reason.to_string()));
+                            line.closed
+                                .get_or_insert_with(|| (code.code(), reason.to_string()));
                         }
                         Transmit::Ping => line.conn.handle_pong(),
                         Transmit::Terminate => {}

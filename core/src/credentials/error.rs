@@ -1,0 +1,173 @@
+//! Why there is no target, and what its user can do about it.
+
+use std::fmt;
+
+use super::precedence::Unavailable;
+use super::target::UrlSource;
+use crate::config::AuthMode;
+use crate::policy::Refusal;
+
+/// Why a client must not connect. Raised before any socket opens; never repeats a secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CredentialError {
+    /// The URL is refused.
+    InsecureUrl {
+        /// Where the URL comes from.
+        source: UrlSource,
+        /// What is wrong with it.
+        refusal: Refusal,
+    },
+    /// A URL that overrides the config came without credentials of its own.
+    ExplicitAuthRequired {
+        /// Where the URL comes from.
+        source: UrlSource,
+    },
+    /// The gateway asks for a secret, and there is none.
+    CredentialsRequired {
+        /// How the gateway tells its clients from strangers.
+        mode: AuthMode,
+    },
+    /// A reference that would have been used could not be read.
+    SecretRefUnavailable(Unavailable),
+    /// Remote mode without `gateway.remote.url`.
+    RemoteUrlMissing,
+    /// Both `--url` and `--port`.
+    UrlAndPort,
+    /// `--no-auth` and a credential.
+    AuthAndNoAuth,
+    /// A pin that is no SHA-256.
+    InvalidTlsFingerprint {
+        /// The flag or key that holds it.
+        place: &'static str,
+    },
+    /// A pin for a connection without TLS.
+    FingerprintNeedsTls {
+        /// The flag or key that holds it.
+        place: &'static str,
+    },
+}
+
+impl CredentialError {
+    /// A stable name for scripts.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::InsecureUrl { .. } => "insecure_url",
+            Self::ExplicitAuthRequired { .. } => "explicit_auth_required",
+            Self::CredentialsRequired { .. } => "credentials_required",
+            Self::SecretRefUnavailable(_) => "secret_ref_unavailable",
+            Self::RemoteUrlMissing => "remote_url_missing",
+            Self::UrlAndPort => "url_and_port",
+            Self::AuthAndNoAuth => "auth_and_no_auth",
+            Self::InvalidTlsFingerprint { .. } => "invalid_tls_fingerprint",
+            Self::FingerprintNeedsTls { .. } => "tls_fingerprint_requires_wss",
+        }
+    }
+
+    /// The config key that the error is about, if it is one.
+    pub const fn path(&self) -> Option<&'static str> {
+        match self {
+            Self::SecretRefUnavailable(unavailable) => Some(unavailable.path.as_str()),
+            Self::RemoteUrlMissing => Some("gateway.remote.url"),
+            Self::InsecureUrl { .. }
+            | Self::ExplicitAuthRequired { .. }
+            | Self::CredentialsRequired { .. }
+            | Self::UrlAndPort
+            | Self::AuthAndNoAuth
+            | Self::InvalidTlsFingerprint { .. }
+            | Self::FingerprintNeedsTls { .. } => None,
+        }
+    }
+
+    /// What was wrong.
+    pub fn message(&self) -> String {
+        match self {
+            Self::InsecureUrl { source, refusal } => {
+                format!("{} It comes from {}.", refusal.reason(), source.as_str())
+            }
+            Self::ExplicitAuthRequired { source } => format!(
+                "A gateway URL from {} came without credentials for it, and those of the \
+                 configured gateway are never sent to another address.",
+                source.as_str()
+            ),
+            Self::CredentialsRequired { mode } => format!(
+                "The gateway asks for a {}, and none was found.",
+                match mode {
+                    AuthMode::Password => "password",
+                    AuthMode::Token | AuthMode::None | AuthMode::TrustedProxy => "token",
+                }
+            ),
+            Self::SecretRefUnavailable(Unavailable { path, reference }) => {
+                format!("{path} refers to {reference}, which could not be read.")
+            }
+            Self::RemoteUrlMissing => {
+                "gateway.mode is remote, but gateway.remote.url is not set.".to_owned()
+            }
+            Self::UrlAndPort => "--url and --port were both given.".to_owned(),
+            Self::AuthAndNoAuth => {
+                "--no-auth was given together with a token or password.".to_owned()
+            }
+            Self::InvalidTlsFingerprint { place } => {
+                format!("{place} is not the SHA-256 fingerprint of a certificate.")
+            }
+            Self::FingerprintNeedsTls { place } => {
+                format!("{place} pins a certificate, but the gateway URL is not wss://.")
+            }
+        }
+    }
+
+    /// What to do next: the command to type, or the key to set.
+    pub fn next_step(&self) -> String {
+        match self {
+            Self::InsecureUrl { refusal, .. } => refusal.next_step(),
+            Self::ExplicitAuthRequired { source } => match source {
+                UrlSource::Env => "Set OPENCLAW_GATEWAY_TOKEN or OPENCLAW_GATEWAY_PASSWORD beside \
+                                   OPENCLAW_GATEWAY_URL, or add --token or --password."
+                    .to_owned(),
+                UrlSource::Cli
+                | UrlSource::Port
+                | UrlSource::Node
+                | UrlSource::Remote
+                | UrlSource::Local => "Add --token or --password, add --no-auth to connect \
+                                       without credentials, or leave out --url to use the \
+                                       configured gateway."
+                    .to_owned(),
+            },
+            Self::CredentialsRequired { mode } => match mode {
+                AuthMode::Password => {
+                    "Set OPENCLAW_GATEWAY_PASSWORD or gateway.auth.password, or \
+                                       add --password."
+                }
+                AuthMode::Token | AuthMode::None | AuthMode::TrustedProxy => {
+                    "Set OPENCLAW_GATEWAY_TOKEN or gateway.auth.token, or add --token."
+                }
+            }
+            .to_owned(),
+            Self::SecretRefUnavailable(unavailable) => format!(
+                "Make the reference readable, set {}, or add --token or --password.",
+                super::env_name(unavailable.path.kind())
+            ),
+            Self::RemoteUrlMissing => {
+                "Set gateway.remote.url, as in wss://gateway.example.com, or \
+                                       set gateway.mode to local."
+                    .to_owned()
+            }
+            Self::UrlAndPort => "Use either --url or --port, not both.".to_owned(),
+            Self::AuthAndNoAuth => "Leave out --no-auth, or the credential.".to_owned(),
+            Self::InvalidTlsFingerprint { .. } => {
+                "Write it as 64 hexadecimal digits, or as 32 pairs with colons between them."
+                    .to_owned()
+            }
+            Self::FingerprintNeedsTls { place } => {
+                format!("Use a wss:// URL, or remove {place}.")
+            }
+        }
+    }
+}
+
+impl fmt::Display for CredentialError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.message(), self.next_step())
+    }
+}
+
+impl std::error::Error for CredentialError {}

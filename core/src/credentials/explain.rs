@@ -1,0 +1,328 @@
+//! Why a client presents what it presents (`auth explain`).
+
+use serde::Serialize;
+
+use super::error::CredentialError;
+use super::precedence::{Mode, RemoteFallback, RemoteInLocalMode};
+use super::refs::RefReader;
+use super::request::Request;
+use super::resolve::{KINDS, Rule};
+use super::source::{SecretPath, Source, env_name};
+use super::target::{Place, Target, Warning};
+use crate::config::{AuthMode, SecretInput};
+use crate::policy::SecretKind;
+
+/// The whole explanation, ready to be serialised. It holds no secret and no part of one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Explanation {
+    /// Where the client connects.
+    pub url: Option<String>,
+    /// Why there.
+    pub url_source: Option<&'static str>,
+    /// `local` or `remote`.
+    pub mode: &'static str,
+    /// The token.
+    pub token: Shown,
+    /// The password.
+    pub password: Shown,
+    /// The certificate that the gateway must show.
+    pub tls_fingerprint: Option<String>,
+    /// What was passed over.
+    pub skipped: Vec<Skipped>,
+    /// What the user should know, though the client goes on.
+    pub warnings: Vec<ShownWarning>,
+    /// Why the client does not connect.
+    pub error: Option<ShownError>,
+}
+
+/// One of the two credentials.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Shown {
+    /// Whether there is one.
+    pub present: bool,
+    /// Where it comes from, or `none`.
+    pub source: &'static str,
+    /// A short name that does not reveal it.
+    pub id: Option<String>,
+}
+
+/// A source that did not give the credential.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Skipped {
+    /// `token` or `password`.
+    pub kind: &'static str,
+    /// The source.
+    pub source: &'static str,
+    /// Why not.
+    pub why: String,
+}
+
+/// A warning.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ShownWarning {
+    /// A stable name.
+    pub code: &'static str,
+    /// The config key that it is about.
+    pub path: Option<&'static str>,
+    /// A sentence.
+    pub message: String,
+}
+
+/// An error.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ShownError {
+    /// A stable name.
+    pub code: &'static str,
+    /// The config key that it is about.
+    pub path: Option<&'static str>,
+    /// What was wrong.
+    pub message: String,
+    /// What to do next.
+    pub next: String,
+}
+
+impl From<&CredentialError> for ShownError {
+    fn from(error: &CredentialError) -> Self {
+        Self {
+            code: error.code(),
+            path: error.path(),
+            message: error.message(),
+            next: error.next_step(),
+        }
+    }
+}
+
+impl From<&Warning> for ShownWarning {
+    fn from(warning: &Warning) -> Self {
+        Self {
+            code: warning.code(),
+            path: warning.path().map(SecretPath::as_str),
+            message: warning.to_string(),
+        }
+    }
+}
+
+/// What an explanation is made from.
+pub(super) struct Reasons<'a> {
+    pub(super) request: &'a Request<'a>,
+    pub(super) place: Option<&'a Place>,
+    pub(super) rule: Rule,
+    pub(super) outcome: &'a Result<Target, CredentialError>,
+    pub(super) refs: &'a RefReader<'a>,
+}
+
+pub(super) fn explain(reasons: &Reasons<'_>) -> Explanation {
+    let target = reasons.outcome.as_ref().ok();
+    let mut skipped = Vec::new();
+    for kind in KINDS {
+        let winner = reasons.winner(kind);
+        for source in Source::ALL {
+            let fits =
+                kind == SecretKind::Token || !matches!(source, Source::Device | Source::File);
+            if fits && winner != Some(source) {
+                skipped.push(Skipped {
+                    kind: kind.as_str(),
+                    source: source.as_str(),
+                    why: reasons.why_not(kind, source),
+                });
+            }
+        }
+    }
+    Explanation {
+        url: reasons.place.map(|place| place.endpoint.url()),
+        url_source: reasons.place.map(|place| place.source.as_str()),
+        mode: reasons.mode().as_str(),
+        token: reasons.shown(SecretKind::Token),
+        password: reasons.shown(SecretKind::Password),
+        tls_fingerprint: target.and_then(Target::tls_pin).map(ToString::to_string),
+        skipped,
+        warnings: target
+            .map(|target| target.warnings().iter().map(ShownWarning::from).collect())
+            .unwrap_or_default(),
+        error: reasons.outcome.as_ref().err().map(ShownError::from),
+    }
+}
+
+impl Reasons<'_> {
+    fn mode(&self) -> Mode {
+        self.place.map_or_else(
+            || self.request.surface.mode(self.request.config),
+            |place| place.mode,
+        )
+    }
+
+    fn winner(&self, kind: SecretKind) -> Option<Source> {
+        self.outcome
+            .as_ref()
+            .ok()
+            .and_then(|target| target.auth().source(kind))
+    }
+
+    fn shown(&self, kind: SecretKind) -> Shown {
+        let auth = self.outcome.as_ref().ok().map(Target::auth);
+        let id = auth.and_then(|auth| match auth.chosen(kind) {
+            Some(chosen) => Some(chosen.id()),
+            None if kind == SecretKind::Token => auth.device_token().map(|token| token.id()),
+            None => None,
+        });
+        Shown {
+            present: id.is_some(),
+            source: self.winner(kind).map_or("none", Source::as_str),
+            id,
+        }
+    }
+
+    fn input(&self, source: Source, kind: SecretKind) -> Option<&SecretInput> {
+        let gateway = &self.request.config.gateway;
+        SecretPath::of(source, kind).map(|path| match path {
+            SecretPath::AuthToken => &gateway.auth.token,
+            SecretPath::AuthPassword => &gateway.auth.password,
+            SecretPath::RemoteToken => &gateway.remote.token,
+            SecretPath::RemotePassword => &gateway.remote.password,
+        })
+    }
+
+    fn is_given(&self, kind: SecretKind, source: Source) -> bool {
+        let Request {
+            flags,
+            env,
+            device_token,
+            local_token,
+            ..
+        } = self.request;
+        match source {
+            Source::Cli => match kind {
+                SecretKind::Token => flags.token,
+                SecretKind::Password => flags.password,
+            }
+            .is_some_and(|secret| !secret.expose().trim().is_empty()),
+            Source::Env => env.non_blank(env_name(kind)).is_some(),
+            Source::ConfigAuth | Source::ConfigRemote => self
+                .input(source, kind)
+                .is_some_and(SecretInput::is_configured),
+            Source::Device => device_token.is_some(),
+            Source::File => local_token.is_some(),
+        }
+    }
+
+    fn why_not(&self, kind: SecretKind, source: Source) -> String {
+        let name = match source {
+            Source::Cli => match kind {
+                SecretKind::Token => "--token",
+                SecretKind::Password => "--password",
+            },
+            Source::Env => env_name(kind),
+            Source::ConfigAuth | Source::ConfigRemote => {
+                SecretPath::of(source, kind).map_or("", SecretPath::as_str)
+            }
+            Source::Device => "device token",
+            Source::File => "token file of the local gateway",
+        };
+        if !self.is_given(kind, source) {
+            return match source {
+                Source::Cli => format!("{name} was not given"),
+                Source::Env | Source::ConfigAuth | Source::ConfigRemote => {
+                    format!("{name} is not set")
+                }
+                Source::Device | Source::File => format!("there is no {name}"),
+            };
+        }
+        if let Some(why) = self.excluded(source) {
+            return why.to_owned();
+        }
+        match self.input(source, kind) {
+            Some(SecretInput::Embedded(_)) if self.mode() == Mode::Local => {
+                return format!("{name} has text around ${{NAME}}, which is no secret");
+            }
+            Some(SecretInput::Ref(reference)) if self.refs.is_broken(reference) => {
+                return format!("{name} refers to {reference}, which could not be read");
+            }
+            Some(
+                SecretInput::Absent
+                | SecretInput::Blank
+                | SecretInput::Plain(_)
+                | SecretInput::Embedded(_)
+                | SecretInput::Ref(_),
+            )
+            | None => {}
+        }
+        if let Some(why) = self.out_of_order(kind, source) {
+            return why;
+        }
+        match self.winner(kind) {
+            Some(winner) => format!("{winner} stands before it"),
+            None => match self.outcome {
+                Ok(_) => "the gateway's auth does not ask for it".to_owned(),
+                Err(_) => "nothing is sent, because of the error".to_owned(),
+            },
+        }
+    }
+
+    /// Whole sources that the rule leaves out.
+    fn excluded(&self, source: Source) -> Option<&'static str> {
+        match (self.rule, source) {
+            (Rule::Nothing, _) => Some("--no-auth was given"),
+            (Rule::Explicit, _) => Some("credentials were given on the command line"),
+            (Rule::CliUrl, _) => Some(
+                "--url never borrows credentials from the environment, the config or this machine",
+            ),
+            (Rule::EnvUrl, Source::Env) | (Rule::Order, _) => None,
+            (Rule::EnvUrl, _) => {
+                Some("OPENCLAW_GATEWAY_URL takes credentials from the environment only")
+            }
+        }
+    }
+
+    /// Sources that the order of this surface leaves out.
+    fn out_of_order(&self, kind: SecretKind, source: Source) -> Option<String> {
+        let Request {
+            surface,
+            env,
+            config,
+            ..
+        } = self.request;
+        let order = surface.order(env);
+        let auth = &config.gateway.auth;
+        match (self.mode(), source) {
+            (Mode::Local, Source::ConfigRemote)
+                if order.remote_in_local == RemoteInLocalMode::Ignored =>
+            {
+                Some("gateway.remote.* does not count here in local mode".to_owned())
+            }
+            (Mode::Local, Source::ConfigRemote)
+                if self
+                    .input(Source::ConfigAuth, kind)
+                    .is_some_and(SecretInput::is_configured) =>
+            {
+                Some(format!("gateway.auth.{} is configured", kind.as_str()))
+            }
+            (Mode::Local, Source::ConfigRemote)
+                if kind == SecretKind::Password && auth.mode == Some(AuthMode::TrustedProxy) =>
+            {
+                Some("gateway.auth.mode is trusted-proxy".to_owned())
+            }
+            (Mode::Remote, Source::Env | Source::ConfigAuth)
+                if order.of(kind).fallback == RemoteFallback::RemoteOnly =>
+            {
+                Some(format!(
+                    "only gateway.remote.{} counts for a look at a remote gateway",
+                    kind.as_str()
+                ))
+            }
+            (_, Source::File) if self.winner(SecretKind::Password).is_some() => {
+                Some("a password was found".to_owned())
+            }
+            (_, Source::File) if self.winner(SecretKind::Token).is_none() => Some(
+                "it is for the local gateway of this profile, where nothing else is configured"
+                    .to_owned(),
+            ),
+            (_, Source::Device)
+                if self.winner(kind).is_some() || self.winner(SecretKind::Password).is_some() =>
+            {
+                Some("it is kept for when the gateway refuses the shared secret".to_owned())
+            }
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! Which token and password a client sends, and to which gateway (seed 002, Credential precedence;
+//! spec credentials).
+//!
+//! [`resolve()`] is the whole contract in one pure function. Its answer is a [`Target`]: an endpoint
+//! and the credentials that were resolved for that endpoint, in one value, so that a credential
+//! cannot leave for another address. [`Explanation`] says why each source was used or passed over.
+
+mod error;
+mod explain;
+mod precedence;
+mod refs;
+mod request;
+mod resolve;
+mod source;
+mod target;
+
+pub use error::CredentialError;
+pub use explain::{Explanation, Shown, ShownError, ShownWarning, Skipped};
+pub use precedence::{
+    Chosen, KindOrder, LocalOrder, Mode, Order, RemoteFallback, RemoteInLocalMode, RemoteOrder,
+    Selection, Unavailable,
+};
+pub(crate) use refs::RefReader;
+pub use refs::{RefAccess, RefValues, WantedRef};
+pub use request::{Flags, NodeScheme, NodeTarget, Presented, Request, Surface};
+pub use resolve::{Resolution, resolve, select_by_order};
+pub use source::{SecretPath, Source, env_name};
+pub use target::{BoundAuth, Place, Target, UrlSource, Warning, locate};

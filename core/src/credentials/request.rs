@@ -1,0 +1,159 @@
+//! Everything that the choice of a target and its credentials depends on.
+
+use super::precedence::{Mode, Order};
+use super::refs::RefAccess;
+use crate::config::paths::Profile;
+use crate::config::{Config, EnvVars};
+use crate::policy::TlsFingerprint;
+use crate::secret::Secret;
+
+/// What a client is about to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Surface {
+    /// A method call.
+    Call,
+    /// A probe, which only looks whether a gateway is there.
+    Probe,
+    /// `status`, which looks in the same way.
+    Status,
+    /// A node, which offers commands to a gateway.
+    NodeHost,
+    /// Watching execution approvals for a channel.
+    ExecApprovals,
+}
+
+impl Surface {
+    /// The order that this surface follows.
+    pub fn order(self, env: &EnvVars) -> Order {
+        match self {
+            Self::Call | Self::ExecApprovals => Order::shared(env),
+            Self::Probe | Self::Status => Order::probe(env),
+            Self::NodeHost => Order::node_host(),
+        }
+    }
+
+    /// Whether it goes on without credentials instead of failing.
+    pub(super) const fn may_go_without(self) -> bool {
+        match self {
+            Self::Call => false,
+            Self::Probe | Self::Status | Self::NodeHost | Self::ExecApprovals => true,
+        }
+    }
+
+    pub(super) const fn is_probe(self) -> bool {
+        matches!(self, Self::Probe | Self::Status)
+    }
+
+    /// The mode that this surface works in. Probes of a remote gateway without a URL look at the
+    /// local one (spec credentials §3).
+    pub(super) const fn mode(self, config: &Config) -> Mode {
+        let remote = &config.gateway.remote;
+        if config.gateway.mode.is_remote() && !(self.is_probe() && remote.url.is_none()) {
+            Mode::Remote
+        } else {
+            Mode::Local
+        }
+    }
+}
+
+/// What to present.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Presented {
+    /// What the rules give.
+    #[default]
+    ByRule,
+    /// Nothing at all, on purpose (`--no-auth`).
+    Nothing,
+}
+
+/// Where a node connects, by its own flags.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NodeTarget<'a> {
+    /// `--host`.
+    pub host: Option<&'a str>,
+    /// `--tls`.
+    pub scheme: NodeScheme,
+}
+
+/// Whether a node speaks TLS.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum NodeScheme {
+    /// As the local gateway does; plaintext to another host.
+    #[default]
+    Default,
+    /// Yes.
+    Tls,
+}
+
+/// What was given on the command line. Blank text counts as not given.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Flags<'a> {
+    /// `--url`, or the gateway URL of a channel.
+    pub url: Option<&'a str>,
+    /// `--port`.
+    pub port: Option<u16>,
+    /// `--token`.
+    pub token: Option<&'a Secret>,
+    /// `--password`.
+    pub password: Option<&'a Secret>,
+    /// `--no-auth`.
+    pub presented: Presented,
+    /// `--tls-fingerprint`.
+    pub tls_fingerprint: Option<&'a str>,
+    /// `--host` and `--tls` of a node.
+    pub node: NodeTarget<'a>,
+}
+
+/// One question to [`resolve`](super::resolve()).
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// What the client is about to do.
+    pub surface: Surface,
+    /// The command line.
+    pub flags: Flags<'a>,
+    /// The environment.
+    pub env: &'a EnvVars,
+    /// The config.
+    pub config: &'a Config,
+    /// The profile, which may have a port of its own.
+    pub profile: &'a Profile,
+    /// Values of secret references.
+    pub refs: RefAccess<'a>,
+    /// The device token that is stored for this target.
+    pub device_token: Option<&'a Secret>,
+    /// The token that clawgate's own gateway of this profile made for itself and keeps in the state
+    /// folder.
+    pub local_token: Option<&'a Secret>,
+    /// The fingerprint of the certificate of the gateway of this profile.
+    pub local_certificate: Option<TlsFingerprint>,
+}
+
+impl<'a> Request<'a> {
+    /// A question with nothing but a surface, an environment and a config.
+    pub const fn new(surface: Surface, env: &'a EnvVars, config: &'a Config) -> Self {
+        const NOTHING_READ: &super::RefValues = &super::RefValues::new();
+        const DEFAULT_PROFILE: &Profile = &Profile::Default;
+        Self {
+            surface,
+            flags: Flags {
+                url: None,
+                port: None,
+                token: None,
+                password: None,
+                presented: Presented::ByRule,
+                tls_fingerprint: None,
+                node: NodeTarget {
+                    host: None,
+                    scheme: NodeScheme::Default,
+                },
+            },
+            env,
+            config,
+            profile: DEFAULT_PROFILE,
+            refs: RefAccess::Available(NOTHING_READ),
+            device_token: None,
+            local_token: None,
+            local_certificate: None,
+        }
+    }
+}

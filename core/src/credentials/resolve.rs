@@ -1,0 +1,288 @@
+//! From a question to a target (seed 002, Credential precedence; spec credentials §1 to §4).
+
+use std::collections::BTreeSet;
+
+use super::error::CredentialError;
+use super::explain::{Explanation, Reasons, explain};
+use super::precedence::{Chosen, Mode, Order, Selection, Unavailable, from_env, select};
+use super::refs::{RefAccess, RefReader, WantedRef};
+use super::request::{Presented, Request, Surface};
+use super::source::{SecretPath, Source};
+use super::target::{BoundAuth, DeviceRetry, Place, Target, UrlSource, Warning, locate, pin};
+use crate::config::{AuthMode, Config, EnvVars};
+use crate::policy::SecretKind;
+use crate::policy::port::gateway_port;
+use crate::policy::server_auth::{AuthOverride, resolve_server_auth};
+use crate::secret::Secret;
+
+/// The answer to a [`Request`].
+#[derive(Clone, Debug)]
+pub struct Resolution {
+    /// The target, or why there is none.
+    pub outcome: Result<Target, CredentialError>,
+    /// What was chosen and what was passed over, for `auth explain`.
+    pub explanation: Explanation,
+    /// References that the host should read and hand in before it asks again. While there are any,
+    /// the outcome is preliminary.
+    pub wanted: Vec<WantedRef>,
+}
+
+/// Which rule decided about the credentials.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rule {
+    /// `--no-auth`.
+    Nothing,
+    /// `--token` or `--password`.
+    Explicit,
+    /// `--url` without credentials of its own.
+    CliUrl,
+    /// `OPENCLAW_GATEWAY_URL`.
+    EnvUrl,
+    /// The order of sources.
+    Order,
+}
+
+/// Answers a request. Pure: equal requests have equal answers.
+///
+/// ```
+/// use clawgate_core::config::{ConfigFile, EnvVars};
+/// use clawgate_core::credentials::{Request, Source, Surface, resolve};
+/// use clawgate_core::policy::SecretKind;
+/// use clawgate_core::secret::Secret;
+///
+/// let file = ConfigFile::parse("c", "{ gateway: { auth: { token: 'from config' } } }").unwrap();
+/// let env: EnvVars = [("OPENCLAW_GATEWAY_TOKEN", "from env")].into_iter().collect();
+///
+/// let request = Request::new(Surface::Call, &env, &file.config);
+/// let target = resolve(&request).outcome.unwrap();
+/// assert_eq!(target.endpoint().url(), "ws://127.0.0.1:18789");
+/// assert_eq!(target.auth().source(SecretKind::Token), Some(Source::Env));
+///
+/// // Another address never gets what was meant for this one.
+/// let mut request = request;
+/// request.flags.url = Some("wss://elsewhere.example.com");
+/// let error = resolve(&request).outcome.unwrap_err();
+/// assert_eq!(error.code(), "explicit_auth_required");
+///
+/// let token = Secret::new("for elsewhere");
+/// request.flags.token = Some(&token);
+/// let target = resolve(&request).outcome.unwrap();
+/// assert_eq!(target.auth().source(SecretKind::Token), Some(Source::Cli));
+/// ```
+pub fn resolve(request: &Request<'_>) -> Resolution {
+    let mut refs = RefReader {
+        access: request.refs,
+        secrets: &request.config.secrets,
+        env: request.env,
+        wanted: BTreeSet::new(),
+    };
+    let located = locate(request);
+    let rule = rule(request, located.as_ref().ok());
+    let outcome = match &located {
+        Ok(place) => target(request, place, rule, &mut refs),
+        Err(error) => Err(error.clone()),
+    };
+    let explanation = explain(&Reasons {
+        request,
+        place: located.as_ref().ok(),
+        rule,
+        outcome: &outcome,
+        refs: &refs,
+    });
+    Resolution {
+        outcome,
+        explanation,
+        wanted: refs.wanted.into_iter().collect(),
+    }
+}
+
+/// Chooses among environment and config by an order of the caller's own, without a target.
+///
+/// # Errors
+/// [`Unavailable`] when a reference that would have won cannot be read.
+pub fn select_by_order(
+    config: &Config,
+    env: &EnvVars,
+    mode: Mode,
+    order: &Order,
+    refs: RefAccess<'_>,
+) -> Result<Selection, Unavailable> {
+    let mut refs = RefReader {
+        access: refs,
+        secrets: &config.secrets,
+        env,
+        wanted: BTreeSet::new(),
+    };
+    select(&config.gateway, env, mode, order, &mut refs)
+}
+
+fn explicit(request: &Request<'_>) -> Selection {
+    let of = |secret: Option<&Secret>| {
+        secret
+            .and_then(|secret| Secret::non_blank(secret.expose()))
+            .map(|secret| Chosen {
+                secret,
+                source: Source::Cli,
+            })
+    };
+    Selection {
+        token: of(request.flags.token),
+        password: of(request.flags.password),
+    }
+}
+
+fn rule(request: &Request<'_>, place: Option<&Place>) -> Rule {
+    if request.flags.presented == Presented::Nothing {
+        return Rule::Nothing;
+    }
+    if !explicit(request).is_empty() {
+        return Rule::Explicit;
+    }
+    match place.map(|place| place.source) {
+        Some(UrlSource::Cli) => Rule::CliUrl,
+        Some(UrlSource::Env) => Rule::EnvUrl,
+        Some(UrlSource::Port | UrlSource::Node | UrlSource::Remote | UrlSource::Local) | None => {
+            Rule::Order
+        }
+    }
+}
+
+fn target(
+    request: &Request<'_>,
+    place: &Place,
+    rule: Rule,
+    refs: &mut RefReader<'_>,
+) -> Result<Target, CredentialError> {
+    let pin = pin(request, place)?;
+    let mut warnings: Vec<Warning> = place.endpoint.warnings().map(Warning::Endpoint).collect();
+    let mut device = request.device_token.cloned();
+    let shared = match rule {
+        Rule::Nothing if explicit(request).is_empty() => {
+            device = None;
+            Selection::default()
+        }
+        Rule::Nothing => return Err(CredentialError::AuthAndNoAuth),
+        Rule::Explicit => explicit(request),
+        // A channel's own URL gets nothing, which is no fault (spec credentials §4).
+        Rule::CliUrl if request.surface == Surface::ExecApprovals => Selection::default(),
+        Rule::CliUrl => {
+            return Err(CredentialError::ExplicitAuthRequired {
+                source: place.source,
+            });
+        }
+        Rule::EnvUrl => from_env(request.env),
+        Rule::Order => by_order(request, place, refs, &mut warnings)?,
+    };
+    if matches!(place.source, UrlSource::Cli | UrlSource::Env) {
+        // Whoever sets a URL must not be handed the token of another gateway.
+        device = None;
+    }
+    if rule == Rule::EnvUrl && shared.is_empty() && !request.surface.may_go_without() {
+        return Err(CredentialError::ExplicitAuthRequired {
+            source: place.source,
+        });
+    }
+    let retry = if place.endpoint.is_loopback() || pin.is_some() {
+        DeviceRetry::Once
+    } else {
+        DeviceRetry::Never
+    };
+    let mut auth = BoundAuth {
+        shared,
+        device,
+        retry,
+    };
+    if rule == Rule::Order && auth.is_empty() {
+        auth.shared.token = own_token(request, place);
+    }
+    if rule == Rule::Order && auth.is_empty() && !request.surface.may_go_without() {
+        require_none(request)?;
+    }
+    Ok(Target {
+        place: place.clone(),
+        auth,
+        pin,
+        warnings,
+    })
+}
+
+fn by_order(
+    request: &Request<'_>,
+    place: &Place,
+    refs: &mut RefReader<'_>,
+    warnings: &mut Vec<Warning>,
+) -> Result<Selection, CredentialError> {
+    let order = request.surface.order(request.env);
+    let gateway = &request.config.gateway;
+    let selection = match select(gateway, request.env, place.mode, &order, refs) {
+        Ok(selection) => selection,
+        Err(unavailable) if request.surface.is_probe() => {
+            warnings.push(Warning::ProbingWithout(unavailable.path));
+            return Ok(Selection::default());
+        }
+        Err(unavailable) => return Err(CredentialError::SecretRefUnavailable(unavailable)),
+    };
+    let preferred = match place.mode {
+        Mode::Local => [SecretPath::AuthToken, SecretPath::AuthPassword],
+        Mode::Remote => [SecretPath::RemoteToken, SecretPath::RemotePassword],
+    };
+    for path in preferred {
+        let input = match path {
+            SecretPath::AuthToken => &gateway.auth.token,
+            SecretPath::AuthPassword => &gateway.auth.password,
+            SecretPath::RemoteToken => &gateway.remote.token,
+            SecretPath::RemotePassword => &gateway.remote.password,
+        };
+        if let Some(reference) = input.reference()
+            && let Some(used) = selection.get(path.kind()).map(Chosen::source)
+            && used != path.source()
+            && refs.is_broken(reference)
+        {
+            warnings.push(Warning::RefPassedOver { path, used });
+        }
+    }
+    Ok(selection)
+}
+
+/// The token that this profile's own gateway made for itself: for that gateway alone, and only where
+/// nothing was ever configured.
+fn own_token(request: &Request<'_>, place: &Place) -> Option<Chosen> {
+    let auth = &request.config.gateway.auth;
+    let own_port = gateway_port(
+        None,
+        request.env,
+        request.config.gateway.port,
+        request.profile,
+    )
+    .port;
+    let own_gateway = matches!(place.source, UrlSource::Local | UrlSource::Port)
+        && place.mode == Mode::Local
+        && place.endpoint.port() == own_port;
+    let unset = !auth.token.is_configured()
+        && !auth.password.is_configured()
+        && matches!(auth.mode, None | Some(AuthMode::Token));
+    let secret = request.local_token.filter(|_| own_gateway && unset)?;
+    Secret::non_blank(secret.expose()).map(|secret| Chosen {
+        secret,
+        source: Source::File,
+    })
+}
+
+/// Fails where the gateway, as this config describes it, asks for a secret.
+fn require_none(request: &Request<'_>) -> Result<(), CredentialError> {
+    let server = resolve_server_auth(
+        &request.config.gateway,
+        request.env,
+        &AuthOverride::default(),
+    );
+    match server.mode {
+        AuthMode::None | AuthMode::TrustedProxy => Ok(()),
+        AuthMode::Token | AuthMode::Password if server.allow_tailscale => Ok(()),
+        mode @ (AuthMode::Token | AuthMode::Password) => {
+            Err(CredentialError::CredentialsRequired { mode })
+        }
+    }
+}
+
+/// Kinds in the order in which they are explained.
+pub(super) const KINDS: [SecretKind; 2] = [SecretKind::Token, SecretKind::Password];

@@ -1,0 +1,349 @@
+//! Where a client connects, and the credentials that belong to that place and to no other.
+
+use std::fmt;
+
+use super::error::CredentialError;
+use super::precedence::{Chosen, Mode, Selection};
+use super::request::{NodeScheme, Request, Surface};
+use super::source::{SecretPath, Source};
+use crate::policy::port::gateway_port;
+use crate::policy::{Endpoint, EndpointWarning, Scheme, SecretKind, TlsFingerprint, UrlPolicy};
+use crate::secret::Secret;
+
+/// Where the URL of a target comes from (spec hostpolicy §1.5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UrlSource {
+    /// `--url`, or the gateway URL of a channel.
+    Cli,
+    /// `--port`: this machine.
+    Port,
+    /// `--host` of a node.
+    Node,
+    /// `OPENCLAW_GATEWAY_URL`.
+    Env,
+    /// `gateway.remote.url`.
+    Remote,
+    /// This machine.
+    Local,
+}
+
+impl UrlSource {
+    /// The name in messages and in `auth explain`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Cli => "cli --url",
+            Self::Port => "cli --port",
+            Self::Node => "cli --host",
+            Self::Env => "env OPENCLAW_GATEWAY_URL",
+            Self::Remote => "config gateway.remote.url",
+            Self::Local => "local loopback",
+        }
+    }
+}
+
+/// Where a client would connect, before its credentials are known. The host looks up the stored
+/// device token by [`Place::endpoint`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    pub(super) endpoint: Endpoint,
+    pub(super) source: UrlSource,
+    pub(super) mode: Mode,
+}
+
+impl Place {
+    /// Where.
+    pub const fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// Why there.
+    pub const fn source(&self) -> UrlSource {
+        self.source
+    }
+
+    /// Whose gateway it is taken for.
+    pub const fn mode(&self) -> Mode {
+        self.mode
+    }
+}
+
+/// Finds the place, in the order of spec hostpolicy §1.5.
+///
+/// # Errors
+/// [`CredentialError::UrlAndPort`], [`CredentialError::InsecureUrl`], or
+/// [`CredentialError::RemoteUrlMissing`].
+pub fn locate(request: &Request<'_>) -> Result<Place, CredentialError> {
+    let Request {
+        surface,
+        flags,
+        env,
+        config,
+        profile,
+        ..
+    } = request;
+    let url = flags.url.map(str::trim).filter(|url| !url.is_empty());
+    let parse = |text: &str, source, mode| {
+        let policy = UrlPolicy::from_env(env.get(crate::policy::endpoint::BREAK_GLASS_ENV));
+        match Endpoint::parse(text, policy) {
+            Ok(endpoint) => Ok(Place {
+                endpoint,
+                source,
+                mode,
+            }),
+            Err(refusal) => Err(CredentialError::InsecureUrl { source, refusal }),
+        }
+    };
+    let port = gateway_port(flags.port, env, config.gateway.port, profile).port;
+    let scheme = if config.gateway.tls.enabled {
+        Scheme::Wss
+    } else {
+        Scheme::Ws
+    };
+    let mode = surface.mode(config);
+    if let Some(url) = url {
+        if flags.port.is_some() && *surface != Surface::NodeHost {
+            return Err(CredentialError::UrlAndPort);
+        }
+        return parse(url, UrlSource::Cli, mode);
+    }
+    if *surface == Surface::NodeHost {
+        let host = flags
+            .node
+            .host
+            .map(str::trim)
+            .filter(|host| !host.is_empty());
+        let scheme = match (flags.node.scheme, host) {
+            (NodeScheme::Tls, _) => Scheme::Wss,
+            (NodeScheme::Default, None) => scheme,
+            (NodeScheme::Default, Some(_)) => Scheme::Ws,
+        };
+        return match host {
+            Some(host) => {
+                let url = format!("{}://{}:{port}", scheme.as_str(), bracketed(host));
+                parse(&url, UrlSource::Node, mode)
+            }
+            None => Ok(Place {
+                endpoint: Endpoint::local(scheme, port),
+                source: UrlSource::Local,
+                mode,
+            }),
+        };
+    }
+    let local = |source| {
+        Ok(Place {
+            endpoint: Endpoint::local(scheme, port),
+            source,
+            mode: Mode::Local,
+        })
+    };
+    if flags.port.is_some() {
+        return local(UrlSource::Port);
+    }
+    if let Some(url) = env.non_blank("OPENCLAW_GATEWAY_URL") {
+        return parse(url, UrlSource::Env, mode);
+    }
+    match (mode, &config.gateway.remote.url) {
+        (Mode::Local, _) => local(UrlSource::Local),
+        (Mode::Remote, Some(url)) => parse(url, UrlSource::Remote, mode),
+        (Mode::Remote, None) => Err(CredentialError::RemoteUrlMissing),
+    }
+}
+
+fn bracketed(host: &str) -> String {
+    if host.contains(':') && !host.starts_with('[') {
+        format!("[{host}]")
+    } else {
+        host.to_owned()
+    }
+}
+
+/// The pin of the certificate at a place, if there is one (spec credentials, end; hostpolicy §6).
+/// The pin in the config is for the configured gateway, so `--url` drops it.
+pub(super) fn pin(
+    request: &Request<'_>,
+    place: &Place,
+) -> Result<Option<TlsFingerprint>, CredentialError> {
+    let remote = &request.config.gateway.remote;
+    let flag = request
+        .flags
+        .tls_fingerprint
+        .map(str::trim)
+        .filter(|text| !text.is_empty());
+    let of_remote = matches!(place.source, UrlSource::Remote | UrlSource::Env)
+        && request.config.gateway.mode.is_remote();
+    let written = match (flag, &remote.tls_fingerprint) {
+        (Some(text), _) => Some((text, "--tls-fingerprint")),
+        (None, Some(text)) if of_remote => Some((text.as_str(), "gateway.remote.tlsFingerprint")),
+        (None, Some(_) | None) => None,
+    };
+    let Some((text, place_of_pin)) = written else {
+        let own = place.source == UrlSource::Local && place.endpoint.is_tls();
+        return Ok(request.local_certificate.filter(|_| own));
+    };
+    let pin = text
+        .parse()
+        .map_err(|_| CredentialError::InvalidTlsFingerprint {
+            place: place_of_pin,
+        })?;
+    if place.endpoint.is_tls() {
+        Ok(Some(pin))
+    } else {
+        Err(CredentialError::FingerprintNeedsTls {
+            place: place_of_pin,
+        })
+    }
+}
+
+/// What a client should tell its user, though it goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Warning {
+    /// A probe goes on without credentials, because a reference could not be read.
+    ProbingWithout(SecretPath),
+    /// A reference could not be read, and another source stands in for it.
+    RefPassedOver {
+        /// Where the reference stands.
+        path: SecretPath,
+        /// What was used instead.
+        used: Source,
+    },
+    /// Something about the endpoint.
+    Endpoint(EndpointWarning),
+}
+
+impl Warning {
+    /// A stable name for scripts.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::ProbingWithout(_) => "unresolved_secret_ref",
+            Self::RefPassedOver { .. } => "secret_ref_passed_over",
+            Self::Endpoint(warning) => warning.code(),
+        }
+    }
+
+    /// The config key that it is about.
+    pub const fn path(self) -> Option<SecretPath> {
+        match self {
+            Self::ProbingWithout(path) | Self::RefPassedOver { path, .. } => Some(path),
+            Self::Endpoint(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ProbingWithout(path) => write!(
+                f,
+                "{path} refers to a secret that could not be read; probing without credentials."
+            ),
+            Self::RefPassedOver { path, used } => write!(
+                f,
+                "{path} refers to a secret that could not be read; {used} is used instead."
+            ),
+            Self::Endpoint(warning) => write!(f, "{warning}"),
+        }
+    }
+}
+
+/// An endpoint together with the credentials that were resolved for it. Neither can be taken from
+/// one target to another: the endpoint to dial and the secrets to send come out of the same value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    pub(super) place: Place,
+    pub(super) auth: BoundAuth,
+    pub(super) pin: Option<TlsFingerprint>,
+    pub(super) warnings: Vec<Warning>,
+}
+
+impl Target {
+    /// Where to connect.
+    pub const fn endpoint(&self) -> &Endpoint {
+        &self.place.endpoint
+    }
+
+    /// What to present there.
+    pub const fn auth(&self) -> &BoundAuth {
+        &self.auth
+    }
+
+    /// The certificate that the gateway must show, checked before anything is sent. Without a pin
+    /// the usual authorities decide.
+    pub const fn tls_pin(&self) -> Option<&TlsFingerprint> {
+        self.pin.as_ref()
+    }
+
+    /// Why there.
+    pub const fn url_source(&self) -> UrlSource {
+        self.place.source
+    }
+
+    /// Whose gateway it is taken for.
+    pub const fn mode(&self) -> Mode {
+        self.place.mode
+    }
+
+    /// What to tell the user.
+    pub fn warnings(&self) -> &[Warning] {
+        &self.warnings
+    }
+}
+
+/// The credentials of a [`Target`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BoundAuth {
+    pub(super) shared: Selection,
+    pub(super) device: Option<Secret>,
+    pub(super) retry: DeviceRetry,
+}
+
+/// Whether a stored device token may be tried after the gateway refused the shared secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum DeviceRetry {
+    /// Once: the gateway is this machine, or its certificate is pinned.
+    Once,
+    Never,
+}
+
+impl BoundAuth {
+    /// The shared token to send.
+    pub fn token(&self) -> Option<&Secret> {
+        self.shared.token.as_ref().map(|chosen| &chosen.secret)
+    }
+
+    /// The shared password to send.
+    pub fn password(&self) -> Option<&Secret> {
+        self.shared.password.as_ref().map(|chosen| &chosen.secret)
+    }
+
+    /// The device token to send: only when there is neither token nor password.
+    pub fn device_token(&self) -> Option<&Secret> {
+        self.device.as_ref().filter(|_| self.shared.is_empty())
+    }
+
+    /// The device token to add in one retry after the gateway refused the shared secret
+    /// (`AUTH_TOKEN_MISMATCH`); only towards this machine or a pinned certificate.
+    pub fn device_token_for_retry(&self) -> Option<&Secret> {
+        match self.retry {
+            DeviceRetry::Once => self.device.as_ref().filter(|_| !self.shared.is_empty()),
+            DeviceRetry::Never => None,
+        }
+    }
+
+    /// Where the token or password comes from. A device token counts as a token.
+    pub fn source(&self, kind: SecretKind) -> Option<Source> {
+        match (self.shared.get(kind), kind) {
+            (Some(chosen), _) => Some(chosen.source()),
+            (None, SecretKind::Token) => self.device_token().map(|_| Source::Device),
+            (None, SecretKind::Password) => None,
+        }
+    }
+
+    /// Whether nothing is presented.
+    pub fn is_empty(&self) -> bool {
+        self.shared.is_empty() && self.device_token().is_none()
+    }
+
+    pub(super) const fn chosen(&self, kind: SecretKind) -> Option<&Chosen> {
+        self.shared.get(kind)
+    }
+}
