@@ -23,6 +23,8 @@ pub enum Access {
 pub enum Method {
     AgentsList,
     ChannelsStatus,
+    ConfigGet,
+    ConfigSchema,
     CronList,
     CronStatus,
     DevicePairList,
@@ -61,7 +63,7 @@ const fn row(method: Method, name: &'static str, access: Access) -> MethodSpec {
 }
 
 /// The table, in the order in which `features.methods` lists it.
-pub const METHODS: [MethodSpec; 18] = [
+pub const METHODS: [MethodSpec; 20] = [
     row(Method::Health, "health", Access::Anyone),
     row(Method::LogsTail, "logs.tail", Access::Operator(Scope::Read)),
     row(
@@ -70,6 +72,16 @@ pub const METHODS: [MethodSpec; 18] = [
         Access::Operator(Scope::Read),
     ),
     row(Method::Status, "status", Access::Operator(Scope::Read)),
+    row(
+        Method::ConfigGet,
+        "config.get",
+        Access::Operator(Scope::Read),
+    ),
+    row(
+        Method::ConfigSchema,
+        "config.schema",
+        Access::Operator(Scope::Read),
+    ),
     row(
         Method::ModelsList,
         "models.list",

@@ -10,6 +10,45 @@ use serde::{Deserialize, Serialize};
 #[serde(transparent)]
 pub struct WallTime(pub u64);
 
+impl WallTime {
+    /// As text in UTC, to the millisecond.
+    ///
+    /// ```
+    /// use clawgate_core::time::WallTime;
+    ///
+    /// assert_eq!(WallTime(1_737_264_000_007).to_rfc3339(), "2025-01-19T05:20:00.007Z");
+    /// ```
+    pub fn to_rfc3339(self) -> String {
+        const DAY: u64 = 86_400_000;
+        let (days, rest) = (self.0 / DAY, self.0 % DAY);
+        let (year, month, day) = civil(days);
+        let (hour, minute, second) = (rest / 3_600_000, rest / 60_000 % 60, rest / 1_000 % 60);
+        format!(
+            "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z",
+            rest % 1_000
+        )
+    }
+}
+
+/// Year, month and day of a day counted from 1970-01-01. Years are taken to begin in March, so that
+/// the leap day is the last one.
+fn civil(days: u64) -> (u64, u64, u64) {
+    const FROM_MARCH_OF_YEAR_0: u64 = 719_468;
+    const ERA: u64 = 146_097;
+    let days = days.saturating_add(FROM_MARCH_OF_YEAR_0);
+    let (era, day) = (days / ERA, days % ERA);
+    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let first = (153 * month + 2) / 5;
+    let (year, month) = if month < 10 {
+        (year, month + 3)
+    } else {
+        (year + 1, month - 9)
+    };
+    (era * 400 + year, month, day - first + 1)
+}
+
 /// Both clocks, read by the host at one moment.
 #[derive(Clone, Copy, Debug)]
 pub struct Now {
@@ -78,5 +117,24 @@ impl<T: Copy + PartialEq> Timers<T> {
             self.disarm(timer);
             timer
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_around_leap_days_are_right() {
+        for (millis, text) in [
+            (0, "1970-01-01T00:00:00.000Z"),
+            (951_782_400_000, "2000-02-29T00:00:00.000Z"),
+            (951_868_799_999, "2000-02-29T23:59:59.999Z"),
+            (951_868_800_000, "2000-03-01T00:00:00.000Z"),
+            (4_107_542_400_000, "2100-03-01T00:00:00.000Z"),
+            (1_795_276_800_000, "2026-11-21T16:00:00.000Z"),
+        ] {
+            assert_eq!(WallTime(millis).to_rfc3339(), text);
+        }
     }
 }

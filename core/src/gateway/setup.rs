@@ -20,6 +20,8 @@ pub struct HostInfo {
     pub pid: u32,
     /// The configuration file, whether it exists or not.
     pub config_path: PathBuf,
+    /// SHA-256 of the configuration that was applied, in hexadecimal.
+    pub config_hash: Option<String>,
     /// The state directory.
     pub state_dir: PathBuf,
     /// Ids of the configured agents; never empty.

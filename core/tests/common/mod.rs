@@ -101,6 +101,7 @@ impl Host {
                 device_family: "Linux".into(),
                 pid: 1,
                 config_path: PathBuf::from("openclaw.json"),
+                config_hash: None,
                 state_dir: PathBuf::from("state"),
                 agents: vec!["main".into()],
             },

@@ -1,5 +1,6 @@
 //! The answer to every method. One file for each kind of state that a method speaks of.
 
+mod config;
 mod lists;
 mod status;
 mod system;
@@ -88,6 +89,7 @@ impl Gateway {
     /// Goes on with a call after its effect.
     pub(super) fn resume(&mut self, now: Now, call: PendingCall, outcome: EffectOutcome) {
         let outcome = match (call.method, outcome) {
+            (Method::ConfigGet, EffectOutcome::Config(text)) => self.config_get(text),
             (Method::LogsTail, EffectOutcome::Log(tail)) => encode(&tail),
             (Method::Status, EffectOutcome::Process(stats)) => self.status(now, call.conn, stats),
             (Method::LogsTail, EffectOutcome::Failed(why)) => Err(RpcError::new(
@@ -123,6 +125,11 @@ impl Gateway {
         let answer = match method.method {
             Method::AgentsList => self.agents_list(params),
             Method::ChannelsStatus => self.channels_status(now, params),
+            Method::ConfigGet => match params.none() {
+                Ok(()) => return Step::Wait(Effect::ReadConfig),
+                Err(error) => Err(error),
+            },
+            Method::ConfigSchema => self.config_schema(now, params),
             Method::CronList => self.cron_list(params),
             Method::CronStatus => self.cron_status(),
             Method::DevicePairList | Method::NodePairList => self.pair_list(params),
