@@ -15,12 +15,13 @@ use std::{
 use clawgate_core::{
     client::{
         Call, CallError, ClientConn, Ending, Event, Gap, Hello, Limits, Profile, RequestError,
-        Stage, Timer,
+        Route, Stage, Target, Timer,
     },
     device::{self, DeviceIdentity},
     error::Error,
     frame::{RawJson, Request},
     ids::RequestId,
+    policy::{Endpoint, Scheme},
     protocol::{
         AuthParams, ClientId, ClientInfo, ClientMode, CloseCode, ConnectParams, Role, RpcError,
     },
@@ -55,7 +56,9 @@ impl Rig {
             token: Some(Secret::new("hunter2")),
             ..AuthParams::default()
         };
-        let conn = ClientConn::new(profile, auth, limits, [5; 32], now);
+        let route = Route::unpinned(Endpoint::local(Scheme::Ws, 1));
+        let target = Target::new(route, auth, None);
+        let conn = ClientConn::new(&target, profile, limits, [5; 32], now);
         Self { conn, now }
     }
 

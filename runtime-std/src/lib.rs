@@ -1,1 +1,28 @@
-//! The blocking clawgate client.
+//! The blocking clawgate client: std threads, tungstenite, rustls. It carries out what
+//! [`clawgate_core::client`] decides.
+//!
+//! - [`call`] makes one call over a connection of its own.
+//! - [`Connection`] makes several calls, also at once, from one thread.
+//! - [`Client`] stays connected, delivers events, and can be used from any thread.
+//!
+//! Everything that waits has a deadline, and can be cancelled from another thread with a
+//! [`Cancel`].
+#![forbid(unsafe_code)]
+
+mod budget;
+mod client;
+mod connection;
+mod dial;
+mod error;
+mod os;
+mod resolve;
+mod socket;
+mod timings;
+mod tls;
+mod waiter;
+
+pub use budget::Cancel;
+pub use client::{Client, ClientEvent, ClientOptions, PendingCall};
+pub use connection::{Connection, Options, call};
+pub use error::{CallError, ConnectError, Problem};
+pub use timings::{Stage, Timings};

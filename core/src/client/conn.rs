@@ -10,7 +10,7 @@ use bytestring::ByteString;
 use serde::Deserialize;
 
 use super::{
-    Call, CallError, Ending, Event, Hello, Limits, Profile, RequestError, Stage, Timer,
+    Call, CallError, Ending, Event, Hello, Limits, Profile, RequestError, Stage, Target, Timer,
     introduction::Introduction,
     pending::{Pending, Settled},
     sequence::Sequence,
@@ -31,8 +31,9 @@ use crate::{
 /// ```
 /// use std::time::Instant;
 /// use clawgate_core::{
-///     client::{Call, ClientConn, Event, Limits, Profile},
+///     client::{Call, ClientConn, Event, Limits, Profile, Route, Target},
 ///     frame::RawJson,
+///     policy::{Endpoint, Scheme},
 ///     protocol::{AuthParams, ClientId, ClientInfo, ClientMode},
 ///     time::{Now, WallTime},
 ///     transmit::Transmit,
@@ -42,8 +43,9 @@ use crate::{
 /// let now = Now { mono: Instant::now(), wall: WallTime(1_737_264_000_000) };
 /// let info = ClientInfo::new(ClientId::Cli, ClientMode::Cli, "1.0.0", "linux");
 /// let profile = Profile::operator(info, vec!["operator.read".into()]);
-/// let mut conn =
-///     ClientConn::new(profile, AuthParams::default(), Limits::default(), [7; 32], now);
+/// let route = Route::unpinned(Endpoint::local(Scheme::Ws, 18789));
+/// let target = Target::new(route, AuthParams::default(), None);
+/// let mut conn = ClientConn::new(&target, profile, Limits::default(), [7; 32], now);
 ///
 /// // The gateway speaks first; then `connect` goes out.
 /// let challenge = r#"{"type":"event","event":"connect.challenge","payload":{"nonce":"n","ts":1}}"#;
@@ -91,9 +93,19 @@ enum State {
 }
 
 impl ClientConn {
-    /// Starts to wait for the challenge. `auth` is what `connect` will present; the host must have
-    /// dialled the endpoint that it was chosen for.
-    pub fn new(profile: Profile, auth: AuthParams, limits: Limits, seed: Seed, now: Now) -> Self {
+    /// Starts to wait for the challenge, on a WebSocket that is open and from which nothing was
+    /// read. The host must have dialled the target's route: its credentials will be sent.
+    pub fn new(target: &Target, profile: Profile, limits: Limits, seed: Seed, now: Now) -> Self {
+        Self::with_auth(target.auth(), profile, limits, seed, now)
+    }
+
+    pub(super) fn with_auth(
+        auth: AuthParams,
+        profile: Profile,
+        limits: Limits,
+        seed: Seed,
+        now: Now,
+    ) -> Self {
         let mut timers = Timers::new();
         timers.arm(Timer::Challenge, now.mono + limits.challenge);
         if let Some(total) = limits.total {

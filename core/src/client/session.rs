@@ -127,7 +127,7 @@ impl Session {
             total: None,
             ..self.limits.clone()
         };
-        let conn = ClientConn::new(self.profile.clone(), auth, limits, self.rng.seed(), now);
+        let conn = ClientConn::with_auth(auth, self.profile.clone(), limits, self.rng.seed(), now);
         self.state = State::Connected(attempt, Box::new(conn));
     }
 

@@ -1,0 +1,232 @@
+//! From a route to an open WebSocket: DNS, TCP, TLS with the pin, upgrade. One budget covers all of
+//! it, and the first thing that is sent under TLS is sent after the certificate was checked.
+
+use std::{
+    io,
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use clawgate_core::client::Route;
+use mio::net::TcpStream;
+use rustls::StreamOwned;
+use tungstenite::{
+    ClientHandshake, Error as WsError, HandshakeError, client::IntoClientRequest,
+    handshake::MidHandshake,
+};
+
+use crate::{
+    budget::{Budget, Interrupt},
+    error::{ConnectError, Problem},
+    resolve::resolve,
+    socket::{Socket, Stream, websocket_config},
+    timings::{Stage, Timings},
+    tls,
+    waiter::Waiter,
+};
+
+/// Time for dialling where the caller set no deadline.
+const DEFAULT_DIAL: Duration = Duration::from_secs(15);
+/// Bytes that are kept of the body of a refused upgrade (spec protocol §1).
+const MAX_REFUSAL_BODY: usize = 2048;
+
+#[derive(Debug)]
+pub(crate) struct Dialled {
+    pub(crate) socket: Socket,
+    pub(crate) timings: Timings,
+}
+
+/// Opens a WebSocket. Whoever waits on `waiter` hears of it.
+pub(crate) fn dial(
+    route: &Route,
+    waiter: &mut Waiter,
+    budget: &Budget,
+) -> Result<Dialled, Box<ConnectError>> {
+    let mut dialler = Dialler {
+        route,
+        waiter,
+        budget: match budget.deadline {
+            Some(_) => budget.clone(),
+            None => budget.at_most(DEFAULT_DIAL),
+        },
+        timings: Timings::default(),
+        stage: Stage::Dns,
+    };
+    dialler.budget.cancel.attach(dialler.waiter.waker());
+    match dialler.run() {
+        Ok(socket) => Ok(Dialled {
+            socket,
+            timings: dialler.timings,
+        }),
+        Err(problem) => Err(Box::new(ConnectError::new(
+            route,
+            dialler.stage,
+            problem,
+            dialler.timings,
+        ))),
+    }
+}
+
+struct Dialler<'a> {
+    route: &'a Route,
+    waiter: &'a mut Waiter,
+    budget: Budget,
+    timings: Timings,
+    stage: Stage,
+}
+
+impl From<Interrupt> for Problem {
+    fn from(interrupt: Interrupt) -> Self {
+        match interrupt {
+            Interrupt::Cancelled => Self::Cancelled,
+            Interrupt::Deadline => Self::Deadline,
+        }
+    }
+}
+
+impl Dialler<'_> {
+    fn run(&mut self) -> Result<Socket, Problem> {
+        let endpoint = self.route.endpoint();
+        let start = Instant::now();
+        let addrs = resolve(endpoint, self.waiter, &self.budget)??;
+        if endpoint.host().ip().is_none() {
+            self.timings.record(Stage::Dns, start);
+        }
+
+        self.stage = Stage::Tcp;
+        let start = Instant::now();
+        let tcp = self.tcp(&addrs)?;
+        self.timings.record(Stage::Tcp, start);
+
+        let stream = if endpoint.is_tls() {
+            self.stage = Stage::Tls;
+            let start = Instant::now();
+            let stream = self.tls(tcp)?;
+            self.timings.record(Stage::Tls, start);
+            stream
+        } else {
+            Stream::Plain(tcp)
+        };
+
+        self.stage = Stage::Upgrade;
+        let start = Instant::now();
+        let socket = self.upgrade(stream)?;
+        self.timings.record(Stage::Upgrade, start);
+        Ok(socket)
+    }
+
+    /// Tries each address with its share of the time that is left.
+    fn tcp(&mut self, addrs: &[SocketAddr]) -> Result<TcpStream, Problem> {
+        let mut failures = Vec::new();
+        for (index, addr) in addrs.iter().enumerate() {
+            let left = u32::try_from(addrs.len() - index).unwrap_or(u32::MAX);
+            let share = self.budget.remaining().unwrap_or(DEFAULT_DIAL) / left;
+            let budget = self.budget.at_most(share);
+            match self.tcp_one(*addr, &budget) {
+                Ok(Ok(stream)) => return Ok(stream),
+                Ok(Err(error)) => failures.push((*addr, plain(&error))),
+                Err(Interrupt::Cancelled) => return Err(Problem::Cancelled),
+                Err(Interrupt::Deadline) => {
+                    // Of one address, this is the deadline; of several, only a share of it.
+                    if self.budget.check().is_err() || addrs.len() == 1 {
+                        return Err(Problem::Deadline);
+                    }
+                    failures.push((*addr, "no answer".into()));
+                }
+            }
+        }
+        Err(Problem::Tcp(failures))
+    }
+
+    fn tcp_one(
+        &mut self,
+        addr: SocketAddr,
+        budget: &Budget,
+    ) -> Result<io::Result<TcpStream>, Interrupt> {
+        let mut stream = match TcpStream::connect(addr) {
+            Ok(stream) => stream,
+            Err(error) => return Ok(Err(error)),
+        };
+        if let Err(error) = self.waiter.add(&mut stream) {
+            return Ok(Err(error));
+        }
+        loop {
+            if let Err(error) = self.waiter.wait_within(budget)? {
+                return Ok(Err(error));
+            }
+            match stream.take_error() {
+                Ok(None) => {}
+                Ok(Some(error)) | Err(error) => return Ok(Err(error)),
+            }
+            match stream.peer_addr() {
+                Ok(_) => return Ok(stream.set_nodelay(true).map(|()| stream)),
+                // A wake-up that was not the socket's.
+                Err(error) if error.kind() == io::ErrorKind::NotConnected => {}
+                Err(error) => return Ok(Err(error)),
+            }
+        }
+    }
+
+    fn tls(&mut self, mut tcp: TcpStream) -> Result<Stream, Problem> {
+        let (mut session, seen) = tls::session(self.route)?;
+        while session.is_handshaking() {
+            match session.complete_io(&mut tcp) {
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.wait()?,
+                Err(error) => return Err(tls::problem(&error, self.route, &seen)),
+            }
+        }
+        Ok(Stream::Tls(Box::new(StreamOwned::new(session, tcp))))
+    }
+
+    fn upgrade(&mut self, stream: Stream) -> Result<Socket, Problem> {
+        let request = self
+            .route
+            .endpoint()
+            .dial_url()
+            .into_client_request()
+            .map_err(|error| Problem::System(error.to_string()))?;
+        let config = Some(websocket_config());
+        let mut progress = tungstenite::client::client_with_config(request, stream, config);
+        loop {
+            let waiting: MidHandshake<ClientHandshake<Stream>> = match progress {
+                Ok((websocket, _)) => return Ok(Socket::new(websocket)),
+                Err(HandshakeError::Failure(error)) => return Err(refused(error)),
+                Err(HandshakeError::Interrupted(waiting)) => waiting,
+            };
+            self.wait()?;
+            progress = waiting.handshake();
+        }
+    }
+
+    fn wait(&mut self) -> Result<(), Problem> {
+        self.waiter
+            .wait_within(&self.budget)?
+            .map_err(|error| Problem::System(error.to_string()))
+    }
+}
+
+fn refused(error: WsError) -> Problem {
+    #[allow(clippy::wildcard_enum_match_arm, reason = "the enum is open")]
+    match error {
+        WsError::Http(response) => {
+            let body = response.body().as_deref().unwrap_or_default();
+            let body = body.get(..MAX_REFUSAL_BODY).unwrap_or(body);
+            Problem::Upgrade {
+                status: response.status().as_u16(),
+                body: String::from_utf8_lossy(body).into_owned(),
+            }
+        }
+        WsError::Io(error) => Problem::Lost(plain(&error)),
+        other => Problem::NotWebSocket(other.to_string()),
+    }
+}
+
+/// An error without the number that the system gives it.
+fn plain(error: &io::Error) -> String {
+    let text = error.to_string();
+    match text.split_once(" (os error ") {
+        Some((words, _)) => words.to_lowercase(),
+        None => text,
+    }
+}
