@@ -26,12 +26,17 @@ if [ $# -eq 0 ]; then
     set -- $(cargo fuzz list)
 fi
 for target in "$@"; do
+    # What the fuzzer adds goes into `grown`, so that `corpus` holds only what somebody chose.
     if [ "$seconds" -eq 0 ]; then
         limit=-runs=0
+        corpora=fuzz/corpus/$target
     else
         limit=-max_total_time=$seconds
+        mkdir -p "fuzz/grown/$target"
+        corpora="fuzz/grown/$target fuzz/corpus/$target"
     fi
     echo "== $target"
-    cargo fuzz run -s "$sanitizer" "$target" -- \
+    # shellcheck disable=SC2086 # two folders are two arguments
+    cargo fuzz run -s "$sanitizer" "$target" $corpora -- \
         -dict=fuzz/dicts/json.dict -max_len=4096 -timeout=10 -print_final_stats=1 "$limit"
 done

@@ -169,7 +169,7 @@ fn answer(
     let places = context.locations().ok();
     let local_token = places
         .filter(|_| !flags.names_the_target())
-        .and_then(|places| read_token(&places.token_file));
+        .and_then(|places| read_token(&places.token_file()));
     let mut request = Request::new(surface, env, config);
     request.flags = flags.borrow();
     request.profile = &context.profile;
@@ -362,14 +362,7 @@ pub(crate) fn correct_credential(target: &Target) -> String {
         "Give the gateway's token with --token-file PATH, or its password with --password-file PATH"
             .to_owned()
     } else {
-        capitalised(&sources.join("; "))
+        crate::text::capitalised(&sources.join("; "))
     };
     format!("{first}. `clawgate auth explain` with the same flags shows every source.")
-}
-
-fn capitalised(text: &str) -> String {
-    let mut chars = text.chars();
-    chars.next().map_or_else(String::new, |first| {
-        first.to_uppercase().chain(chars).collect()
-    })
 }

@@ -14,6 +14,14 @@ pub(crate) fn plain(text: &str) -> String {
         .collect()
 }
 
+/// The text with a capital at its start.
+pub(crate) fn capitalised(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map_or_else(String::new, |first| {
+        first.to_uppercase().chain(chars).collect()
+    })
+}
+
 /// A duration with its two greatest units: `0.4 ms`, `12 ms`, `1.5 s`, `3 min 20 s`, `2 d 4 h`.
 pub(crate) fn duration(duration: Duration) -> String {
     let millis = duration.as_secs_f64() * 1000.0;

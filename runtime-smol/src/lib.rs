@@ -18,6 +18,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod bind;
 mod conn;
 mod effects;
 mod http;
@@ -28,5 +29,6 @@ mod tap;
 
 pub mod websocket;
 
+pub use bind::listen;
 pub use effects::HostFiles;
 pub use server::{Server, ServerOptions, Stopper};

@@ -1,4 +1,15 @@
 //! Conformance runner and helpers of the end-to-end tests.
 
+#![expect(
+    clippy::indexing_slicing,
+    reason = "only JSON values are indexed, and they give null for a member they do not have"
+)]
+
 pub mod conformance;
+pub mod deadline;
+pub mod failure;
 pub mod fuzz;
+pub mod gateway_process;
+pub mod raw_client;
+pub mod reference_client;
+pub mod schema;

@@ -1,20 +1,347 @@
-//! `gateway run`.
+//! `clawgate gateway run`: reads what the core wants to know, and carries out what it decides.
 
-use crate::args::GatewayRunArgs;
-use crate::context::Context;
-use crate::exit::Exit;
-use crate::failure::Failure;
+mod error;
+mod facts;
+mod logging;
+mod state;
 
-/// Runs the gateway until it is told to stop.
-///
-/// # Errors
-/// Always: this build has no gateway in it.
-pub(crate) fn gateway_run(args: GatewayRunArgs, context: &Context) -> Result<(), Failure> {
-    let _ = (args, context);
-    Err(Failure::new(
-        Exit::Failed,
-        "not_implemented",
-        "This build cannot run a gateway.",
-        "Use a build with the gateway in it.",
-    ))
+use std::{
+    env, fs,
+    io::{self, Write},
+    net::{SocketAddr, TcpListener},
+    path::Path,
+    process,
+    sync::Arc,
+    thread,
+};
+
+use async_signal::{Signal, Signals};
+use clawgate_core::{
+    config::{
+        AuthMode, BindMode, ConfigFile, EnvVars, ModeSetting, TailscaleMode,
+        paths::{Locations, Profile},
+    },
+    credentials::{RefAccess, RefValues},
+    gateway::{AdmissionPolicy, GatewaySetup, HostInfo},
+    limits::Limits,
+    policy::{
+        bind,
+        port::gateway_port,
+        server_auth::{AuthOverride, ServerSecretSource},
+        startup::resolve_start,
+        startup_auth::{KeptToken, StartupAuth, resolve_startup_auth},
+    },
+};
+use clawgate_smol::{HostFiles, Server, ServerOptions};
+use futures_lite::StreamExt;
+use tracing::{info, warn};
+
+pub(crate) use error::RunError;
+pub(crate) use logging::Verbosity;
+
+use state::StateFolder;
+
+/// What to do with a configuration that does not say `gateway.mode: "local"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unconfigured {
+    /// Start all the same.
+    Allow,
+    /// Do not start.
+    Refuse,
+}
+
+/// A start, with all flags parsed.
+#[derive(Debug)]
+pub(crate) struct RunRequest {
+    /// The environment.
+    pub(crate) env: EnvVars,
+    /// The instance.
+    pub(crate) profile: Profile,
+    /// Its files.
+    pub(crate) places: Locations,
+    /// `--port`; 0 takes a free one.
+    pub(crate) port: Option<u16>,
+    /// `--bind`.
+    pub(crate) bind: Option<BindMode>,
+    /// `--auth`, `--token`, `--password`.
+    pub(crate) auth: AuthOverride,
+    /// `--allow-unconfigured`.
+    pub(crate) unconfigured: Unconfigured,
+    /// `--verbose`.
+    pub(crate) verbosity: Verbosity,
+}
+
+/// Runs a gateway until it is told to stop.
+pub(crate) fn gateway_run(request: RunRequest) -> Result<(), RunError> {
+    let mut file = read_config(&request.places.config)?;
+    let unconfigured = file.exists && file.config.gateway.mode != ModeSetting::Local;
+    if unconfigured && request.unconfigured == Unconfigured::Refuse {
+        return Err(RunError::NotLocal {
+            path: request.places.config,
+        });
+    }
+    // Without any configuration the gateway is for this machine, in a container too.
+    let default_bind = (!file.exists).then_some(BindMode::Loopback);
+    if let Some(bind) = request.bind.or(default_bind) {
+        file.config.gateway.bind = Some(bind);
+    }
+    let gateway = &file.config.gateway;
+    let facts = facts::host_facts(gateway);
+    let values = RefValues::new();
+    let refs = RefAccess::Available(&values);
+    let mut started =
+        resolve_startup_auth(&file.config, &request.env, &request.auth, refs, random()?)?;
+    let runtime = resolve_start(gateway, &started, &facts)?;
+    refuse_unfinished(gateway.tailscale, gateway.tls.enabled, runtime.auth.mode)?;
+
+    let own = StateFolder::open(&request.places.own)?;
+    let mut lock = own.lock()?;
+    let token_file = request.places.token_file();
+    adopt_token(&mut started, &own, &token_file)?;
+    let log = own.file("gateway.log");
+    logging::start(&log, request.verbosity).map_err(RunError::file("open the log", &log))?;
+    report(
+        &file,
+        &request.env,
+        &runtime
+            .warnings
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>(),
+    );
+
+    let port = gateway_port(request.port, &request.env, gateway.port, &request.profile).port;
+    let listeners = listen(runtime.bind_host, port)?;
+    let limits = Arc::new(Limits::default());
+    raise_file_limit(&limits);
+    let setup = GatewaySetup {
+        limits,
+        admission: AdmissionPolicy::of_config(&started.auth, gateway),
+        host: host_info(&request, &file),
+        identity: Arc::new(own.identity()?),
+    };
+    let options = ServerOptions {
+        seed: random()?,
+        threads: 0,
+        files: HostFiles {
+            config: request.places.config.clone(),
+            log,
+        },
+    };
+    let server = Server::start(listeners, setup, options).map_err(RunError::Server)?;
+    let addresses: Vec<String> = server
+        .addresses()
+        .iter()
+        .map(|address| format!("ws://{address}"))
+        .collect();
+    lock.describe(addresses.clone())
+        .map_err(RunError::file("write the lock", &own.file("gateway.lock")))?;
+    info!(addresses = addresses.join(" "), "gateway ready");
+    announce(&addresses, &started, &request.places, &token_file);
+    serve_until_signal(server);
+    drop(lock);
+    Ok(())
+}
+
+/// Random bytes from the operating system.
+fn random<const N: usize>() -> Result<[u8; N], RunError> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).map_err(|error| RunError::Random(error.to_string()))?;
+    Ok(bytes)
+}
+
+fn read_config(path: &Path) -> Result<ConfigFile, RunError> {
+    let name = path.to_string_lossy();
+    let file = match fs::read_to_string(path) {
+        Ok(text) => ConfigFile::parse(name.as_ref(), text).map_err(Box::new)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => ConfigFile::missing(name.as_ref()),
+        Err(error) => return Err(RunError::file("read", path)(error)),
+    };
+    if file.issues.is_empty() {
+        return Ok(file);
+    }
+    let findings = file
+        .issues
+        .iter()
+        .map(|issue| format!("  {issue}"))
+        .collect::<Vec<_>>();
+    Err(RunError::ConfigIssues {
+        file: file.path,
+        findings: findings.join("\n"),
+    })
+}
+
+/// Says plainly what the configuration asks for and does not exist yet.
+fn refuse_unfinished(tailscale: TailscaleMode, tls: bool, auth: AuthMode) -> Result<(), RunError> {
+    if auth == AuthMode::TrustedProxy {
+        return Err(RunError::NotImplemented(
+            "gateway.auth.mode \"trusted-proxy\"",
+        ));
+    }
+    if tailscale != TailscaleMode::Off {
+        return Err(RunError::NotImplemented(
+            "gateway.tailscale.mode \"serve\" or \"funnel\"",
+        ));
+    }
+    if tls {
+        return Err(RunError::NotImplemented(
+            "gateway.tls on the gateway's own port",
+        ));
+    }
+    Ok(())
+}
+
+fn adopt_token(started: &mut StartupAuth, own: &StateFolder, file: &Path) -> Result<(), RunError> {
+    match started.adopt(own.kept_token(file)?) {
+        KeptToken::NotUsed | KeptToken::Reused => Ok(()),
+        KeptToken::Keep(token) => {
+            state::write_private(file, format!("{}\n", token.expose()).as_bytes())
+        }
+    }
+}
+
+fn report(file: &ConfigFile, env: &EnvVars, warnings: &[String]) {
+    for warning in &file.warnings {
+        warn!(file = file.path, "{warning}");
+    }
+    for warning in warnings {
+        warn!("{warning}");
+    }
+    let legacy = env.ignored_legacy_names().count();
+    if legacy > 0 {
+        warn!(
+            legacy,
+            "CLAWDBOT_* and MOLTBOT_* variables are ignored; rename them to OPENCLAW_*"
+        );
+    }
+}
+
+fn listen(host: std::net::IpAddr, port: u16) -> Result<Vec<TcpListener>, RunError> {
+    let mut listeners = Vec::new();
+    let mut port = port;
+    for ip in bind::listen_hosts(host, facts::ipv6_loopback()) {
+        let address = SocketAddr::new(ip, port);
+        match clawgate_smol::listen(ip, port) {
+            Ok(listener) => {
+                if let Ok(bound) = listener.local_addr() {
+                    port = bound.port();
+                }
+                listeners.push(listener);
+            }
+            // The second loopback address is a courtesy.
+            Err(source) if listeners.is_empty() || !ip.is_ipv6() => {
+                return Err(RunError::Listen { address, source });
+            }
+            Err(error) => warn!(%address, %error, "not listening on IPv6 loopback"),
+        }
+    }
+    Ok(listeners)
+}
+
+fn host_info(request: &RunRequest, file: &ConfigFile) -> HostInfo {
+    let (platform, device_family) = match env::consts::OS {
+        "macos" => ("macos", "Mac"),
+        "windows" => ("windows", "Windows"),
+        "linux" => ("linux", "Linux"),
+        other => (other, other),
+    };
+    let mut agents = file.config.agent_ids.clone();
+    if agents.is_empty() {
+        agents.push("main".into());
+    }
+    HostInfo {
+        version: env!("CARGO_PKG_VERSION").into(),
+        hostname: gethostname::gethostname().to_string_lossy().into_owned(),
+        platform: platform.into(),
+        device_family: device_family.into(),
+        pid: process::id(),
+        config_path: request.places.config.clone(),
+        config_hash: file.exists.then(|| file.hash.clone()),
+        state_dir: request.places.state.clone(),
+        agents,
+    }
+}
+
+/// Each connection needs a file descriptor.
+fn raise_file_limit(limits: &Limits) {
+    let wanted = limits.max_connections as u64 + 256;
+    match rlimit::increase_nofile_limit(wanted) {
+        Ok(granted) if granted >= wanted => {}
+        Ok(granted) => warn!(
+            granted,
+            wanted, "few file descriptors: fewer connections will fit"
+        ),
+        Err(error) => warn!(%error, "the limit of file descriptors is unknown"),
+    }
+}
+
+/// Tells the person at the terminal how to reach it.
+fn announce(addresses: &[String], started: &StartupAuth, places: &Locations, token_file: &Path) {
+    let auth = match (
+        started.auth.mode,
+        &started.auth.token,
+        &started.auth.password,
+    ) {
+        (AuthMode::None, _, _) => "none: every program on this machine may connect".into(),
+        (AuthMode::Token, Some(token), _) => {
+            let origin = match token.source {
+                ServerSecretSource::Generated => format!("kept in {}", token_file.display()),
+                ServerSecretSource::ConfigAuth => "from gateway.auth.token".into(),
+                ServerSecretSource::Env => "from OPENCLAW_GATEWAY_TOKEN".into(),
+                ServerSecretSource::Override => "from the command line".into(),
+            };
+            format!("token, {origin} (id {})", token.secret.id())
+        }
+        (AuthMode::Password, _, Some(password)) => {
+            format!("password (id {})", password.secret.id())
+        }
+        (AuthMode::Token | AuthMode::Password | AuthMode::TrustedProxy, _, _) => {
+            "none usable".into()
+        }
+    };
+    let mut out = io::stdout().lock();
+    // A closed standard output is no reason to stop.
+    let _ = writeln!(
+        out,
+        "clawgate {} is ready on {}\n  auth    {auth}\n  config  {}\n  state   {}\n  try     clawgate \
+         health, clawgate gateway probe\n  stop    Ctrl-C",
+        env!("CARGO_PKG_VERSION"),
+        addresses.join(" and "),
+        places.config.display(),
+        places.own.display(),
+    )
+    .and_then(|()| out.flush());
+}
+
+/// The first signal begins the orderly end; the second one ends at once.
+fn serve_until_signal(server: Server) {
+    let stopper = server.stopper();
+    let (ended, end) = smol::channel::bounded::<()>(1);
+    let waiter = thread::spawn(move || {
+        server.join();
+        drop(ended);
+    });
+    smol::block_on(async {
+        let Ok(mut signals) = Signals::new([Signal::Int, Signal::Term]) else {
+            warn!("signals cannot be caught: they will end the gateway at once");
+            let _ = end.recv().await;
+            return;
+        };
+        for count in 0_u32.. {
+            let signal = async { signals.next().await.map(|_| ()) };
+            let done = async {
+                let _ = end.recv().await;
+                None
+            };
+            match futures_lite::future::or(signal, done).await {
+                Some(()) if count == 0 => stopper.stop("gateway stopping"),
+                Some(()) => {
+                    warn!("second signal: ending at once");
+                    process::exit(130);
+                }
+                None => return,
+            }
+        }
+    });
+    let _ = waiter.join();
 }

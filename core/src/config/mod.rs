@@ -36,7 +36,7 @@ pub use types::{
 use scan::LimitFault;
 
 /// Config text that cannot be read at all. Never repeats a value from it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ConfigError {
     /// The file, as the host named it.
     pub file: String,
@@ -44,10 +44,48 @@ pub struct ConfigError {
     pub position: Position,
     /// The value that the place lies in.
     pub path: KeyPath,
-    /// What was wrong.
-    pub message: String,
+    /// What is wrong there.
+    pub fault: ConfigFault,
+}
+
+/// What is wrong with config text.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum ConfigFault {
+    /// Longer than [`MAX_CONFIG_BYTES`].
+    TooLong,
+    /// Nested deeper than [`MAX_CONFIG_DEPTH`].
+    TooDeep,
+    /// Not JSON5.
+    Syntax(json5::ErrorCode),
+    /// A value that JSON5 can write and JSON cannot hold.
+    Value,
+    /// Not one object.
+    NotAnObject,
+}
+
+impl ConfigError {
+    /// What was wrong. Only fixed words: the parser's own messages can repeat values.
+    pub fn message(&self) -> String {
+        match self.fault {
+            ConfigFault::TooLong => format!("the file is longer than {MAX_CONFIG_BYTES} bytes"),
+            ConfigFault::TooDeep => {
+                format!("more than {MAX_CONFIG_DEPTH} objects and lists lie inside each other")
+            }
+            ConfigFault::Syntax(code) => format!("not JSON5: {code}"),
+            ConfigFault::Value => "a value that JSON cannot hold".to_owned(),
+            ConfigFault::NotAnObject => "the file must hold one object".to_owned(),
+        }
+    }
+
     /// What to do next.
-    pub next: String,
+    pub const fn next_step(&self) -> &'static str {
+        match self.fault {
+            ConfigFault::TooLong => "Check that this is the config file, and move data out of it.",
+            ConfigFault::TooDeep => "Flatten the value or remove it.",
+            ConfigFault::Syntax(_) | ConfigFault::Value => "Correct the file at this place.",
+            ConfigFault::NotAnObject => "Put everything between { and }.",
+        }
+    }
 }
 
 impl fmt::Display for ConfigError {
@@ -56,9 +94,9 @@ impl fmt::Display for ConfigError {
             file,
             position: Position { line, column },
             path,
-            message,
-            next,
+            ..
         } = self;
+        let (message, next) = (self.message(), self.next_step());
         write!(f, "{file}:{line}:{column}: {message} (in {path}). {next}")
     }
 }
@@ -171,49 +209,28 @@ pub fn hash_of(text: &str) -> String {
 }
 
 fn parse_text(file: &str, text: &str) -> Result<Value, ConfigError> {
-    let error = |offset: usize, message: String, next: &str| ConfigError {
+    let error = |offset: usize, fault| ConfigError {
         file: file.to_owned(),
         position: Position::of_offset(text, offset),
         path: scan::path_at(text, offset),
-        message,
-        next: next.to_owned(),
+        fault,
     };
     match scan::check_limits(text) {
         Ok(()) => {}
-        Err(LimitFault::TooLong) => {
-            return Err(error(
-                0,
-                format!("the file is longer than {MAX_CONFIG_BYTES} bytes"),
-                "Check that this is the config file, and move data out of it.",
-            ));
-        }
-        Err(LimitFault::TooDeep { offset }) => {
-            return Err(error(
-                offset,
-                format!("more than {MAX_CONFIG_DEPTH} objects and lists lie inside each other"),
-                "Flatten the value or remove it.",
-            ));
-        }
+        Err(LimitFault::TooLong) => return Err(error(0, ConfigFault::TooLong)),
+        Err(LimitFault::TooDeep { offset }) => return Err(error(offset, ConfigFault::TooDeep)),
     }
     let value: Value = json5::from_str(text).map_err(|fault| {
         let offset = fault
             .position()
             .map_or(text.len(), |at| offset_of(text, at.line, at.column));
-        // Only fixed texts: the parser's own messages can repeat values.
-        let message = fault.code().map_or_else(
-            || "a value that JSON cannot hold".to_owned(),
-            |code| format!("not JSON5: {code}"),
-        );
-        error(offset, message, "Correct the file at this place.")
+        let fault = fault.code().map_or(ConfigFault::Value, ConfigFault::Syntax);
+        error(offset, fault)
     })?;
     if value.is_object() {
         Ok(value)
     } else {
-        Err(error(
-            0,
-            "the file must hold one object".to_owned(),
-            "Put everything between { and }.",
-        ))
+        Err(error(0, ConfigFault::NotAnObject))
     }
 }
 

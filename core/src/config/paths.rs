@@ -137,7 +137,6 @@ impl std::error::Error for PathsError {}
 /// let places = Locations::resolve(&rescue, &env).unwrap();
 /// assert_eq!(places.config.to_str(), Some("/home/ada/.openclaw-rescue/openclaw.json"));
 /// assert_eq!(places.own.to_str(), Some("/home/ada/.openclaw-rescue/clawgate"));
-/// assert_eq!(places.token_file, places.own.join("gateway.token"));
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Locations {
@@ -147,9 +146,6 @@ pub struct Locations {
     pub config: PathBuf,
     /// clawgate's own folder inside the state folder. Nothing else in the state is written.
     pub own: PathBuf,
-    /// The token that a gateway without a configured secret made for itself, for clients of the same
-    /// user.
-    pub token_file: PathBuf,
 }
 
 impl Locations {
@@ -172,13 +168,14 @@ impl Locations {
             None => state.join("openclaw.json"),
         };
         let own = state.join("clawgate");
-        let token_file = own.join("gateway.token");
-        Ok(Self {
-            state,
-            config,
-            own,
-            token_file,
-        })
+        Ok(Self { state, config, own })
+    }
+}
+
+impl Locations {
+    /// The token that a gateway made for itself, for clients of the same user.
+    pub fn token_file(&self) -> PathBuf {
+        self.own.join("gateway.token")
     }
 }
 

@@ -1,22 +1,25 @@
 //! Who comes in, and with which scopes (spec protocol §3.5 to §3.7).
 
-use std::net::IpAddr;
+use std::{net::IpAddr, time::Duration};
 
 use serde_json::{Map, Value, json};
 
 use super::{Gateway, Phase, machine::Client};
 use crate::{
+    config::GatewayConfig,
     ids::ConnId,
     policy::{
-        self, AuthReason, AuthRequest, AuthRule, Granted, Ingress, LimitScope, LimitSubject,
-        Listener, LocalAddresses, OriginPolicy, RateLimitConfig, RealIpFallback, RequestHeaders,
-        SecretKind, Surface, TrustedProxies, Whois,
+        self, AuthReason, AuthRequest, AuthRule, Granted, HostHeaderFallback, Ingress, LimitScope,
+        LimitSubject, Listener, LocalAddresses, LoopbackRule, OriginPolicy, RateLimitConfig,
+        RealIpFallback, RequestHeaders, SecretKind, Surface, TrustedProxies, Whois,
+        server_auth::ServerAuth,
     },
     protocol::{
         AuthMethod, ClientId, ClientMode, CloseCode, CloseReason, ConnectCode, HelloAuth,
         HelloFeatures, HelloOk, HelloPolicy, HelloServer, HelloTag, NextStep, Role, RpcError,
     },
     scope::{Scope, ScopeSet},
+    secret::Secret,
     server::{Admission, ConnectRequest, Refusal},
     time::{Now, millis},
 };
@@ -54,6 +57,32 @@ impl AdmissionPolicy {
             proxies: TrustedProxies::default(),
             local_addresses: LocalAddresses::Known(Vec::new()),
             rate_limit: RateLimitConfig::default(),
+        }
+    }
+
+    /// What a configuration asks for, with the secrets already read.
+    pub fn of_config(auth: &ServerAuth, gateway: &GatewayConfig) -> Self {
+        let ui = &gateway.control_ui;
+        let fallback = if ui.allow_host_header_origin {
+            HostHeaderFallback::Dangerous
+        } else {
+            HostHeaderFallback::Off
+        };
+        let limit = &gateway.auth.rate_limit;
+        Self {
+            origins: OriginPolicy::new(&ui.allowed_origins, fallback),
+            proxies: TrustedProxies::parse(&gateway.trusted_proxies),
+            rate_limit: RateLimitConfig {
+                max_attempts: limit.max_attempts,
+                window: Duration::from_millis(limit.window_ms),
+                lockout: Duration::from_millis(limit.lockout_ms),
+                loopback: if limit.exempt_loopback {
+                    LoopbackRule::Exempt
+                } else {
+                    LoopbackRule::Limited
+                },
+            },
+            ..Self::new(auth.rule())
         }
     }
 
@@ -134,7 +163,12 @@ impl Gateway {
         let policy = &self.setup.admission;
         let peer = &request.peer;
         let client = LimitSubject::address(peer.ingress.client_ip());
-        let auth = &request.params.auth;
+        // Blanks around a secret do not count, and blanks alone are none (spec protocol §3.5).
+        let sent = |secret: &Option<Secret>| Secret::non_blank(secret.as_ref()?.expose());
+        let (token, password) = (
+            sent(&request.params.auth.token),
+            sent(&request.params.auth.password),
+        );
         let decision = policy::authorize(
             &policy.auth,
             &AuthRequest {
@@ -145,8 +179,8 @@ impl Gateway {
                 proxies: &policy.proxies,
                 origins: &policy.origins,
                 local_addresses: &policy.local_addresses,
-                token: auth.token.as_ref(),
-                password: auth.password.as_ref(),
+                token: token.as_ref(),
+                password: password.as_ref(),
                 whois: &Whois::Unknown,
                 rate: self
                     .failures

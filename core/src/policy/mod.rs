@@ -3,6 +3,7 @@
 //! Every rule here is a pure function of its arguments (spec hostpolicy). No name is ever resolved:
 //! a verdict depends on what is written, never on what a resolver answers.
 
+pub mod auth_outcome;
 pub mod authorize;
 pub mod bind;
 pub mod endpoint;
@@ -20,11 +21,12 @@ pub mod ssh_target;
 pub mod startup;
 pub mod startup_auth;
 
+pub use auth_outcome::{AuthReason, Granted};
 pub use authorize::{
-    AuthReason, AuthRequest, AuthRule, Granted, LocalAddresses, LoopbackProxy, Surface,
-    TailscaleLogin, TrustedProxyRule, Whois, authorize, settle, whois_wanted,
+    AuthRequest, AuthRule, LocalAddresses, LoopbackProxy, Surface, TailscaleLogin,
+    TrustedProxyRule, Whois, authorize, settle, whois_wanted,
 };
-pub use endpoint::{Endpoint, EndpointWarning, Host, Scheme, UrlPolicy};
+pub use endpoint::{Endpoint, EndpointWarning, Host, Scheme, Target, UrlPolicy};
 pub use fingerprint::{InvalidFingerprint, TlsFingerprint};
 pub use host_class::HostClass;
 pub use ingress::{ClientKind, Ingress, Listener, PairingLocality, SharedSecretProof};

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use super::bind::{BindRefusal, HostFacts, bind_host};
 use super::server_auth::ServerAuth;
+use super::startup_auth::StartupAuth;
 use crate::config::{AuthMode, GatewayConfig, RefSpelling, SecretInput, TailscaleMode};
 
 /// What a gateway runs with.
@@ -197,6 +198,23 @@ pub fn resolve_runtime(
         tailscale: gateway.tailscale,
         warnings,
     })
+}
+
+/// The same for a gateway whose auth may hold a token that was made at this or an earlier start. Such
+/// a token is for this machine: whoever opens the gateway to others chooses a secret.
+///
+/// # Errors
+/// The first [`StartupRefusal`] that applies.
+pub fn resolve_start(
+    gateway: &GatewayConfig,
+    started: &StartupAuth,
+    facts: &HostFacts,
+) -> Result<Runtime, StartupRefusal> {
+    let runtime = resolve_runtime(gateway, started.auth.clone(), facts)?;
+    if started.generated().is_some() && !runtime.bind_host.is_loopback() {
+        return Err(StartupRefusal::BindWithoutAuth);
+    }
+    Ok(runtime)
 }
 
 fn check_complete(gateway: &GatewayConfig, auth: &ServerAuth) -> Result<(), StartupRefusal> {

@@ -33,6 +33,37 @@ impl StartupAuth {
     }
 }
 
+/// What the host does about a token that was made at an earlier start, or at this one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeptToken {
+    /// The mode needs none, or one is configured: leave the file alone.
+    NotUsed,
+    /// The token of an earlier start is used again.
+    Reused,
+    /// This token is new: keep it before anybody is told to use it.
+    Keep(Secret),
+}
+
+impl StartupAuth {
+    /// Where a token had to be made, takes the one that an earlier start kept, so that clients that
+    /// know it stay in.
+    pub fn adopt(&mut self, kept: Option<Secret>) -> KeptToken {
+        let Some(token) = &mut self.auth.token else {
+            return KeptToken::NotUsed;
+        };
+        if token.source != ServerSecretSource::Generated {
+            return KeptToken::NotUsed;
+        }
+        match kept.and_then(|kept| Secret::non_blank(kept.expose())) {
+            Some(kept) => {
+                token.secret = kept;
+                KeptToken::Reused
+            }
+            None => KeptToken::Keep(token.secret.clone()),
+        }
+    }
+}
+
 /// Why a gateway does not start with the auth that is configured. Never repeats a secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StartupAuthError {

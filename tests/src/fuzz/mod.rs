@@ -6,8 +6,12 @@
     reason = "panicking is how a body reports a broken promise"
 )]
 
+mod config;
+mod credentials;
 mod policy;
 
+pub use config::config;
+pub use credentials::credentials;
 pub use policy::{endpoint, policy_text};
 
 /// A body: takes whatever bytes there are, and panics when a promise is broken.
@@ -15,4 +19,9 @@ pub type Body = fn(&[u8]);
 
 /// All targets by name. The name is also that of the file in `fuzz/fuzz_targets` and of the folder
 /// in `fuzz/corpus`.
-pub const TARGETS: &[(&str, Body)] = &[("endpoint", endpoint), ("policy_text", policy_text)];
+pub const TARGETS: &[(&str, Body)] = &[
+    ("config", config),
+    ("credentials", credentials),
+    ("endpoint", endpoint),
+    ("policy_text", policy_text),
+];

@@ -15,13 +15,11 @@ impl Gateway {
     pub(super) fn config_get(&self, text: ConfigText) -> Answer {
         let host = &self.setup.host;
         let path = host.config_path.to_string_lossy().into_owned();
-        let read = text.text.map_or_else(
-            || Ok(ConfigFile::missing(path.as_str())),
-            |text| {
-                let hash = config::hash_of(&text);
-                ConfigFile::parse(path.as_str(), text).map_err(|error| (error, hash))
-            },
-        );
+        let hash = text.text.as_deref().map(config::hash_of);
+        let read = match text.text {
+            None => Ok(ConfigFile::missing(path.as_str())),
+            Some(text) => ConfigFile::parse(path.as_str(), text),
+        };
         let applied = &host.config_hash;
         match read {
             Ok(file) => {
@@ -45,7 +43,7 @@ impl Gateway {
                 }))
             }
             // The text cannot be shown: what is a secret in it is not known.
-            Err((error, hash)) => encode(&json!({
+            Err(error) => encode(&json!({
                 "path": path,
                 "exists": true,
                 "raw": null,

@@ -85,6 +85,7 @@ impl Gateway {
         }
         encode(&json!({
             "jobs": [],
+            "snapshotRevision": "0",
             "total": 0,
             "offset": page.offset.unwrap_or(0),
             "limit": limit,

@@ -1,0 +1,127 @@
+//! Why a gateway did not start.
+
+use std::{
+    io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+use clawgate_core::{
+    config::ConfigError,
+    policy::{startup::StartupRefusal, startup_auth::StartupAuthError},
+};
+use thiserror::Error;
+
+/// Why a gateway did not start, and what to do about it.
+#[derive(Debug, Error)]
+pub(crate) enum RunError {
+    /// Another gateway runs on the same state.
+    #[error(
+        "another gateway (process {pid}) runs on this state{}; stop it, or choose another instance \
+         with --profile (lock: {})",
+        reached_at(addresses),
+        lock.display()
+    )]
+    AlreadyRunning {
+        /// The other process; 0 when it has not written its number yet.
+        pid: u32,
+        /// Where it listens.
+        addresses: Vec<String>,
+        /// The lock file.
+        lock: PathBuf,
+    },
+    /// The secrets do not allow a start.
+    #[error(transparent)]
+    Auth(#[from] StartupAuthError),
+    /// A key file that is not a key.
+    #[error(
+        "{} is not a key of 32 bytes; restore it from a backup, or remove it to get a new identity",
+        path.display()
+    )]
+    BrokenKey {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The configuration cannot be read.
+    #[error(transparent)]
+    Config(#[from] Box<ConfigError>),
+    /// The configuration has values that cannot be used.
+    #[error("{file} has values that cannot be used:\n{findings}")]
+    ConfigIssues {
+        /// The file.
+        file: String,
+        /// One line each.
+        findings: String,
+    },
+    /// A file cannot be used.
+    #[error("cannot {what} {}: {source}", path.display())]
+    File {
+        /// What was tried.
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address}: {source}; choose another port with --port")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A mode that is not carried out yet.
+    #[error("{0} is not implemented yet; use gateway.auth.mode \"token\" or \"password\"")]
+    NotImplemented(&'static str),
+    /// The configuration is not that of a local gateway.
+    #[error(
+        "{} does not say that a gateway runs here (gateway.mode is not \"local\"); set it, or pass \
+         --allow-unconfigured",
+        path.display()
+    )]
+    NotLocal {
+        /// The configuration file.
+        path: PathBuf,
+    },
+    /// The system has no random bytes.
+    #[error("the system gives no random bytes: {0}")]
+    Random(String),
+    /// The configuration does not allow a start.
+    #[error("{0}")]
+    Refused(#[from] StartupRefusal),
+    /// The server's threads or sockets failed.
+    #[error("cannot start the server: {0}")]
+    Server(#[source] io::Error),
+}
+
+impl RunError {
+    /// A stable name for scripts.
+    pub(crate) fn code(&self) -> &'static str {
+        match self {
+            Self::AlreadyRunning { .. } => "already_running",
+            Self::Auth(error) => error.code(),
+            Self::BrokenKey { .. } => "broken_key",
+            Self::Config(_) | Self::ConfigIssues { .. } => "config_invalid",
+            Self::File { .. } => "file_error",
+            Self::Listen { .. } => "listen_failed",
+            Self::NotImplemented(_) => "not_implemented",
+            Self::NotLocal { .. } => "gateway_mode_not_local",
+            Self::Random(_) => "no_random_bytes",
+            Self::Refused(refusal) => refusal.code(),
+            Self::Server(_) => "server_failed",
+        }
+    }
+
+    pub(super) fn file(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::File { what, path, source }
+    }
+}
+
+fn reached_at(addresses: &[String]) -> String {
+    match addresses {
+        [] => String::new(),
+        addresses => format!(" at {}", addresses.join(" and ")),
+    }
+}

@@ -1,0 +1,193 @@
+//! The gateway's own files: its token, its key, its lock. All in one folder, for the owner only.
+
+use std::{
+    fs::{self, DirBuilder, File, OpenOptions, TryLockError},
+    io::{self, Read, Seek, Write},
+    path::{Path, PathBuf},
+    process,
+};
+
+use clawgate_core::{device::DeviceIdentity, secret::Secret};
+use serde::{Deserialize, Serialize};
+
+use super::error::RunError;
+
+/// The folder, created for the owner only.
+#[derive(Debug)]
+pub(crate) struct StateFolder(PathBuf);
+
+/// Held for as long as the gateway runs. The system lets go of it when the process ends, however it
+/// ends.
+#[derive(Debug)]
+pub(crate) struct GatewayLock(File);
+
+/// Who holds the lock.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Holder {
+    pid: u32,
+    #[serde(default)]
+    addresses: Vec<String>,
+}
+
+impl StateFolder {
+    /// Opens the folder, making it where there is none.
+    pub(crate) fn open(path: &Path) -> Result<Self, RunError> {
+        let mut builder = DirBuilder::new();
+        builder.recursive(true);
+        #[cfg(unix)]
+        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+        builder
+            .create(path)
+            .map_err(RunError::file("make the folder", path))?;
+        Ok(Self(path.to_owned()))
+    }
+
+    /// A file in the folder.
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    /// Makes sure that no other gateway runs on this state.
+    pub(crate) fn lock(&self) -> Result<GatewayLock, RunError> {
+        let path = self.file("gateway.lock");
+        let fail = RunError::file("open the lock", &path);
+        let mut options = private_options();
+        let mut file = options
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .map_err(fail)?;
+        match file.try_lock() {
+            Ok(()) => Ok(GatewayLock(file)),
+            Err(TryLockError::WouldBlock) => {
+                let mut text = String::new();
+                // The holder may be just writing it: then its number is unknown.
+                let _ = file.read_to_string(&mut text);
+                let holder: Holder = serde_json::from_str(&text).unwrap_or_default();
+                Err(RunError::AlreadyRunning {
+                    pid: holder.pid,
+                    addresses: holder.addresses,
+                    lock: path,
+                })
+            }
+            Err(TryLockError::Error(error)) => Err(RunError::file("lock", &path)(error)),
+        }
+    }
+
+    /// The token of an earlier start.
+    pub(crate) fn kept_token(&self, path: &Path) -> Result<Option<Secret>, RunError> {
+        match fs::read_to_string(path) {
+            Ok(text) => Ok(Secret::non_blank(&text)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(RunError::file("read the token", path)(error)),
+        }
+    }
+
+    /// The gateway's key, made at the first start.
+    pub(crate) fn identity(&self) -> Result<DeviceIdentity, RunError> {
+        let path = self.file("identity.key");
+        match fs::read(&path) {
+            Ok(bytes) => match bytes.try_into() {
+                Ok(seed) => Ok(DeviceIdentity::from_seed(&seed)),
+                Err(_) => Err(RunError::BrokenKey { path }),
+            },
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let seed = super::random()?;
+                write_private(&path, &seed)?;
+                Ok(DeviceIdentity::from_seed(&seed))
+            }
+            Err(error) => Err(RunError::file("read the key", &path)(error)),
+        }
+    }
+}
+
+impl GatewayLock {
+    /// Writes down who holds it, for the message of whoever comes next.
+    pub(crate) fn describe(&mut self, addresses: Vec<String>) -> io::Result<()> {
+        let holder = Holder {
+            pid: process::id(),
+            addresses,
+        };
+        self.0.set_len(0)?;
+        self.0.rewind()?;
+        serde_json::to_writer(&self.0, &holder)?;
+        self.0.flush()
+    }
+}
+
+/// Writes a file for the owner only, whole or not at all.
+pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> Result<(), RunError> {
+    let fail = || RunError::file("write", path);
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.new", process::id()));
+    let new = path.with_file_name(name);
+    let written = (|| {
+        let mut file = private_options()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .open(&new)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&new, path)?;
+        // The new name is on disk only when its folder is.
+        match path.parent() {
+            Some(folder) => File::open(folder)?.sync_all(),
+            None => Ok(()),
+        }
+    })();
+    written.map_err(|error| {
+        let _ = fs::remove_file(&new);
+        fail()(error)
+    })
+}
+
+fn private_options() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_lock_names_the_holder() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = StateFolder::open(&folder.path().join("own")).unwrap();
+        let mut lock = state.lock().unwrap();
+        lock.describe(vec!["ws://127.0.0.1:1".into()]).unwrap();
+        let Err(RunError::AlreadyRunning { pid, addresses, .. }) = state.lock() else {
+            panic!("locked twice");
+        };
+        assert_eq!(
+            (pid, addresses),
+            (process::id(), vec!["ws://127.0.0.1:1".to_owned()])
+        );
+        drop(lock);
+        assert!(state.lock().is_ok());
+    }
+
+    #[test]
+    fn the_key_is_made_once_and_for_the_owner_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = StateFolder::open(&folder.path().join("own")).unwrap();
+        let first = state.identity().unwrap();
+        assert_eq!(state.identity().unwrap().id(), first.id());
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            let mode = fs::metadata(state.file("identity.key"))
+                .unwrap()
+                .permissions()
+                .mode();
+            assert_eq!(mode & 0o777, 0o600);
+        }
+        fs::write(state.file("identity.key"), b"short").unwrap();
+        assert!(matches!(state.identity(), Err(RunError::BrokenKey { .. })));
+    }
+}
