@@ -3,6 +3,7 @@
 use thiserror::Error;
 
 use crate::{
+    credentials,
     policy::{Endpoint, TlsFingerprint},
     protocol::AuthParams,
     secret::Secret,
@@ -140,6 +141,24 @@ impl Target {
 
     pub(super) fn forget_stored(&mut self) {
         self.stored = None;
+    }
+}
+
+impl From<&credentials::Target> for Target {
+    /// Endpoint, pin and credentials of one resolved target, which stay together.
+    fn from(resolved: &credentials::Target) -> Self {
+        let endpoint = resolved.endpoint().clone();
+        let pin = resolved.tls_pin().filter(|_| endpoint.is_tls()).copied();
+        let bound = resolved.auth();
+        let auth = AuthParams {
+            token: bound.token().cloned(),
+            password: bound.password().cloned(),
+            ..AuthParams::default()
+        };
+        let stored = bound
+            .device_token()
+            .or_else(|| bound.device_token_for_retry());
+        Self::new(Route { endpoint, pin }, auth, stored.cloned())
     }
 }
 
