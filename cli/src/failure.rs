@@ -1,0 +1,111 @@
+//! A command that did not succeed: what was wrong, what to do next, and how it is shown.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+
+use serde_json::{Map, Value, json};
+
+use crate::exit::Exit;
+use crate::text::plain;
+
+/// Why a command did not succeed. It never holds a secret.
+#[derive(Clone, Debug)]
+pub(crate) struct Failure {
+    /// The exit code.
+    pub(crate) exit: Exit,
+    /// A stable name for scripts.
+    pub(crate) code: Cow<'static, str>,
+    /// What was wrong.
+    pub(crate) message: String,
+    /// What to do next.
+    pub(crate) next: String,
+    /// What scripts may want to know; whole objects under stable names.
+    facts: Map<String, Value>,
+    /// The same for people, one line each.
+    notes: Vec<String>,
+}
+
+impl Failure {
+    /// A failure without further facts.
+    pub(crate) fn new(
+        exit: Exit,
+        code: impl Into<Cow<'static, str>>,
+        message: impl Into<String>,
+        next: impl Into<String>,
+    ) -> Self {
+        Self {
+            exit,
+            code: code.into(),
+            message: message.into(),
+            next: next.into(),
+            facts: Map::new(),
+            notes: Vec::new(),
+        }
+    }
+
+    /// Adds a fact for scripts.
+    #[must_use]
+    pub(crate) fn fact(mut self, name: &str, value: Value) -> Self {
+        self.facts.insert(name.to_owned(), value);
+        self
+    }
+
+    /// Adds a line for people.
+    #[must_use]
+    pub(crate) fn note(mut self, line: impl Into<String>) -> Self {
+        self.notes.push(line.into());
+        self
+    }
+
+    /// The `error` object of `--json`.
+    pub(crate) fn to_json(&self) -> Value {
+        let mut error = json!({
+            "code": self.code,
+            "message": self.message,
+            "next": self.next,
+        });
+        if let Some(object) = error.as_object_mut() {
+            for (name, value) in &self.facts {
+                object.entry(name.clone()).or_insert_with(|| value.clone());
+            }
+        }
+        error
+    }
+
+    /// The text for people. What came from a gateway cannot steer the terminal.
+    pub(crate) fn to_text(&self) -> String {
+        let mut text = format!("error: {}\n", plain(&self.message));
+        for note in &self.notes {
+            // Writing into a string does not fail.
+            let _ = writeln!(text, "  {}", plain(note));
+        }
+        if !self.next.is_empty() {
+            let _ = writeln!(text, "next: {}", plain(&self.next));
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn facts_never_replace_the_fixed_fields() {
+        let failure = Failure::new(Exit::Refused, "a", "b", "c")
+            .fact("code", json!("x"))
+            .fact("target", json!({ "url": "ws://h" }));
+        assert_eq!(
+            failure.to_json(),
+            json!({ "code": "a", "message": "b", "next": "c", "target": { "url": "ws://h" } })
+        );
+    }
+
+    #[test]
+    fn text_from_a_gateway_cannot_steer_the_terminal() {
+        let failure = Failure::new(Exit::Refused, "a", "x\u{1b}[2Jy\u{9b}z", "n").note("k\r");
+        let text = failure.to_text();
+        assert!(!text.contains(['\u{1b}', '\u{9b}', '\r']), "{text:?}");
+        assert!(text.ends_with("next: n\n"));
+    }
+}
