@@ -245,7 +245,7 @@ impl GatewayProcess {
                 }
                 Ok(matches!(self.http_get("/readyz"), Ok((200, _))).then_some(()))
             })
-            .attempt(|| format!("the gateway printed:\n{}\n", self.log()))
+            .map_err(|failure| Failure::new(format!("{failure}\nit printed:\n{}", self.log())))
     }
 
     fn log_path(&self) -> PathBuf {
