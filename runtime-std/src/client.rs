@@ -5,7 +5,7 @@ use std::{
     fmt, io,
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
-        mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel},
     },
     thread::{self, JoinHandle},
     time::Duration,
@@ -113,7 +113,8 @@ pub struct Client {
 #[derive(Debug)]
 pub struct PendingCall {
     answer: Receiver<Result<RawJson, CallError>>,
-    ticket: Ticket,
+    /// Until there is a result.
+    ticket: Option<Ticket>,
     shared: Arc<Shared>,
 }
 
@@ -126,7 +127,7 @@ enum Command {
     Call(Call, Ticket, Answer),
     Cancel(Ticket),
     Dialled(AttemptId, Box<Result<(Socket, Waiter), Box<ConnectError>>>),
-    Resume,
+    Resume(SyncSender<()>),
     Stop,
 }
 
@@ -223,7 +224,7 @@ impl Client {
         self.shared.wake();
         Ok(PendingCall {
             answer,
-            ticket,
+            ticket: Some(ticket),
             shared: Arc::clone(&self.shared),
         })
     }
@@ -245,9 +246,13 @@ impl Client {
         *phase
     }
 
-    /// Dials at once, out of a pause or a wait.
+    /// Dials at once, out of a pause or a wait. After it, [`Client::wait_connected`] waits for the
+    /// new attempt.
     pub fn resume(&self) {
-        self.shared.push(Command::Resume);
+        let (done, is_done) = sync_channel(1);
+        self.shared.push(Command::Resume(done));
+        // A client that has stopped drops the command, and that is an answer too.
+        let _ = is_done.recv();
     }
 
     /// Closes the connection in good order and waits for the thread. Calls under way fail.
@@ -275,21 +280,25 @@ impl PendingCall {
     ///
     /// # Errors
     /// When there is none.
-    pub fn wait(self) -> Result<RawJson, CallError> {
-        self.answer
-            .recv()
-            .unwrap_or_else(|_| Err(NoAnswer::Ended(Ending::Stopped).into()))
+    pub fn wait(mut self) -> Result<RawJson, CallError> {
+        let outcome = self.answer.recv();
+        self.ticket = None;
+        outcome.unwrap_or_else(|_| Err(NoAnswer::Ended(Ending::Stopped).into()))
     }
 
     /// Waits for a while; gives the call back when there is no result yet.
     ///
     /// # Errors
     /// The call itself, to go on waiting or to cancel.
-    pub fn wait_timeout(self, at_most: Duration) -> Result<Result<RawJson, CallError>, Self> {
+    pub fn wait_timeout(mut self, at_most: Duration) -> Result<Result<RawJson, CallError>, Self> {
         match self.answer.recv_timeout(at_most) {
-            Ok(outcome) => Ok(outcome),
-            Err(std::sync::mpsc::RecvTimeoutError::Timeout) => Err(self),
-            Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => {
+            Ok(outcome) => {
+                self.ticket = None;
+                Ok(outcome)
+            }
+            Err(RecvTimeoutError::Timeout) => Err(self),
+            Err(RecvTimeoutError::Disconnected) => {
+                self.ticket = None;
                 Ok(Err(NoAnswer::Ended(Ending::Stopped).into()))
             }
         }
@@ -301,7 +310,9 @@ impl PendingCall {
 
 impl Drop for PendingCall {
     fn drop(&mut self) {
-        self.shared.push(Command::Cancel(self.ticket));
+        if let Some(ticket) = self.ticket {
+            self.shared.push(Command::Cancel(ticket));
+        }
     }
 }
 
@@ -402,7 +413,11 @@ impl Worker {
                     }
                 }
                 Command::Dialled(attempt, result) => self.on_dialled(attempt, *result),
-                Command::Resume => self.session.resume(now),
+                Command::Resume(done) => {
+                    self.session.resume(now);
+                    self.after_input();
+                    let _ = done.try_send(());
+                }
                 Command::Stop => self.session.stop(now),
             }
         }

@@ -184,8 +184,10 @@ fn a_refused_client_pauses_until_resumed() {
     assert!(matches!(why, Disconnected::Conn(Ending::Refused(_))));
     assert!(matches!(next, Next::Paused(reason) if reason.code == "AUTH_TOKEN_MISMATCH"));
     client.resume();
+    assert_eq!(client.wait_connected(LONG), Phase::Connected);
     assert!(matches!(self::next(&events), ClientEvent::Connected(_)));
     client.close();
+
     gateway.join();
 }
 

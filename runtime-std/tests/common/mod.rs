@@ -30,8 +30,17 @@ use tungstenite::{Message, WebSocket};
 
 /// Long enough that no test meets it by accident.
 pub const LONG: Duration = Duration::from_secs(60);
-/// A deadline that a test means to meet.
+/// A deadline that a test means to meet, where it does not matter what was reached before.
 pub const SHORT: Duration = Duration::from_millis(150);
+
+/// Deadlines that a test means to meet, one after the other: a slow machine may need a longer one
+/// to reach the stage that is tested.
+pub const DEADLINES: [Duration; 4] = [
+    Duration::from_millis(150),
+    Duration::from_secs(1),
+    Duration::from_secs(4),
+    Duration::from_secs(16),
+];
 
 pub struct FakeGateway {
     pub addr: SocketAddr,
