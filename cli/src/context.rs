@@ -47,17 +47,18 @@ impl Context {
     /// # Errors
     /// When the flags name no instance.
     pub(crate) fn read(args: &InstanceArgs, format: Format) -> Result<Self, Failure> {
-        let given = args
-            .config
-            .as_ref()
-            .map(|path| ("OPENCLAW_CONFIG_PATH".to_owned(), path.to_string_lossy().into_owned()));
+        let given = args.config.as_ref().map(|path| {
+            (
+                "OPENCLAW_CONFIG_PATH".to_owned(),
+                path.to_string_lossy().into_owned(),
+            )
+        });
         let env: EnvVars = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
             .chain(given)
             .collect();
-        let profile = Profile::choose(args.profile.as_deref(), args.dev, &env).map_err(|error| {
-            Failure::new(Exit::Usage, error.code(), error.to_string(), "")
-        })?;
+        let profile = Profile::choose(args.profile.as_deref(), args.dev, &env)
+            .map_err(|error| Failure::new(Exit::Usage, error.code(), error.to_string(), ""))?;
         let locations = Locations::resolve(&profile, &env);
         let config = match &locations {
             Err(error) => Err(ConfigProblem::Nowhere(*error)),
@@ -102,7 +103,11 @@ impl Context {
     /// When there is none to go by.
     pub(crate) fn client_config(&self) -> Result<&Config, Failure> {
         let file = self.config_file()?;
-        if let Some(issue) = file.issues.iter().find(|issue| decides_the_target(&issue.path)) {
+        if let Some(issue) = file
+            .issues
+            .iter()
+            .find(|issue| decides_the_target(&issue.path))
+        {
             return Err(invalid_value(file, issue));
         }
         if let Some(issue) = file.issues.first() {
@@ -128,17 +133,17 @@ impl ConfigProblem {
             Self::Nowhere(error) => error.to_string(),
             Self::Missing(path) => format!("The config file {} does not exist.", path.display()),
             Self::Unreadable(path, why) => {
-                format!("The config file {} could not be read: {why}.", path.display())
+                format!(
+                    "The config file {} could not be read: {why}.",
+                    path.display()
+                )
             }
             Self::Broken(error) => {
-                let ConfigError {
-                    file,
-                    position,
-                    path,
-                    message,
-                    next: _,
-                } = &**error;
-                format!("{file}:{}:{}: {message} (in {path}).", position.line, position.column)
+                let (place, message) = (error.position, error.message());
+                format!(
+                    "{}:{}:{}: {message} (in {}).",
+                    error.file, place.line, place.column, error.path
+                )
             }
         }
     }
@@ -149,7 +154,7 @@ impl ConfigProblem {
             Self::Nowhere(error) => (error.code(), "Set HOME or OPENCLAW_STATE_DIR."),
             Self::Missing(_) => ("config_missing", "Correct --config, or create the file."),
             Self::Unreadable(..) => ("config_unreadable", "Check its permissions."),
-            Self::Broken(error) => ("config_invalid", error.next.as_str()),
+            Self::Broken(error) => ("config_invalid", error.next_step()),
         };
         let failure = Failure::new(Exit::Configuration, code, self.message(), next);
         match self {

@@ -1,6 +1,5 @@
 //! A command that did not succeed: what was wrong, what to do next, and how it is shown.
 
-use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use serde_json::{Map, Value, json};
@@ -14,11 +13,16 @@ pub(crate) struct Failure {
     /// The exit code.
     pub(crate) exit: Exit,
     /// A stable name for scripts.
-    pub(crate) code: Cow<'static, str>,
+    pub(crate) code: &'static str,
     /// What was wrong.
     pub(crate) message: String,
     /// What to do next.
     pub(crate) next: String,
+    more: Box<More>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct More {
     /// What scripts may want to know; whole objects under stable names.
     facts: Map<String, Value>,
     /// The same for people, one line each.
@@ -29,31 +33,30 @@ impl Failure {
     /// A failure without further facts.
     pub(crate) fn new(
         exit: Exit,
-        code: impl Into<Cow<'static, str>>,
+        code: &'static str,
         message: impl Into<String>,
         next: impl Into<String>,
     ) -> Self {
         Self {
             exit,
-            code: code.into(),
+            code,
             message: message.into(),
             next: next.into(),
-            facts: Map::new(),
-            notes: Vec::new(),
+            more: Box::default(),
         }
     }
 
     /// Adds a fact for scripts.
     #[must_use]
     pub(crate) fn fact(mut self, name: &str, value: Value) -> Self {
-        self.facts.insert(name.to_owned(), value);
+        self.more.facts.insert(name.to_owned(), value);
         self
     }
 
     /// Adds a line for people.
     #[must_use]
     pub(crate) fn note(mut self, line: impl Into<String>) -> Self {
-        self.notes.push(line.into());
+        self.more.notes.push(line.into());
         self
     }
 
@@ -65,7 +68,7 @@ impl Failure {
             "next": self.next,
         });
         if let Some(object) = error.as_object_mut() {
-            for (name, value) in &self.facts {
+            for (name, value) in &self.more.facts {
                 object.entry(name.clone()).or_insert_with(|| value.clone());
             }
         }
@@ -75,7 +78,7 @@ impl Failure {
     /// The text for people. What came from a gateway cannot steer the terminal.
     pub(crate) fn to_text(&self) -> String {
         let mut text = format!("error: {}\n", plain(&self.message));
-        for note in &self.notes {
+        for note in &self.more.notes {
             // Writing into a string does not fail.
             let _ = writeln!(text, "  {}", plain(note));
         }

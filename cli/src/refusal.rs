@@ -8,7 +8,9 @@ use serde_json::json;
 
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::target::{Resolved, auth_json, correct_credential, target_json, target_text, with_chain};
+use crate::target::{
+    Resolved, auth_json, correct_credential, target_json, target_text, with_chain,
+};
 
 /// There is no connection.
 pub(crate) fn connect(error: &ConnectError, resolved: &Resolved) -> Failure {
@@ -29,12 +31,7 @@ pub(crate) fn connect(error: &ConnectError, resolved: &Resolved) -> Failure {
 }
 
 /// A call has no result.
-pub(crate) fn call(
-    method: &str,
-    error: &CallError,
-    resolved: &Resolved,
-    hello: &Hello,
-) -> Failure {
+pub(crate) fn call(method: &str, error: &CallError, resolved: &Resolved, hello: &Hello) -> Failure {
     let fail = |exit, code, message: String, next: &str| {
         let failure = Failure::new(exit, code, message, next).fact("method", json!(method));
         located(failure, resolved)
@@ -52,7 +49,12 @@ pub(crate) fn call(
         ),
         CallError::Answer(NoAnswer::Ended(ending)) => {
             let (exit, code) = of_ending(ending);
-            fail(exit, code, format!("No answer to {method}: {ending}."), UNKNOWN_FATE)
+            fail(
+                exit,
+                code,
+                format!("No answer to {method}: {ending}."),
+                UNKNOWN_FATE,
+            )
         }
         CallError::Cancelled => fail(
             Exit::Failed,
@@ -149,7 +151,10 @@ fn refused_connect(error: &RpcError, resolved: &Resolved) -> Failure {
                 crate::text::duration(std::time::Duration::from_millis(wait)),
                 correct_credential(&resolved.target)
             ),
-            None => format!("Wait a few minutes. {}", correct_credential(&resolved.target)),
+            None => format!(
+                "Wait a few minutes. {}",
+                correct_credential(&resolved.target)
+            ),
         },
         "PAIRING_REQUIRED" | "DEVICE_IDENTITY_REQUIRED" => format!(
             "Give the gateway's token with --token-file PATH, or approve this device on the \
@@ -163,7 +168,10 @@ fn refused_connect(error: &RpcError, resolved: &Resolved) -> Failure {
     let failure = Failure::new(
         exit,
         fallback,
-        format!("{url} refused the connection: {}.", sentence(&error.message)),
+        format!(
+            "{url} refused the connection: {}.",
+            sentence(&error.message)
+        ),
         next,
     )
     .fact("rpc", json!(error));
@@ -184,7 +192,8 @@ fn refused_call(method: &str, error: &RpcError, resolved: &Resolved, hello: &Hel
             correct_credential(&resolved.target)
         }
     } else if error.message.starts_with("unknown method") {
-        "Check the spelling; `clawgate status --all --json` lists what the gateway offers.".to_owned()
+        "Check the spelling; `clawgate status --all --json` lists what the gateway offers."
+            .to_owned()
     } else if error.retryable == Some(true) {
         match error.retry_after_ms {
             Some(wait) => format!(
@@ -199,7 +208,10 @@ fn refused_call(method: &str, error: &RpcError, resolved: &Resolved, hello: &Hel
     let failure = Failure::new(
         exit,
         code,
-        format!("The gateway refused {method}: {}.", sentence(&error.message)),
+        format!(
+            "The gateway refused {method}: {}.",
+            sentence(&error.message)
+        ),
         next,
     )
     .fact("method", json!(method))
@@ -224,7 +236,10 @@ fn capitalised_message(error: &ConnectError) -> String {
         Stage::Dns | Stage::Tcp | Stage::Tls | Stage::Upgrade => "No connection to",
         Stage::Challenge | Stage::Hello | Stage::Call => "No session with",
     };
-    format!("{what} {} (stage {}): {}", error.url, error.stage, error.problem)
+    format!(
+        "{what} {} (stage {}): {}",
+        error.url, error.stage, error.problem
+    )
 }
 
 fn sentence(message: &str) -> &str {
@@ -242,6 +257,8 @@ fn request_id(error: &RpcError) -> Option<&str> {
             !id.is_empty()
                 && id.len() <= 64
                 && !id.starts_with('-')
-                && id.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
+                && id
+                    .chars()
+                    .all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
         })
 }

@@ -83,7 +83,11 @@ fn secret_of(kind: SecretKind, path: &Path, source: impl Read) -> Result<Secret,
         Failure::new(
             Exit::Usage,
             "secret_file_empty",
-            format!("--{}-file {} has nothing in it.", kind.as_str(), path.display()),
+            format!(
+                "--{}-file {} has nothing in it.",
+                kind.as_str(),
+                path.display()
+            ),
             "Write the secret into it, on one line.",
         )
     })

@@ -58,7 +58,9 @@ impl TargetFlags {
 
     /// Whether `--url` names the target, so that the config has no say.
     fn names_the_target(&self) -> bool {
-        self.url.as_deref().is_some_and(|url| !url.trim().is_empty())
+        self.url
+            .as_deref()
+            .is_some_and(|url| !url.trim().is_empty())
     }
 
     /// Whether a flag names the target.
@@ -99,7 +101,13 @@ pub(crate) fn explain(
 ) -> Result<Resolution, Failure> {
     if flags.names_the_target() {
         context.warn_of_config();
-        return Ok(answer(surface, flags, context, &context.env, &Config::default()));
+        return Ok(answer(
+            surface,
+            flags,
+            context,
+            &context.env,
+            &Config::default(),
+        ));
     }
     let config = context.client_config()?;
     Ok(answer(surface, flags, context, &context.env, config))
@@ -267,9 +275,10 @@ pub(crate) fn failure(error: &CredentialError, why: &Explanation) -> Failure {
         Some(path) => failure.fact("path", json!(path)),
         None => failure,
     };
-    match exit {
-        Exit::Usage => failure.fact("target", target_json(why)),
-        _ => with_chain(failure, why),
+    if exit == Exit::Usage {
+        failure.fact("target", target_json(why))
+    } else {
+        with_chain(failure, why)
     }
 }
 
