@@ -1,15 +1,5 @@
-//! A client session and a gateway joined by a simulated link, in virtual time. Everything follows
-//! from one seed, and a failing run names it.
-#![allow(
-    clippy::disallowed_methods,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::unwrap_used,
-    reason = "helpers of tests are outside of test functions"
-)]
-
-mod common;
+//! The two machines and the link between them.
+#![allow(unreachable_pub, reason = "a module of one test binary")]
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -17,11 +7,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use super::common::{Host, token_rule};
 use bytestring::ByteString;
 use clawgate_core::{
     client::{
-        Action, AttemptId, Call, CallError, DialFailure, Ending, Hello, Phase, Profile, Route,
-        Session, SessionEvent, Target,
+        Action, AttemptId, Call, CallError, DialFailure, Hello, Phase, Profile, Route, Session,
+        SessionEvent, Target,
     },
     device::DeviceIdentity,
     frame::RawJson,
@@ -36,7 +27,6 @@ use clawgate_core::{
     time::{Now, WallTime},
     transmit::Transmit,
 };
-use common::{Host, token_rule};
 
 /// What travels over the link.
 #[derive(Debug)]
@@ -73,43 +63,43 @@ impl Lane {
 
 /// How the link behaves.
 #[derive(Clone, Copy, Debug)]
-struct Link {
+pub struct Link {
     /// The longest latency; each parcel draws its own.
-    latency: Duration,
+    pub latency: Duration,
     /// The link is cut before this delivery, counted over the whole run.
-    cut_at: Option<u64>,
+    pub cut_at: Option<u64>,
     /// One of this many dials fails; 0 for none.
-    dial_failures: u64,
+    pub dial_failures: u64,
 }
 
-const PERFECT: Link = Link {
+pub const PERFECT: Link = Link {
     latency: Duration::ZERO,
     cut_at: None,
     dial_failures: 0,
 };
 
-struct Pair {
-    session: Session,
-    gateway: Gateway,
-    limits: Arc<Limits>,
-    server: Option<(ConnId, ServerConn)>,
+pub struct Pair {
+    pub session: Session,
+    pub gateway: Gateway,
+    pub limits: Arc<Limits>,
+    pub server: Option<(ConnId, ServerConn)>,
     dialling: Option<(Instant, AttemptId)>,
     to_client: Lane,
     to_server: Lane,
-    link: Link,
+    pub link: Link,
     rng: Rng,
     start: Instant,
-    now: Now,
-    conns: u64,
+    pub now: Now,
+    pub conns: u64,
     deliveries: u64,
-    open: BTreeMap<RequestId, &'static str>,
-    answered: Vec<(&'static str, Result<RawJson, CallError>)>,
-    hellos: Vec<Hello>,
-    log: Vec<String>,
+    pub open: BTreeMap<RequestId, &'static str>,
+    pub answered: Vec<(&'static str, Result<RawJson, CallError>)>,
+    pub hellos: Vec<Hello>,
+    pub log: Vec<String>,
 }
 
 impl Pair {
-    fn new(seed: Seed, token: &str, link: Link) -> Self {
+    pub fn new(seed: Seed, token: &str, link: Link) -> Self {
         let now = Now {
             mono: Instant::now(),
             wall: WallTime(1_737_264_000_000),
@@ -154,7 +144,7 @@ impl Pair {
         }
     }
 
-    fn call(&mut self, method: &'static str) -> Option<RequestId> {
+    pub fn call(&mut self, method: &'static str) -> Option<RequestId> {
         let call = Call::new(method, RawJson::empty_object());
         let id = self.session.request(self.now, call).ok()?;
         self.open.insert(id.clone(), method);
@@ -162,13 +152,13 @@ impl Pair {
         Some(id)
     }
 
-    fn cancel(&mut self, id: &RequestId) {
+    pub fn cancel(&mut self, id: &RequestId) {
         let was_open = self.open.remove(id).is_some();
         assert_eq!(self.session.cancel(id), was_open);
     }
 
     /// Lets time pass, from event to event.
-    fn run(&mut self, by: Duration) {
+    pub fn run(&mut self, by: Duration) {
         let end = self.now.after(by);
         self.settle();
         for _ in 0..10_000 {
@@ -196,7 +186,7 @@ impl Pair {
     }
 
     /// Runs until the client is connected, at most this long.
-    fn connected(&mut self, at_most: Duration) {
+    pub fn connected(&mut self, at_most: Duration) {
         let end = self.now.mono + at_most;
         while self.session.phase() != Phase::Connected && self.now.mono < end {
             self.run(Duration::from_millis(100));
@@ -271,7 +261,7 @@ impl Pair {
         true
     }
 
-    fn drop_link(&mut self) {
+    pub fn drop_link(&mut self) {
         self.note("cut");
         self.to_client = Lane::default();
         self.to_server = Lane::default();
@@ -446,176 +436,5 @@ fn parcel(transmit: Transmit) -> Parcel {
         Transmit::Close { code, reason } => Parcel::Close(code, reason),
         Transmit::Text(text) => Parcel::Text(text),
         Transmit::Ping | Transmit::Terminate => Parcel::End,
-    }
-}
-
-const SECOND: Duration = Duration::from_secs(1);
-
-#[test]
-fn client_and_gateway_understand_each_other() {
-    let mut pair = Pair::new([1; 32], "right", PERFECT);
-    pair.connected(SECOND);
-    assert_eq!(pair.hellos[0].protocol, Some(4));
-    assert!(pair.hellos[0].offers("status"));
-    for method in ["health", "status", "system-presence"] {
-        pair.call(method).unwrap();
-    }
-    pair.run(SECOND);
-    assert_eq!(pair.answered.len(), 3);
-    assert!(pair.answered.iter().all(|(_, outcome)| outcome.is_ok()));
-}
-
-#[test]
-fn an_idle_connection_lives_on_ticks() {
-    let link = Link {
-        latency: Duration::from_millis(300),
-        ..PERFECT
-    };
-    let mut pair = Pair::new([2; 32], "right", link);
-    pair.run(Duration::from_secs(3600));
-    assert_eq!(pair.session.phase(), Phase::Connected);
-    assert_eq!(pair.hellos.len(), 1, "{}", pair.log.join("\n"));
-}
-
-#[test]
-fn a_wrong_token_is_tried_once() {
-    let mut pair = Pair::new([3; 32], "wrong", PERFECT);
-    pair.run(Duration::from_secs(600));
-    assert_eq!(pair.session.phase(), Phase::Paused);
-    assert_eq!(pair.conns, 1);
-    assert_eq!(pair.gateway.connections(), 0);
-}
-
-#[test]
-fn a_gateway_that_goes_silent_is_left_and_found_again() {
-    let mut pair = Pair::new([4; 32], "right", PERFECT);
-    pair.connected(SECOND);
-    // The gateway's end is gone and nobody tells the client.
-    let (id, mut conn) = pair.server.take().unwrap();
-    conn.handle_closed();
-    pair.gateway.close(pair.now, id);
-    pair.run(Duration::from_secs(180));
-    assert_eq!(pair.session.phase(), Phase::Connected);
-    assert_eq!(pair.hellos.len(), 2);
-    assert!(pair.log.iter().any(|line| line.contains("tick timeout")));
-}
-
-#[test]
-fn a_restart_of_the_gateway_is_survived() {
-    let mut pair = Pair::new([5; 32], "right", PERFECT);
-    pair.connected(SECOND);
-    pair.gateway.shutdown(pair.now, "restart");
-    pair.run(Duration::from_millis(10));
-    pair.run(Duration::from_secs(10));
-    assert!(pair.log.iter().any(|line| line.contains("1012")));
-    pair.gateway = Host::gateway(&token_rule("right"), &pair.limits, pair.now);
-    pair.connected(Duration::from_secs(60));
-}
-
-#[test]
-fn a_cut_at_any_moment_loses_no_call_and_repeats_none() {
-    // The latency keeps the moments apart: before the challenge, within the handshake, between
-    // calls and answers.
-    for cut_at in 1..=24 {
-        let link = Link {
-            latency: Duration::from_millis(20),
-            cut_at: Some(cut_at),
-            dial_failures: 0,
-        };
-        let mut pair = Pair::new([6; 32], "right", link);
-        let mut made = 0;
-        while made < 8 {
-            pair.connected(Duration::from_secs(120));
-            for method in ["health", "status"] {
-                made += usize::from(pair.call(method).is_some());
-            }
-            pair.run(SECOND);
-        }
-        let log = pair.log.join("\n");
-        assert_eq!(pair.answered.len(), made, "cut at {cut_at}:\n{log}");
-        assert!(pair.open.is_empty(), "cut at {cut_at}:\n{log}");
-        let failed = pair.answered.iter().filter(|(_, outcome)| outcome.is_err());
-        assert!(failed.count() <= 2, "cut at {cut_at}:\n{log}");
-        assert!(pair.conns <= 2, "cut at {cut_at}:\n{log}");
-        assert_eq!(pair.gateway.connections(), 1, "cut at {cut_at}:\n{log}");
-    }
-}
-
-#[test]
-fn a_stop_at_any_moment_comes_to_an_end() {
-    for steps in 0..40 {
-        let link = Link {
-            latency: Duration::from_millis(20),
-            ..PERFECT
-        };
-        let mut pair = Pair::new([7; 32], "right", link);
-        pair.run(Duration::from_millis(2 * steps));
-        pair.call("status");
-        pair.session.stop(pair.now);
-        pair.run(SECOND);
-        let log = pair.log.join("\n");
-        assert_eq!(pair.session.phase(), Phase::Stopped, "{steps}:\n{log}");
-        assert!(pair.open.is_empty(), "{steps}:\n{log}");
-        assert_eq!(pair.gateway.connections(), 0, "{steps}:\n{log}");
-    }
-}
-
-/// Prints the seed when the test fails.
-struct Seeded(u64);
-
-impl Drop for Seeded {
-    #[allow(clippy::print_stderr, reason = "it is what the test has to say")]
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!("seed {}", self.0);
-        }
-    }
-}
-
-#[test]
-fn whatever_happens_every_call_ends_once_and_the_client_returns() {
-    for number in 0..60_u64 {
-        let _seed = Seeded(number);
-        let mut seed = [8; 32];
-        seed[..8].copy_from_slice(&number.to_le_bytes());
-        let mut dice = Rng::new(seed);
-        let link = Link {
-            latency: Duration::from_millis(dice.u64() % 500),
-            cut_at: None,
-            dial_failures: dice.u64() % 4,
-        };
-        let mut pair = Pair::new(dice.seed(), "right", link);
-        let mut made = 0;
-        let mut cancelled = 0;
-        for _ in 0..60 {
-            match dice.u64() % 8 {
-                0 => pair.drop_link(),
-                1 => {
-                    if let Some(id) = pair.open.keys().next().cloned() {
-                        pair.cancel(&id);
-                        cancelled += 1;
-                    }
-                }
-                2 => pair.session.resume(pair.now),
-                3 => pair.run(Duration::from_secs(dice.u64() % 90)),
-                _ => made += usize::from(pair.call("status").is_some()),
-            }
-            pair.run(Duration::from_millis(dice.u64() % 2_000));
-        }
-        pair.link.dial_failures = 0;
-        pair.run(Duration::from_secs(120));
-        assert_eq!(pair.session.phase(), Phase::Connected);
-        assert!(pair.open.is_empty());
-        assert_eq!(pair.answered.len() + cancelled, made);
-        for (_, outcome) in &pair.answered {
-            assert!(
-                matches!(outcome, Ok(_) | Err(CallError::Ended(Ending::Lost))),
-                "{outcome:?}"
-            );
-        }
-        assert_eq!(pair.gateway.connections(), 1);
-        pair.call("health").unwrap();
-        pair.run(SECOND);
-        assert!(pair.answered.last().unwrap().1.is_ok());
     }
 }
