@@ -156,10 +156,10 @@ fn refused_connect(error: &RpcError, resolved: &Resolved) -> Failure {
                 correct_credential(&resolved.target)
             ),
         },
-        "PAIRING_REQUIRED" | "DEVICE_IDENTITY_REQUIRED" => format!(
-            "Give the gateway's token with --token-file PATH, or approve this device on the \
-             gateway's host with `openclaw devices approve{}`.",
-            request_id(error).map_or_else(String::new, |id| format!(" {id}"))
+        "PAIRING_REQUIRED" => format!(
+            "Approve this device on the gateway's host with `openclaw devices approve{}`. {}",
+            request_id(error).map_or_else(String::new, |id| format!(" {id}")),
+            correct_credential(&resolved.target)
         ),
         "PROTOCOL_MISMATCH" => "Update the older of the two sides.".to_owned(),
         _ if exit == Exit::Unauthorised => correct_credential(&resolved.target),

@@ -248,13 +248,10 @@ fn by_order(
 /// nothing was ever configured.
 fn own_token(request: &Request<'_>, place: &Place) -> Option<Chosen> {
     let auth = &request.config.gateway.auth;
-    let own_port = gateway_port(
-        None,
-        request.env,
-        request.config.gateway.port,
-        request.profile,
-    )
-    .port;
+    let own_port = request.local_port.unwrap_or_else(|| {
+        let configured = request.config.gateway.port;
+        gateway_port(None, request.env, configured, request.profile).port
+    });
     let own_gateway = matches!(place.source, UrlSource::Local | UrlSource::Port)
         && place.mode == Mode::Local
         && place.endpoint.port() == own_port;
