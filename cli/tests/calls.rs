@@ -213,3 +213,22 @@ fn a_probe_tells_who_is_known_from_who_is_allowed() {
         "operator.read"
     );
 }
+
+#[test]
+fn a_gateway_that_repeats_the_secret_does_not_get_it_shown() {
+    let gateway = Fake::start(Manner::Refuse(json!({
+        "code": "INVALID_REQUEST",
+        "message": format!("unauthorized: {SECRET} is wrong"),
+        "details": { "code": "AUTH_TOKEN_MISMATCH", "sent": [SECRET] },
+    })));
+    let sandbox = Sandbox::new();
+    let token = sandbox.write("token", SECRET);
+    let url = gateway.url();
+    let args = ["health", "--url", &url, "--token-file", &token];
+    assert_eq!(sandbox.run(&args).code, 4);
+    let outcome = sandbox.run(&[&args[..], &["--json"]].concat());
+    assert_eq!(
+        outcome.error()["rpc"]["details"]["sent"],
+        json!(["(secret)"])
+    );
+}
