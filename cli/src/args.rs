@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use clawgate_core::config::{AuthMode, BindMode};
 use clawgate_core::credentials::Surface;
-use clawgate_core::policy::port::parse_port_option;
+use clawgate_core::policy::port::{InvalidPort, parse_port_option};
 use clawgate_core::secret::Secret;
 
 use crate::help;
@@ -229,8 +229,8 @@ impl From<SurfaceArg> for Surface {
 /// How to run the gateway.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct GatewayRunArgs {
-    /// The port [env: OPENCLAW_GATEWAY_PORT] [config: gateway.port]
-    #[arg(long, value_name = "PORT", value_parser = parse_port_option)]
+    /// The port, 0 for a free one [env: OPENCLAW_GATEWAY_PORT] [config: gateway.port]
+    #[arg(long, value_name = "PORT", value_parser = listen_port)]
     pub(crate) port: Option<u16>,
     /// Where to listen: loopback, lan, tailnet, custom or auto [config: gateway.bind]
     #[arg(long, value_name = "MODE", value_parser = bind_mode)]
@@ -252,6 +252,13 @@ pub(crate) struct GatewayRunArgs {
 #[allow(clippy::unnecessary_wraps, reason = "clap's parsers can fail")]
 fn secret(value: &str) -> Result<Secret, Infallible> {
     Ok(Secret::new(value))
+}
+
+fn listen_port(text: &str) -> Result<u16, InvalidPort> {
+    if text.trim() == "0" {
+        return Ok(0);
+    }
+    parse_port_option(text)
 }
 
 fn bind_mode(name: &str) -> Result<BindMode, &'static str> {

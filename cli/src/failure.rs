@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use clawgate_core::secret::Secret;
 use serde_json::{Map, Value, json};
 
 use crate::exit::Exit;
@@ -60,6 +61,27 @@ impl Failure {
         self
     }
 
+    /// Takes secrets out that the other side repeated. Very short ones are left: they could not be
+    /// told from ordinary words.
+    #[must_use]
+    pub(crate) fn without(mut self, secrets: &[&Secret]) -> Self {
+        for secret in secrets {
+            let secret = secret.expose();
+            if secret.len() < 4 {
+                continue;
+            }
+            let texts = [&mut self.message, &mut self.next].into_iter();
+            for text in texts.chain(&mut self.more.notes) {
+                cover(text, secret);
+            }
+            self.more
+                .facts
+                .values_mut()
+                .for_each(|fact| cover_value(fact, secret));
+        }
+        self
+    }
+
     /// The `error` object of `--json`.
     pub(crate) fn to_json(&self) -> Value {
         let mut error = json!({
@@ -86,6 +108,23 @@ impl Failure {
             let _ = writeln!(text, "next: {}", plain(&self.next));
         }
         text
+    }
+}
+
+fn cover(text: &mut String, secret: &str) {
+    if text.contains(secret) {
+        *text = text.replace(secret, "(secret)");
+    }
+}
+
+fn cover_value(value: &mut Value, secret: &str) {
+    match value {
+        Value::String(text) => cover(text, secret),
+        Value::Array(items) => items.iter_mut().for_each(|item| cover_value(item, secret)),
+        Value::Object(object) => object
+            .values_mut()
+            .for_each(|value| cover_value(value, secret)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }
 

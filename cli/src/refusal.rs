@@ -3,6 +3,7 @@
 use clawgate_core::client::{CallError as NoAnswer, Ending, Hello};
 use clawgate_core::error::Error;
 use clawgate_core::protocol::{CloseCode, RpcError};
+use clawgate_core::secret::Secret;
 use clawgate_std::{CallError, ConnectError, Problem, Stage};
 use serde_json::json;
 
@@ -14,6 +15,24 @@ use crate::target::{
 
 /// There is no connection.
 pub(crate) fn connect(error: &ConnectError, resolved: &Resolved) -> Failure {
+    no_connection(error, resolved).without(&sent(resolved))
+}
+
+/// A call has no result.
+pub(crate) fn call(method: &str, error: &CallError, resolved: &Resolved, hello: &Hello) -> Failure {
+    no_result(method, error, resolved, hello).without(&sent(resolved))
+}
+
+/// What was presented, which a gateway may repeat in its words.
+fn sent(resolved: &Resolved) -> Vec<&Secret> {
+    let auth = resolved.target.auth();
+    [auth.token(), auth.password(), auth.device_token()]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+fn no_connection(error: &ConnectError, resolved: &Resolved) -> Failure {
     let (exit, code) = of_problem(error);
     if let Some(refused) = error.refusal() {
         return refused_connect(refused, resolved);
@@ -30,8 +49,7 @@ pub(crate) fn connect(error: &ConnectError, resolved: &Resolved) -> Failure {
     located(failure, resolved)
 }
 
-/// A call has no result.
-pub(crate) fn call(method: &str, error: &CallError, resolved: &Resolved, hello: &Hello) -> Failure {
+fn no_result(method: &str, error: &CallError, resolved: &Resolved, hello: &Hello) -> Failure {
     let fail = |exit, code, message: String, next: &str| {
         let failure = Failure::new(exit, code, message, next).fact("method", json!(method));
         located(failure, resolved)
@@ -39,7 +57,7 @@ pub(crate) fn call(method: &str, error: &CallError, resolved: &Resolved, hello: 
     const UNKNOWN_FATE: &str = "Whether the gateway carried it out is not known: look before you \
                                 call again. `clawgate gateway probe` shows how it is.";
     match error {
-        CallError::Connect(error) => connect(error, resolved),
+        CallError::Connect(error) => no_connection(error, resolved),
         CallError::Answer(NoAnswer::Rpc(error)) => refused_call(method, error, resolved, hello),
         CallError::Answer(NoAnswer::Timeout) => fail(
             Exit::TimedOut,
@@ -156,10 +174,10 @@ fn refused_connect(error: &RpcError, resolved: &Resolved) -> Failure {
                 correct_credential(&resolved.target)
             ),
         },
-        "PAIRING_REQUIRED" | "DEVICE_IDENTITY_REQUIRED" => format!(
-            "Give the gateway's token with --token-file PATH, or approve this device on the \
-             gateway's host with `openclaw devices approve{}`.",
-            request_id(error).map_or_else(String::new, |id| format!(" {id}"))
+        "PAIRING_REQUIRED" => format!(
+            "Approve this device on the gateway's host with `openclaw devices approve{}`. {}",
+            request_id(error).map_or_else(String::new, |id| format!(" {id}")),
+            correct_credential(&resolved.target)
         ),
         "PROTOCOL_MISMATCH" => "Update the older of the two sides.".to_owned(),
         _ if exit == Exit::Unauthorised => correct_credential(&resolved.target),

@@ -22,6 +22,7 @@ use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output;
+use crate::run::running_gateway;
 use crate::secrets::GivenSecrets;
 
 /// What the flags of a client command say, files read.
@@ -182,6 +183,9 @@ fn answer(
     request.flags = flags.borrow();
     request.profile = &context.profile;
     request.local_token = local_token.as_ref();
+    request.local_port = places
+        .filter(|_| local_token.is_some())
+        .and_then(|places| running_port(&places.own));
     request.local_certificate = config
         .gateway
         .tls
@@ -221,6 +225,14 @@ fn read_token(path: &Path) -> Option<Secret> {
     let mut text = String::new();
     file.take(MAX_BYTES).read_to_string(&mut text).ok()?;
     Secret::non_blank(Secret::new(text).expose())
+}
+
+/// Where the gateway of this instance listens, when it runs: it may have been started with `--port`.
+fn running_port(own: &Path) -> Option<u16> {
+    running_gateway(own)?
+        .addresses
+        .iter()
+        .find_map(|address| address.rsplit_once(':')?.1.parse().ok())
 }
 
 /// The fingerprint of the first certificate in a PEM file.

@@ -164,9 +164,11 @@ pub(super) fn is_own_gateway(request: &Request<'_>, place: &Place) -> bool {
         env,
         config,
         profile,
+        local_port,
         ..
     } = request;
-    let own = gateway_port(None, env, config.gateway.port, profile).port;
+    let own =
+        local_port.unwrap_or_else(|| gateway_port(None, env, config.gateway.port, profile).port);
     matches!(place.source, UrlSource::Local | UrlSource::Port) && place.endpoint.port() == own
 }
 
