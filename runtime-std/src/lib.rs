@@ -20,6 +20,7 @@ mod socket;
 mod timings;
 mod tls;
 mod waiter;
+mod worker;
 
 pub mod websocket;
 
