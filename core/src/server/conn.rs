@@ -231,8 +231,11 @@ impl ServerConn {
                     self.outbox.ping();
                     self.timers
                         .arm(Timer::Ping, now.mono + self.limits.ping_interval);
-                    self.timers
-                        .arm(Timer::Pong, now.mono + self.limits.ping_interval);
+                    // The time for an answer counts from the first ping that has none.
+                    if !self.timers.is_armed(Timer::Pong) {
+                        self.timers
+                            .arm(Timer::Pong, now.mono + self.limits.ping_interval);
+                    }
                 }
                 Timer::Pong => {
                     let fault = PeerFault::new(CloseCode::TryAgainLater, "heartbeat timeout");
@@ -298,6 +301,12 @@ impl ServerConn {
     /// Whether [`ServerConn::poll_transmit`] has something.
     pub fn wants_write(&self) -> bool {
         !self.outbox.is_empty()
+    }
+
+    /// Whether [`Transmit::Terminate`] is next: the socket is to be dropped at once, whether it
+    /// takes what was written before or not.
+    pub fn is_over(&self) -> bool {
+        self.outbox.is_over()
     }
 
     /// Whether the handshake is done and no close is under way.

@@ -24,6 +24,15 @@ use clawgate_core::{
 };
 use serde_json::{Value, json};
 
+/// The moment at which virtual time starts.
+pub fn start() -> Now {
+    #[allow(clippy::disallowed_methods, reason = "virtual time starts anywhere")]
+    Now {
+        mono: Instant::now(),
+        wall: WallTime(1_737_264_000_000),
+    }
+}
+
 /// Parameters of a local CLI.
 pub fn connect_params(token: &str, scopes: &[&str]) -> Value {
     json!({
@@ -66,11 +75,7 @@ pub struct Host {
 
 impl Host {
     pub fn new(auth: AuthRule) -> Self {
-        #[allow(clippy::disallowed_methods, reason = "virtual time starts anywhere")]
-        let now = Now {
-            mono: Instant::now(),
-            wall: WallTime(1_737_264_000_000),
-        };
+        let now = start();
         let limits = Limits::default();
         Self {
             gateway: Self::gateway(&auth, &limits, now),
