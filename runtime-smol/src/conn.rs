@@ -250,6 +250,10 @@ impl Task {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
+        // A socket that takes nothing must not keep a connection that is over.
+        if self.line.conn().is_over() {
+            return Err(Ended);
+        }
         loop {
             let mut batch = 0;
             while batch < BATCH {
