@@ -91,6 +91,7 @@ where
         hub: Arc::clone(hub),
         line,
         fed: 0,
+        unflushed: false,
         swollen: None,
         established: false,
         reading: Reading::Messages,
@@ -130,8 +131,10 @@ struct Task {
     id: ConnId,
     hub: Arc<Hub>,
     line: Arc<Line>,
-    /// Bytes that the codec has and the socket may not have yet.
+    /// Bytes of text that the codec has and the socket may not have yet.
     fed: usize,
+    /// The codec may have something that the socket has not.
+    unflushed: bool,
     /// When the codec's buffers are to be given back.
     swollen: Option<Instant>,
     established: bool,
@@ -289,11 +292,12 @@ impl Task {
                     }
                     Transmit::Terminate => return Err(Ended),
                 };
+                self.unflushed = true;
                 if Pin::new(&mut *socket).start_send(message).is_err() {
                     return Err(Ended);
                 }
             }
-            if batch == 0 && self.fed == 0 {
+            if !self.unflushed {
                 return Ok(());
             }
             if batch >= LARGE {
@@ -303,6 +307,7 @@ impl Task {
                 Poll::Ready(Ok(())) => {
                     self.line.conn().handle_written(self.fed);
                     self.fed = 0;
+                    self.unflushed = false;
                 }
                 Poll::Ready(Err(_)) => return Err(Ended),
                 Poll::Pending => return Ok(()),
@@ -352,7 +357,9 @@ impl Task {
             }
             if due(self.swollen) {
                 self.swollen = None;
-                if self.fed == 0 && !self.closing && socket.get_ref().at_boundary() {
+                // Flushing takes along the answers to pings that the codec keeps to itself.
+                let idle = !self.closing && socket.get_ref().at_boundary();
+                if idle && matches!(Pin::new(&mut *socket).poll_flush(cx), Poll::Ready(Ok(()))) {
                     return Poll::Ready(Step::Shrink);
                 }
                 self.swollen = Some(now.mono + SHRINK_AFTER);
