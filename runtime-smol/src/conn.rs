@@ -17,7 +17,7 @@ use async_tungstenite::{
     },
 };
 use bytestring::ByteString;
-use clawgate_core::{ids::ConnId, server::PeerFacts, transmit::Transmit};
+use clawgate_core::{ids::ConnId, transmit::Transmit};
 use futures_lite::{AsyncRead, AsyncWrite, Stream};
 use futures_util::Sink;
 use tracing::debug;
@@ -50,24 +50,13 @@ where
     let id = hub.next_conn();
     let ip = ip.to_canonical();
     let mut opened = false;
-    let accepted = http::accept(&mut stream, ip, &hub, || {
-        hub.open(id, ip).inspect(|()| opened = true)
+    let accepted = http::accept(&mut stream, ip, &hub, |peer| {
+        hub.open(id, peer).inspect(|_| opened = true)
     })
     .await;
     drop(place);
     match accepted {
-        Ok(Accepted::WebSocket {
-            headers,
-            ingress,
-            rest,
-        }) => {
-            let peer = PeerFacts {
-                ip,
-                headers,
-                ingress,
-            };
-            run(stream, rest, id, peer, &hub).await;
-        }
+        Ok(Accepted::WebSocket { line, rest }) => run(stream, rest, id, line, &hub).await,
         Ok(Accepted::Answered) => {}
         Err(error) => debug!(conn = %id, %error, "no request"),
     }
@@ -76,13 +65,12 @@ where
     }
 }
 
-async fn run<S>(stream: S, rest: Vec<u8>, id: ConnId, peer: PeerFacts, hub: &Arc<Hub>)
+async fn run<S>(stream: S, rest: Vec<u8>, id: ConnId, line: Arc<Line>, hub: &Arc<Hub>)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let limits = hub.limits();
     let config = websocket::config(limits.max_payload, limits.max_buffered_bytes);
-    let line = hub.attach(id, peer);
     let Ok(mut socket) = websocket::open(stream, rest, limits, limits.pre_auth_frame).await else {
         return;
     };

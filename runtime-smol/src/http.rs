@@ -3,6 +3,7 @@
 use std::{
     io,
     net::IpAddr,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -13,11 +14,12 @@ use async_tungstenite::tungstenite::{
 use clawgate_core::{
     gateway::OpenRefusal,
     policy::{Ingress, RequestHeaders},
+    server::PeerFacts,
 };
 use futures_lite::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, FutureExt};
 use serde_json::{Value, json};
 
-use crate::hub::Hub;
+use crate::hub::{Hub, Line};
 
 /// Bytes that a request head may have.
 const MAX_HEAD: usize = 16 * 1024;
@@ -34,8 +36,8 @@ pub(crate) enum Accepted {
     Answered,
     /// The upgrade was accepted.
     WebSocket {
-        headers: RequestHeaders,
-        ingress: Ingress,
+        /// The connection's machine.
+        line: Arc<Line>,
         /// Bytes that came after the head.
         rest: Vec<u8>,
     },
@@ -44,6 +46,7 @@ pub(crate) enum Accepted {
 struct Head {
     method: String,
     path: String,
+    version: http::Version,
     fields: Vec<(String, String)>,
     rest: Vec<u8>,
 }
@@ -60,7 +63,7 @@ pub(crate) async fn accept<S>(
     stream: &mut S,
     ip: IpAddr,
     hub: &Hub,
-    open: impl FnOnce() -> Result<(), OpenRefusal>,
+    open: impl FnOnce(PeerFacts) -> Result<Arc<Line>, OpenRefusal>,
 ) -> io::Result<Accepted>
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -77,7 +80,7 @@ async fn serve<S>(
     stream: &mut S,
     ip: IpAddr,
     hub: &Hub,
-    open: impl FnOnce() -> Result<(), OpenRefusal>,
+    open: impl FnOnce(PeerFacts) -> Result<Arc<Line>, OpenRefusal>,
 ) -> io::Result<Accepted>
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -85,38 +88,51 @@ where
     let head = match read_head(stream).await {
         Ok(head) => head,
         Err(BadHead::Io(error)) => return Err(error),
-        Err(BadHead::Malformed) => return answer(stream, Reply::text(400, "Bad Request")).await,
+        Err(BadHead::Malformed) => return answer(stream, Reply::bad_request()).await,
         Err(BadHead::TooLarge) => {
             let reply = Reply::text(431, "Request Header Fields Too Large");
             return answer(stream, reply).await;
         }
     };
+    match judge(&head, ip, hub, open) {
+        Ok((line, response)) => {
+            stream.write_all(&response).await?;
+            stream.flush().await?;
+            let rest = head.rest;
+            Ok(Accepted::WebSocket { line, rest })
+        }
+        Err(reply) => answer(stream, reply).await,
+    }
+}
+
+/// Takes the connection, and gives the bytes that say so; or says no.
+fn judge(
+    head: &Head,
+    ip: IpAddr,
+    hub: &Hub,
+    open: impl FnOnce(PeerFacts) -> Result<Arc<Line>, OpenRefusal>,
+) -> Result<(Arc<Line>, Vec<u8>), Reply> {
     let headers = RequestHeaders::new(head.fields.iter().map(|(name, value)| (name, value)));
     let ingress = hub.classify(ip, &headers);
     let Some(upgrade) = headers.get("upgrade") else {
-        return answer(stream, probe(&head, hub, ingress)).await;
+        return Err(probe(head, hub, ingress));
     };
     if !upgrade.eq_ignore_ascii_case("websocket") || head.method != "GET" {
-        return answer(stream, Reply::text(400, "Bad Request")).await;
+        return Err(Reply::bad_request());
     }
     if ingress == Ingress::Unattributable {
         let message = "proxy headers from a peer that is not in gateway.trustedProxies";
         let body = json!({ "error": { "message": message, "type": "proxy_attribution_required" } });
-        return answer(stream, Reply::json(403, &body)).await;
+        return Err(Reply::json(403, &body));
     }
-    let Some(response) = switching(&head) else {
-        return answer(stream, Reply::text(400, "Bad Request")).await;
-    };
-    if let Err(refusal) = open() {
-        return answer(stream, Reply::text(503, &refusal.to_string())).await;
-    }
-    stream.write_all(&response).await?;
-    stream.flush().await?;
-    Ok(Accepted::WebSocket {
+    let response = switching(head).ok_or_else(Reply::bad_request)?;
+    let peer = PeerFacts {
+        ip,
         headers,
         ingress,
-        rest: head.rest,
-    })
+    };
+    let line = open(peer).map_err(|refusal| Reply::text(503, &refusal.to_string()))?;
+    Ok((line, response))
 }
 
 /// Reads a request head and accepts the upgrade, whoever asks. Gives the bytes that came after the
@@ -142,7 +158,8 @@ where
 fn switching(head: &Head) -> Option<Vec<u8>> {
     let mut request = http::Request::builder()
         .method(head.method.as_str())
-        .uri(head.path.as_str());
+        .uri(head.path.as_str())
+        .version(head.version);
     for (name, value) in &head.fields {
         request = request.header(name, value);
     }
@@ -175,6 +192,10 @@ async fn read_head<S: AsyncRead + Unpin>(stream: &mut S) -> Result<Head, BadHead
                 return Ok(Head {
                     method: request.method.unwrap_or_default().to_owned(),
                     path: request.path.unwrap_or_default().to_owned(),
+                    version: match request.version {
+                        Some(0) => http::Version::HTTP_10,
+                        _ => http::Version::HTTP_11,
+                    },
                     fields,
                     rest: buffer.get(end..).unwrap_or_default().to_vec(),
                 });
@@ -211,6 +232,10 @@ impl Reply {
 
     fn text(status: u16, text: &str) -> Self {
         Self::new(status, "text/plain; charset=utf-8", text.into())
+    }
+
+    fn bad_request() -> Self {
+        Self::text(400, "Bad Request")
     }
 
     fn json(status: u16, body: &Value) -> Self {
