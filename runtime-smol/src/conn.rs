@@ -13,7 +13,7 @@ use async_tungstenite::{
     WebSocketStream,
     tungstenite::{
         Error as WsError, Message, Utf8Bytes,
-        protocol::{CloseFrame, Role, frame::coding::CloseCode},
+        protocol::{CloseFrame, frame::coding::CloseCode},
     },
 };
 use bytestring::ByteString;
@@ -70,10 +70,8 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let limits = hub.limits();
-    let config = websocket::config(limits.max_payload, limits.max_buffered_bytes);
-    let Ok(mut socket) = websocket::open(stream, rest, limits, limits.pre_auth_frame).await else {
-        return;
-    };
+    let tap = Tap::new(stream, rest, limits.pre_auth_frame);
+    let mut socket = websocket::codec(tap, limits).await;
     let mut task = Task {
         id,
         hub: Arc::clone(hub),
@@ -93,8 +91,7 @@ where
             Step::End => break,
             Step::Shrink => {
                 // The codec never gives memory back, so a fresh one takes its place.
-                let stream = socket.into_inner();
-                socket = WebSocketStream::from_raw_socket(stream, Role::Server, Some(config)).await;
+                socket = websocket::codec(socket.into_inner(), limits).await;
             }
         }
     }
