@@ -1,11 +1,6 @@
 //! The HTTP side of the port: probes, and the upgrade to WebSocket (spec protocol §9).
 
-use std::{
-    io,
-    net::IpAddr,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{io, net::IpAddr, sync::Arc, time::Instant};
 
 use async_tungstenite::tungstenite::{
     handshake::server::{create_response, write_response},
@@ -26,9 +21,6 @@ const MAX_HEAD: usize = 16 * 1024;
 
 /// Header fields that a request may have.
 const MAX_FIELDS: usize = 64;
-
-/// Time from accept to the end of the request head, and for writing an answer.
-pub(crate) const HEAD_TIME: Duration = Duration::from_secs(10);
 
 /// What a socket turned out to be.
 pub(crate) enum Accepted {
@@ -69,7 +61,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let late = async {
-        smol::Timer::after(HEAD_TIME).await;
+        smol::Timer::after(hub.limits().request_head).await;
         Err(io::Error::from(io::ErrorKind::TimedOut))
     };
     // The state of the request is large; it is gone before the connection begins.
