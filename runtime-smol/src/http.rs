@@ -1,6 +1,11 @@
 //! The HTTP side of the port: probes, and the upgrade to WebSocket (spec protocol §9).
 
-use std::{io, net::IpAddr, sync::Arc, time::Instant};
+use std::{
+    io,
+    net::IpAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use async_tungstenite::tungstenite::{
     handshake::server::{create_response, write_response},
@@ -77,24 +82,23 @@ async fn serve<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let head = match read_head(stream).await {
-        Ok(head) => head,
+    let reply = match read_head(stream).await {
+        Ok(head) => match judge(&head, ip, hub, open) {
+            Ok((line, response)) => {
+                stream.write_all(&response).await?;
+                stream.flush().await?;
+                let rest = head.rest;
+                return Ok(Accepted::WebSocket { line, rest });
+            }
+            Err(reply) if head.method == "HEAD" => reply.without_body(),
+            Err(reply) => reply,
+        },
         Err(BadHead::Io(error)) => return Err(error),
-        Err(BadHead::Malformed) => return answer(stream, Reply::bad_request()).await,
-        Err(BadHead::TooLarge) => {
-            let reply = Reply::text(431, "Request Header Fields Too Large");
-            return answer(stream, reply).await;
-        }
+        Err(BadHead::Malformed) => Reply::bad_request(),
+        Err(BadHead::TooLarge) => Reply::text(431, "Request Header Fields Too Large"),
     };
-    match judge(&head, ip, hub, open) {
-        Ok((line, response)) => {
-            stream.write_all(&response).await?;
-            stream.flush().await?;
-            let rest = head.rest;
-            Ok(Accepted::WebSocket { line, rest })
-        }
-        Err(reply) => answer(stream, reply).await,
-    }
+    answer(stream, reply, hub.limits().close_grace).await?;
+    Ok(Accepted::Answered)
 }
 
 /// Takes the connection, and gives the bytes that say so; or says no.
@@ -202,7 +206,7 @@ async fn read_head<S: AsyncRead + Unpin>(stream: &mut S) -> Result<Head, BadHead
     }
 }
 
-/// An answer; its body is left out for `HEAD`.
+/// An answer.
 struct Reply {
     status: u16,
     content_type: &'static str,
@@ -224,6 +228,12 @@ impl Reply {
 
     fn text(status: u16, text: &str) -> Self {
         Self::new(status, "text/plain; charset=utf-8", text.into())
+    }
+
+    /// For `HEAD`: the length is told all the same.
+    fn without_body(self) -> Self {
+        let body = String::new();
+        Self { body, ..self }
     }
 
     fn bad_request() -> Self {
@@ -268,11 +278,7 @@ fn probe(head: &Head, hub: &Hub, ingress: Ingress) -> Reply {
         }
     }
     match head.method.as_str() {
-        "GET" => Reply::json(status, &body),
-        "HEAD" => Reply {
-            body: String::new(),
-            ..Reply::json(status, &body)
-        },
+        "GET" | "HEAD" => Reply::json(status, &body),
         _ => Reply {
             extra: "Allow: GET, HEAD\r\n",
             ..Reply::text(405, "Method Not Allowed")
@@ -284,7 +290,11 @@ fn uptime(started: Instant) -> u64 {
     u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
 
-async fn answer<S: AsyncWrite + Unpin>(stream: &mut S, reply: Reply) -> io::Result<Accepted> {
+/// Writes an answer and ends the connection.
+async fn answer<S>(stream: &mut S, reply: Reply, grace: Duration) -> io::Result<()>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     let reason = http::StatusCode::from_u16(reply.status)
         .ok()
         .and_then(|status| status.canonical_reason())
@@ -297,5 +307,12 @@ async fn answer<S: AsyncWrite + Unpin>(stream: &mut S, reply: Reply) -> io::Resu
     stream.write_all(text.as_bytes()).await?;
     stream.flush().await?;
     stream.close().await?;
-    Ok(Accepted::Answered)
+    // Dropping a socket that has unread bytes resets the connection, and the answer is lost.
+    let unread = async { futures_lite::io::copy(stream, futures_lite::io::sink()).await };
+    let late = async {
+        smol::Timer::after(grace).await;
+        Ok(0)
+    };
+    unread.or(late).await?;
+    Ok(())
 }
