@@ -121,6 +121,13 @@ fn judge(
         let body = json!({ "error": { "message": message, "type": "proxy_attribution_required" } });
         return Err(Reply::json(403, &body));
     }
+    if headers.get("sec-websocket-version").as_deref() != Some("13") {
+        // RFC 6455 §4.2.2 wants the version in the answer, RFC 9110 §15.5.22 the protocol.
+        return Err(Reply {
+            extra: "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n",
+            ..Reply::text(426, "Upgrade Required")
+        });
+    }
     let response = switching(head).ok_or_else(Reply::bad_request)?;
     let peer = PeerFacts {
         ip,
