@@ -1,4 +1,10 @@
 //! Pings of the gateway, and the end of a client that answers none of them (spec protocol §1).
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
 
 mod common;
 
