@@ -22,6 +22,8 @@ mod tls;
 mod waiter;
 mod worker;
 
+pub mod websocket;
+
 pub use budget::Cancel;
 pub use client::{Client, ClientEvent, ClientOptions, PendingCall};
 pub use connection::{Connection, Options, call};
