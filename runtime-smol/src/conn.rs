@@ -212,7 +212,7 @@ impl Task {
         };
         while let Some(event) = conn.poll_event() {
             drop(conn);
-            self.hub.handle_event(self.id, event);
+            self.hub.handle_event(now, self.id, event);
             conn = self.line.conn();
         }
         if !self.established && conn.is_established() {
@@ -250,6 +250,10 @@ impl Task {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
+        // A full socket takes nothing, not even the order to drop it.
+        if self.line.conn().is_terminated() {
+            return Err(Ended);
+        }
         loop {
             let mut batch = 0;
             while batch < BATCH {
