@@ -238,10 +238,13 @@ impl ServerConn {
                 }
                 Timer::Ping => {
                     self.outbox.ping();
-                    self.timers
-                        .arm(Timer::Ping, now.mono + self.limits.ping_interval);
-                    self.timers
-                        .arm(Timer::Pong, now.mono + self.limits.ping_interval);
+                    let next = now.mono + self.limits.ping_interval;
+                    self.timers.arm(Timer::Ping, next);
+                    // A pong that is still missing keeps its deadline: it is due together with
+                    // this ping.
+                    if !self.timers.is_armed(Timer::Pong) {
+                        self.timers.arm(Timer::Pong, next);
+                    }
                 }
                 Timer::Pong => {
                     let fault = PeerFault::new(CloseCode::TryAgainLater, "heartbeat timeout");
