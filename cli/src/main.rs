@@ -1,70 +1,69 @@
-//! The clawgate command line.
+//! The clawgate command line: parses arguments, calls, prints.
 #![forbid(unsafe_code)]
 
+mod args;
+mod commands;
+mod context;
+mod dial;
+mod exit;
+mod failure;
+mod help;
+mod output;
+mod params;
+mod refusal;
 mod run;
+mod secrets;
+mod target;
+mod text;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
-use clawgate_core::{
-    config::{
-        EnvVars,
-        paths::{Locations, Profile},
-    },
-    policy::server_auth::AuthOverride,
-};
+use clap::Parser;
+use clap::error::ErrorKind;
 
-#[derive(Parser)]
-struct Args {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Subcommand)]
-enum Command {
-    Gateway {
-        #[command(subcommand)]
-        command: Gateway,
-    },
-}
-
-#[derive(Subcommand)]
-enum Gateway {
-    Run {
-        #[arg(long)]
-        port: Option<u16>,
-    },
-}
+use crate::args::Cli;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::output::Format;
 
 fn main() -> ExitCode {
-    let Args {
-        command: Command::Gateway {
-            command: Gateway::Run { port },
-        },
-    } = Args::parse();
-    let env: EnvVars = std::env::vars().collect();
-    let profile = Profile::Default;
-    let Ok(places) = Locations::resolve(&profile, &env) else {
-        return ExitCode::FAILURE;
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error).into(),
     };
-    let request = run::RunRequest {
-        env,
-        profile,
-        places,
-        port,
-        bind: None,
-        auth: AuthOverride::default(),
-        unconfigured: run::Unconfigured::Refuse,
-        verbosity: run::Verbosity::Normal,
+    let format = if cli.instance.json {
+        Format::Json
+    } else {
+        Format::Text
     };
-    match run::gateway_run(request) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            #[allow(clippy::print_stderr, reason = "errors are for people")]
-            {
-                eprintln!("clawgate: {error} ({})", error.code());
-            }
-            ExitCode::from(78)
+    match commands::dispatch(cli, format) {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            output::failure(&failure, format);
+            failure.exit.into()
         }
     }
+}
+
+/// Shows what clap has to say: help and version, or what is wrong with the arguments.
+fn usage(error: &clap::Error) -> Exit {
+    let asked_for = matches!(
+        error.kind(),
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
+    );
+    let json = std::env::args_os().any(|argument| argument == "--json");
+    if json && !asked_for {
+        let text = error.render().to_string();
+        let message = text
+            .lines()
+            .next()
+            .unwrap_or_default()
+            .trim_start_matches("error: ");
+        let failure = Failure::new(Exit::Usage, "usage", message, "Run `clawgate --help`.");
+        output::failure(&failure, Format::Json);
+    } else {
+        // Nobody is left to tell when the output is closed.
+        let _ = error.print();
+    }
+    if asked_for { Exit::Ok } else { Exit::Usage }
 }

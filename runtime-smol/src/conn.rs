@@ -13,16 +13,11 @@ use async_tungstenite::{
     WebSocketStream,
     tungstenite::{
         Error as WsError, Message, Utf8Bytes,
-        error::ProtocolError,
         protocol::{CloseFrame, Role, frame::coding::CloseCode},
     },
 };
 use bytestring::ByteString;
-use clawgate_core::{
-    ids::ConnId,
-    server::{PeerFacts, TransportFault},
-    transmit::Transmit,
-};
+use clawgate_core::{ids::ConnId, server::PeerFacts, transmit::Transmit};
 use futures_lite::{AsyncRead, AsyncWrite, Stream};
 use futures_util::Sink;
 use tracing::debug;
@@ -30,7 +25,7 @@ use tracing::debug;
 use crate::{
     http::{self, Accepted},
     hub::{self, Hub, Line},
-    tap::{Oversized, Tap},
+    tap::Tap,
     websocket,
 };
 
@@ -88,11 +83,9 @@ where
     let limits = hub.limits();
     let config = websocket::config(limits.max_payload, limits.max_buffered_bytes);
     let line = hub.attach(id, peer);
-    let Ok(tap) = Tap::new(stream, &rest, limits.pre_auth_frame) else {
+    let Ok(mut socket) = websocket::open(stream, rest, limits, limits.pre_auth_frame).await else {
         return;
     };
-    let mut socket =
-        WebSocketStream::from_partially_read(tap, rest, Role::Server, Some(config)).await;
     let mut task = Task {
         id,
         hub: Arc::clone(hub),
@@ -219,7 +212,7 @@ impl Task {
         };
         while let Some(event) = conn.poll_event() {
             drop(conn);
-            self.hub.handle_event(self.id, event);
+            self.hub.handle_event(now, self.id, event);
             conn = self.line.conn();
         }
         if !self.established && conn.is_established() {
@@ -239,23 +232,8 @@ impl Task {
         S: AsyncRead + AsyncWrite + Unpin,
     {
         debug!(conn = %self.id, %error, "socket failed");
-        let fault = match error {
-            WsError::Capacity(_) => TransportFault::Oversized,
-            WsError::Io(error) if error.get_ref().is_some_and(|error| error.is::<Oversized>()) => {
-                TransportFault::Oversized
-            }
-            WsError::Protocol(ProtocolError::ResetWithoutClosingHandshake) => return Err(Ended),
-            WsError::Protocol(_) => TransportFault::Protocol,
-            WsError::Utf8(_) => TransportFault::NotUtf8,
-            WsError::AlreadyClosed
-            | WsError::AttackAttempt
-            | WsError::ConnectionClosed
-            | WsError::Http(_)
-            | WsError::HttpFormat(_)
-            | WsError::Io(_)
-            | WsError::Tls(_)
-            | WsError::Url(_)
-            | WsError::WriteBufferFull(_) => return Err(Ended),
+        let Some(fault) = websocket::fault(error) else {
+            return Err(Ended);
         };
         self.line.conn().handle_fault(hub::now(), fault);
         self.reading = Reading::Discard;
@@ -272,6 +250,10 @@ impl Task {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
+        // A full socket takes nothing, not even the order to drop it.
+        if self.line.conn().is_terminated() {
+            return Err(Ended);
+        }
         loop {
             let mut batch = 0;
             while batch < BATCH {

@@ -104,31 +104,52 @@ where
         let body = json!({ "error": { "message": message, "type": "proxy_attribution_required" } });
         return answer(stream, Reply::json(403, &body)).await;
     }
-    let mut request = http::Request::builder()
-        .method("GET")
-        .uri(head.path.as_str());
-    for (name, value) in &head.fields {
-        request = request.header(name, value);
-    }
-    let response = request
-        .body(())
-        .ok()
-        .and_then(|request| create_response(&request).ok());
-    let Some(response) = response else {
+    let Some(response) = switching(&head) else {
         return answer(stream, Reply::text(400, "Bad Request")).await;
     };
     if let Err(refusal) = open() {
         return answer(stream, Reply::text(503, &refusal.to_string())).await;
     }
-    let mut text = Vec::with_capacity(256);
-    write_response(&mut text, &response).map_err(io::Error::other)?;
-    stream.write_all(&text).await?;
+    stream.write_all(&response).await?;
     stream.flush().await?;
     Ok(Accepted::WebSocket {
         headers,
         ingress,
         rest: head.rest,
     })
+}
+
+/// Reads a request head and accepts the upgrade, whoever asks. Gives the bytes that came after the
+/// head.
+pub(crate) async fn upgrade<S>(stream: &mut S) -> io::Result<Vec<u8>>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let head = match read_head(stream).await {
+        Ok(head) => head,
+        Err(BadHead::Io(error)) => return Err(error),
+        Err(BadHead::Malformed | BadHead::TooLarge) => {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+    };
+    let response = switching(&head).ok_or(io::ErrorKind::InvalidData)?;
+    stream.write_all(&response).await?;
+    stream.flush().await?;
+    Ok(head.rest)
+}
+
+/// The answer that accepts an upgrade, if the request is one (RFC 6455 §4.2).
+fn switching(head: &Head) -> Option<Vec<u8>> {
+    let mut request = http::Request::builder()
+        .method(head.method.as_str())
+        .uri(head.path.as_str());
+    for (name, value) in &head.fields {
+        request = request.header(name, value);
+    }
+    let response = create_response(&request.body(()).ok()?).ok()?;
+    let mut text = Vec::with_capacity(256);
+    write_response(&mut text, &response).ok()?;
+    Some(text)
 }
 
 async fn read_head<S: AsyncRead + Unpin>(stream: &mut S) -> Result<Head, BadHead> {

@@ -106,7 +106,8 @@ struct Opening {
 }
 
 impl Connection {
-    /// Dials the target and waits for the hello.
+    /// Dials the target and waits for the hello. Where that may help, it tries a second time at
+    /// once: see [`Target::second_attempt`].
     ///
     /// # Errors
     /// When that fails, with the stage that it came to.
@@ -116,6 +117,23 @@ impl Connection {
         options: Options,
     ) -> Result<Self, Box<ConnectError>> {
         let budget = Budget::new(options.total, &options.cancel);
+        let first = Self::attempt(target, profile.clone(), &options.limits, &budget);
+        let second = match &first {
+            Err(error) => error.ending().and_then(|end| target.second_attempt(end)),
+            Ok(_) => None,
+        };
+        match second {
+            Some(target) => Self::attempt(&target, profile, &options.limits, &budget),
+            None => first,
+        }
+    }
+
+    fn attempt(
+        target: &Target,
+        profile: Profile,
+        limits: &Limits,
+        budget: &Budget,
+    ) -> Result<Self, Box<ConnectError>> {
         let fail = |stage, problem, timings| {
             Box::new(ConnectError::new(target.route(), stage, problem, timings))
         };
@@ -128,17 +146,17 @@ impl Connection {
         let Dialled {
             socket,
             mut timings,
-        } = dial(target.route(), &mut waiter, &budget)?;
-        let max_started = options.limits.max_pending;
+        } = dial(target.route(), &mut waiter, budget)?;
+        let max_started = limits.max_pending;
         let limits = Limits {
             total: None,
-            ..options.limits
+            ..limits.clone()
         };
         let mut opening = Opening {
             conn: ClientConn::new(target, profile, limits, seed, os::now()),
             socket,
             waiter,
-            budget,
+            budget: budget.clone(),
         };
         match opening.handshake(&mut timings) {
             Ok(hello) => Ok(Self {

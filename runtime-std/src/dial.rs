@@ -18,7 +18,7 @@ use tungstenite::{
 use crate::{
     budget::{Budget, Interrupt},
     error::{ConnectError, Problem},
-    resolve::resolve,
+    resolve::{resolve, system},
     socket::{Socket, Stream, websocket_config},
     timings::{Stage, Timings},
     tls,
@@ -88,7 +88,7 @@ impl Dialler<'_> {
     fn run(&mut self) -> Result<Socket, Problem> {
         let endpoint = self.route.endpoint();
         let start = Instant::now();
-        let addrs = resolve(endpoint, self.waiter, &self.budget)??;
+        let addrs = resolve(endpoint, system, self.waiter, &self.budget)??;
         if endpoint.host().ip().is_none() {
             self.timings.record(Stage::Dns, start);
         }

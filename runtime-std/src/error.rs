@@ -134,8 +134,19 @@ impl ConnectError {
 
     /// The gateway's error, if it refused the `connect`.
     pub fn refusal(&self) -> Option<&RpcError> {
-        if let Problem::Ended(Ending::Refused(error)) = &self.problem {
+        if let Some(Ending::Refused(error)) = self.ending() {
             Some(error)
+        } else {
+            None
+        }
+    }
+
+    /// How the connection ended, if there was one. With it,
+    /// [`Target::is_stored_token_spoilt`](client::Target::is_stored_token_spoilt) tells whether to
+    /// delete the stored device token.
+    pub fn ending(&self) -> Option<&Ending> {
+        if let Problem::Ended(ending) = &self.problem {
+            Some(ending)
         } else {
             None
         }

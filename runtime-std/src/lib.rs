@@ -20,6 +20,9 @@ mod socket;
 mod timings;
 mod tls;
 mod waiter;
+mod worker;
+
+pub mod websocket;
 
 pub use budget::Cancel;
 pub use client::{Client, ClientEvent, ClientOptions, PendingCall};

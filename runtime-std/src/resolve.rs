@@ -15,11 +15,17 @@ use crate::{
     waiter::Waiter,
 };
 
+/// The system's resolver.
+pub(crate) fn system(name: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    (name, port).to_socket_addrs().map(Iterator::collect)
+}
+
 /// Literal addresses need no thread. Names are resolved in a thread of their own, because the
 /// system's resolver can be neither cancelled nor given a deadline; a thread that is given up ends
 /// with the resolver's own timeout.
 pub(crate) fn resolve(
     endpoint: &Endpoint,
+    lookup: impl FnOnce(&str, u16) -> io::Result<Vec<SocketAddr>> + Send + 'static,
     waiter: &mut Waiter,
     budget: &Budget,
 ) -> Result<Result<Vec<SocketAddr>, Problem>, Interrupt> {
@@ -34,11 +40,8 @@ pub(crate) fn resolve(
         .name("clawgate-dns".into())
         .stack_size(256 * 1024)
         .spawn(move || {
-            let found = (name.as_str(), port)
-                .to_socket_addrs()
-                .map(Iterator::collect);
             // Nobody listens any more when the deadline has passed.
-            let _ = sender.send(found);
+            let _ = sender.send(lookup(&name, port));
             let _ = waker.wake();
         });
     if let Err(error) = spawned {
@@ -85,7 +88,61 @@ fn interleave(found: Vec<SocketAddr>) -> Vec<SocketAddr> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use clawgate_core::policy::UrlPolicy;
+
     use super::*;
+    use crate::budget::Cancel;
+
+    fn endpoint() -> Endpoint {
+        Endpoint::parse("wss://gw.example.com", UrlPolicy::Strict).unwrap()
+    }
+
+    #[test]
+    fn a_resolver_that_hangs_is_left_at_the_deadline_or_on_cancellation() {
+        for interrupt in [Interrupt::Deadline, Interrupt::Cancelled] {
+            let cancel = Cancel::new();
+            let total = match interrupt {
+                Interrupt::Deadline => Duration::from_millis(20),
+                Interrupt::Cancelled => Duration::from_secs(60),
+            };
+            let budget = Budget::new(Some(total), &cancel);
+            let mut waiter = Waiter::new().unwrap();
+            cancel.attach(waiter.waker());
+            let (release, released) = mpsc::channel::<()>();
+            let hang = move |_: &str, _: u16| {
+                if interrupt == Interrupt::Cancelled {
+                    cancel.cancel();
+                }
+                let _ = released.recv();
+                Ok(Vec::new())
+            };
+            let result = resolve(&endpoint(), hang, &mut waiter, &budget);
+            assert_eq!(result.unwrap_err(), interrupt);
+            drop(release);
+        }
+    }
+
+    #[test]
+    fn what_the_resolver_says_is_passed_on() {
+        let mut waiter = Waiter::new().unwrap();
+        let budget = Budget::new(None, &Cancel::new());
+        let mut ask = |answer: io::Result<Vec<SocketAddr>>| {
+            let lookup = move |name: &str, port: u16| {
+                assert_eq!((name, port), ("gw.example.com", 443));
+                answer
+            };
+            resolve(&endpoint(), lookup, &mut waiter, &budget).unwrap()
+        };
+        let addr = "192.0.2.1:443".parse().unwrap();
+        assert_eq!(ask(Ok(vec![addr])), Ok(vec![addr]));
+        assert!(matches!(ask(Ok(Vec::new())), Err(Problem::Dns(_))));
+        assert!(matches!(
+            ask(Err(io::Error::other("x"))),
+            Err(Problem::Dns(_))
+        ));
+    }
 
     #[test]
     fn families_alternate_and_none_is_lost() {

@@ -173,15 +173,20 @@ impl Socket {
                     reason: reason.as_str().into(),
                 })),
             };
-            if self.writable == Writable::No {
-                continue;
-            }
-            match self.websocket.write(message) {
-                Ok(()) => {}
-                // The message is in the buffer.
-                Err(WsError::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(_) => self.writable = Writable::No,
-            }
+            self.write(message);
+        }
+    }
+
+    /// Gives a message to the codec; [`Socket::transmit`] flushes it.
+    pub(crate) fn write(&mut self, message: Message) {
+        if self.writable == Writable::No {
+            return;
+        }
+        match self.websocket.write(message) {
+            Ok(()) => {}
+            // The message is in the buffer.
+            Err(WsError::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(_) => self.writable = Writable::No,
         }
     }
 }

@@ -24,6 +24,9 @@ use crate::failure::{Attempt, Failure, TestResult};
 /// How long a gateway may take to become ready, or to stop.
 const GATEWAY_PATIENCE: Duration = Duration::from_secs(90);
 
+/// How often a gateway is started that stops at once.
+const PORT_ATTEMPTS: u32 = 3;
+
 /// A running gateway. Dropping it kills it and removes its folder.
 pub struct GatewayProcess {
     home: TempDir,
@@ -58,17 +61,26 @@ impl GatewayProcess {
     ///
     /// As [`start`](Self::start).
     pub fn start_with(settings: Settings) -> TestResult<Self> {
-        let token = "token-of-the-tests".to_owned();
         let mut gateway = Self {
             home: TempDir::new()?,
             port: free_port()?,
+            token: "token-of-the-tests".to_owned(),
             environment: settings.environment,
             child: None,
-            token,
         };
-        gateway.write_config(settings.auth)?;
-        gateway.restart()?;
-        Ok(gateway)
+        let mut attempts = 0;
+        loop {
+            gateway.write_config(settings.auth.as_ref())?;
+            attempts += 1;
+            match gateway.restart() {
+                Ok(()) => return Ok(gateway),
+                // Somebody else may have taken the port since it was found free.
+                Err(_) if gateway.child.is_none() && attempts < PORT_ATTEMPTS => {
+                    gateway.port = free_port()?;
+                }
+                Err(failure) => return Err(failure),
+            }
+        }
     }
 
     /// Starts the gateway again after [`stop`](Self::stop), on the same port and with the same files,
@@ -207,8 +219,9 @@ impl GatewayProcess {
         Ok((status.ok_or_else(not_http)?, body.to_owned()))
     }
 
-    fn write_config(&self, auth: Option<Value>) -> TestResult {
-        let auth = auth.unwrap_or_else(|| json!({"mode": "token", "token": self.token}));
+    fn write_config(&self, auth: Option<&Value>) -> TestResult {
+        let token = json!({"mode": "token", "token": self.token});
+        let auth = auth.unwrap_or(&token);
         // Besides the gateway's own part, what any user's file has: here all of it switched off.
         let config = json!({
             "gateway": {"mode": "local", "port": self.port, "bind": "loopback", "auth": auth},
@@ -225,18 +238,14 @@ impl GatewayProcess {
     fn wait_until_ready(&mut self) -> TestResult {
         Deadline::after(GATEWAY_PATIENCE)
             .poll("the gateway to become ready", || {
-                if let Some(status) = self
-                    .child
-                    .as_mut()
-                    .map(Child::try_wait)
-                    .transpose()?
-                    .flatten()
-                {
+                let exited = self.child.as_mut().map(Child::try_wait).transpose()?;
+                if let Some(status) = exited.flatten() {
+                    self.child = None;
                     return Err(Failure::new(format!("the gateway stopped early: {status}")));
                 }
                 Ok(matches!(self.http_get("/readyz"), Ok((200, _))).then_some(()))
             })
-            .attempt(|| format!("the gateway printed:\n{}\n", self.log()))
+            .map_err(|failure| Failure::new(format!("{failure}\nit printed:\n{}", self.log())))
     }
 
     fn log_path(&self) -> PathBuf {

@@ -304,10 +304,14 @@ fn is_later_addition(shape: Shape<'_>, error: &ValidationError<'_>) -> bool {
     let ValidationErrorKind::AdditionalProperties { unexpected } = error.kind() else {
         return false;
     };
-    let place = error.instance_path().as_str();
+    let steps = error.instance_path().as_str().split('/').map(|step| {
+        let is_index = !step.is_empty() && step.bytes().all(|byte| byte.is_ascii_digit());
+        if is_index { "*" } else { step }
+    });
+    let place = steps.collect::<Vec<_>>().join("/");
     unexpected
         .iter()
-        .all(|member| LATER_MEMBERS.contains(&(shape.name(), place, member)))
+        .all(|member| LATER_MEMBERS.contains(&(shape.name(), &place, member)))
 }
 
 /// The compiled validator of a shape, compiled at its first use.

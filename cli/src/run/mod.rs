@@ -40,6 +40,7 @@ pub(crate) use error::RunError;
 pub(crate) use logging::Verbosity;
 
 use state::StateFolder;
+pub(crate) use state::running_gateway;
 
 /// What to do with a configuration that does not say `gateway.mode: "local"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,7 +113,7 @@ pub(crate) fn gateway_run(request: RunRequest) -> Result<(), RunError> {
 
     let port = gateway_port(request.port, &request.env, gateway.port, &request.profile).port;
     let listeners = listen(runtime.bind_host, port)?;
-    let limits = Arc::new(Limits::default());
+    let limits = Arc::new(Limits::configured(gateway, &request.env));
     raise_file_limit(&limits);
     let setup = GatewaySetup {
         limits,
@@ -135,7 +136,7 @@ pub(crate) fn gateway_run(request: RunRequest) -> Result<(), RunError> {
         .map(|address| format!("ws://{address}"))
         .collect();
     lock.describe(addresses.clone())
-        .map_err(RunError::file("write the lock", &own.file("gateway.lock")))?;
+        .map_err(RunError::file("write the lock", &own.file(state::LOCK)))?;
     info!(addresses = addresses.join(" "), "gateway ready");
     announce(&addresses, &started, &request.places, &token_file);
     serve_until_signal(server);

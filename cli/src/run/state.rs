@@ -12,6 +12,9 @@ use serde::{Deserialize, Serialize};
 
 use super::error::RunError;
 
+/// The lock's name.
+pub(super) const LOCK: &str = "gateway.lock";
+
 /// The folder, created for the owner only.
 #[derive(Debug)]
 pub(crate) struct StateFolder(PathBuf);
@@ -23,10 +26,22 @@ pub(crate) struct GatewayLock(File);
 
 /// Who holds the lock.
 #[derive(Debug, Default, Serialize, Deserialize)]
-struct Holder {
-    pid: u32,
+pub(crate) struct Holder {
+    /// The process.
+    pub(crate) pid: u32,
+    /// Where it listens, as URLs.
     #[serde(default)]
-    addresses: Vec<String>,
+    pub(crate) addresses: Vec<String>,
+}
+
+/// The gateway that runs on this state, if one does. The lock itself is not tried: that would be in
+/// the way of a gateway that starts at this moment.
+pub(crate) fn running_gateway(own: &Path) -> Option<Holder> {
+    let text = fs::read_to_string(own.join(LOCK)).ok()?;
+    let holder: Holder = serde_json::from_str(&text).ok()?;
+    let processes = Path::new("/proc/self");
+    let gone = processes.exists() && !Path::new("/proc").join(holder.pid.to_string()).exists();
+    (!gone).then_some(holder)
 }
 
 impl StateFolder {
@@ -49,7 +64,7 @@ impl StateFolder {
 
     /// Makes sure that no other gateway runs on this state.
     pub(crate) fn lock(&self) -> Result<GatewayLock, RunError> {
-        let path = self.file("gateway.lock");
+        let path = self.file(LOCK);
         let fail = RunError::file("open the lock", &path);
         let mut options = private_options();
         let mut file = options
@@ -168,6 +183,8 @@ mod tests {
             (pid, addresses),
             (process::id(), vec!["ws://127.0.0.1:1".to_owned()])
         );
+        let running = running_gateway(&folder.path().join("own")).unwrap();
+        assert_eq!(running.addresses, ["ws://127.0.0.1:1"]);
         drop(lock);
         assert!(state.lock().is_ok());
     }

@@ -408,15 +408,13 @@ impl Session {
     }
 
     fn attempt(&self) -> Attempt {
-        let target = &self.target;
-        match (target.can_send_stored(), target.has_shared_secret()) {
-            (false, _) => Attempt::Plain,
-            (true, false) => Attempt::Stored,
-            (true, true) => match self.device_retry {
-                DeviceRetry::Available if target.route().is_trusted() => Attempt::Replaceable,
-                DeviceRetry::Available | DeviceRetry::Spent => Attempt::Plain,
-                DeviceRetry::UnderWay => Attempt::Stored,
-            },
+        match (self.target.attempt(), self.device_retry) {
+            (Attempt::Replaceable, DeviceRetry::Spent) => Attempt::Plain,
+            (Attempt::Replaceable, DeviceRetry::UnderWay) => Attempt::Stored,
+            (
+                attempt @ (Attempt::Plain | Attempt::Replaceable | Attempt::Stored),
+                DeviceRetry::Available | DeviceRetry::Spent | DeviceRetry::UnderWay,
+            ) => attempt,
         }
     }
 

@@ -27,8 +27,8 @@ pub enum Action {
         /// The reason.
         reason: CloseReason,
     },
-    /// Dial [`Session::target`]: resolve, connect, TLS with the pin, WebSocket upgrade. Answer with
-    /// [`Session::dialled`] or [`Session::dial_failed`].
+    /// Dial [`Session::target`](super::Session::target): resolve, connect, TLS with the pin, WebSocket upgrade. Answer with
+    /// [`Session::dialled`](super::Session::dialled) or [`Session::dial_failed`](super::Session::dial_failed).
     Dial(AttemptId),
 }
 
@@ -55,7 +55,7 @@ pub enum Disconnected {
 /// What the session does now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Next {
-    /// It waits for [`Session::resume`].
+    /// It waits for [`Session::resume`](super::Session::resume).
     Paused(PauseReason),
     /// It dials again after this time.
     Retry(Duration),
@@ -70,7 +70,7 @@ pub enum Phase {
     Connected,
     /// Dialling, or shaking hands.
     Connecting,
-    /// It waits for [`Session::resume`].
+    /// It waits for [`Session::resume`](super::Session::resume).
     Paused,
     /// Over.
     Stopped,

@@ -2,7 +2,12 @@
 
 use thiserror::Error;
 
+use super::{
+    Attempt, Ending, Verdict, judge,
+    verdict::{close_spoils_stored_token, spoils_stored_token},
+};
 use crate::{
+    credentials,
     policy::{Endpoint, TlsFingerprint},
     protocol::AuthParams,
     secret::Secret,
@@ -102,6 +107,48 @@ impl Target {
         self.stored.is_some() || self.auth != AuthParams::default()
     }
 
+    /// The one attempt that is worth making at once after a `connect` that came to nothing: with the
+    /// stored device token added where the gateway refused the shared secret and the route is
+    /// trusted, or unchanged after a close without a word (spec protocol §10). For clients of a
+    /// single connection; a [`Session`](super::Session) knows by itself.
+    pub fn second_attempt(&self, ending: &Ending) -> Option<Self> {
+        match ending {
+            Ending::Closed { code, reason } => {
+                (*code == Some(1000) && reason.as_str().is_empty()).then(|| self.clone())
+            }
+            Ending::Refused(error) => {
+                let replaceable = judge(error, self.attempt()) == Verdict::RetryWithDeviceToken;
+                replaceable.then(|| Self {
+                    route: self.route.clone(),
+                    auth: self.auth_with_device_token(),
+                    stored: None,
+                })
+            }
+            Ending::Failed(_) | Ending::Lost | Ending::Stopped => None,
+        }
+    }
+
+    /// Whether an ending means that the stored device token is worthless and should be deleted.
+    pub fn is_stored_token_spoilt(&self, ending: &Ending) -> bool {
+        match ending {
+            Ending::Closed { code, reason } => {
+                close_spoils_stored_token(*code, reason.as_str(), self.attempt())
+            }
+            Ending::Refused(error) => spoils_stored_token(error, self.attempt()),
+            Ending::Failed(_) | Ending::Lost | Ending::Stopped => false,
+        }
+    }
+
+    /// What a first attempt sends, as far as a verdict needs to know.
+    pub(super) fn attempt(&self) -> Attempt {
+        match (self.can_send_stored(), self.has_shared_secret()) {
+            (false, _) => Attempt::Plain,
+            (true, false) => Attempt::Stored,
+            (true, true) if self.route.is_trusted() => Attempt::Replaceable,
+            (true, true) => Attempt::Plain,
+        }
+    }
+
     /// What the first `connect` of this target sends: explicit credentials, else the stored device
     /// token; a bootstrap token only when there is nothing else (spec protocol §10).
     pub(super) fn auth(&self) -> AuthParams {
@@ -125,12 +172,12 @@ impl Target {
     }
 
     /// Whether a stored device token could be sent.
-    pub(super) fn can_send_stored(&self) -> bool {
+    fn can_send_stored(&self) -> bool {
         self.stored.is_some() && self.auth.device_token.is_none()
     }
 
     /// Whether a token or password was given.
-    pub(super) fn has_shared_secret(&self) -> bool {
+    fn has_shared_secret(&self) -> bool {
         self.auth.token.is_some() || self.auth.password.is_some()
     }
 
@@ -143,10 +190,31 @@ impl Target {
     }
 }
 
+impl From<&credentials::Target> for Target {
+    /// Endpoint, pin and credentials of one resolved target, which stay together.
+    fn from(resolved: &credentials::Target) -> Self {
+        let endpoint = resolved.endpoint().clone();
+        let pin = resolved.tls_pin().filter(|_| endpoint.is_tls()).copied();
+        let bound = resolved.auth();
+        let auth = AuthParams {
+            token: bound.token().cloned(),
+            password: bound.password().cloned(),
+            ..AuthParams::default()
+        };
+        let stored = bound
+            .device_token()
+            .or_else(|| bound.device_token_for_retry());
+        Self::new(Route { endpoint, pin }, auth, stored.cloned())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::{Scheme, UrlPolicy};
+    use crate::{
+        policy::{Scheme, UrlPolicy},
+        protocol::{CloseReason, RpcError},
+    };
 
     fn secret(value: &str) -> Option<Secret> {
         Some(Secret::new(value))
@@ -187,6 +255,41 @@ mod tests {
             secret("b")
         );
         assert_eq!(target(auth, secret("d")).auth().bootstrap_token, None);
+    }
+
+    #[test]
+    fn a_second_attempt_adds_the_stored_token_once() {
+        let auth = AuthParams {
+            token: secret("t"),
+            ..AuthParams::default()
+        };
+        let details = serde_json::json!({ "code": "AUTH_TOKEN_MISMATCH" });
+        let refused = Ending::Refused(RpcError::invalid_request("no").with_details(details));
+        let second = target(auth.clone(), secret("d"))
+            .second_attempt(&refused)
+            .unwrap();
+        assert_eq!(second.auth().token, secret("t"));
+        assert_eq!(second.auth().device_token, secret("d"));
+        assert!(second.second_attempt(&refused).is_none());
+        assert!(target(auth, None).second_attempt(&refused).is_none());
+    }
+
+    #[test]
+    fn only_a_close_without_a_word_is_tried_again_as_it_was() {
+        let closed = |code, reason: &str| Ending::Closed {
+            code,
+            reason: CloseReason::new(reason),
+        };
+        let target = target(AuthParams::default(), None);
+        for (ending, again) in [
+            (closed(Some(1000), ""), true),
+            (closed(Some(1000), "bye"), false),
+            (closed(Some(1008), ""), false),
+            (closed(None, ""), false),
+            (Ending::Lost, false),
+        ] {
+            assert_eq!(target.second_attempt(&ending).is_some(), again, "{ending}");
+        }
     }
 
     #[test]

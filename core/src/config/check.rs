@@ -5,6 +5,7 @@ use std::fmt;
 use serde_json::Value;
 
 use super::key_path::KeyPath;
+use super::read::whole_number;
 use super::scan::Position;
 use super::schema::{Key, Kind, MISPLACED, ROOT};
 
@@ -173,10 +174,7 @@ impl Check {
         let expected = format!("{what} from {low} to {high}");
         if !value.is_number() {
             self.wrong(path, value, &expected);
-        } else if !value
-            .as_u64()
-            .is_some_and(|number| (low..=high).contains(&number))
-        {
+        } else if !whole_number(value).is_some_and(|number| (low..=high).contains(&number)) {
             self.report(Severity::Issue, path, format!("not {expected}"));
         }
     }

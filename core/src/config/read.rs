@@ -188,6 +188,15 @@ impl SecretsConfig {
     }
 }
 
+/// A number without a fraction, however it is written: `18789.0` is one.
+pub(super) fn whole_number(value: &Value) -> Option<u64> {
+    value.as_u64().or_else(|| {
+        // Text is the one way from a float to an integer that neither rounds nor wraps.
+        let number = value.as_f64().filter(|number| number.fract() == 0.0)?;
+        format!("{number:.0}").parse().ok()
+    })
+}
+
 /// A value that may be missing.
 #[derive(Clone, Copy)]
 struct Node<'a>(Option<&'a Value>);
@@ -221,7 +230,7 @@ impl<'a> Node<'a> {
     }
 
     fn integer(self) -> Option<u64> {
-        self.0.and_then(Value::as_u64)
+        self.0.and_then(whole_number)
     }
 
     fn positive(self) -> Option<u64> {

@@ -8,10 +8,11 @@ use super::precedence::{Chosen, Mode, Order, Selection, Unavailable, from_env, s
 use super::refs::{RefAccess, RefReader, WantedRef};
 use super::request::{Presented, Request, Surface};
 use super::source::{SecretPath, Source};
-use super::target::{BoundAuth, DeviceRetry, Place, Target, UrlSource, Warning, locate, pin};
+use super::target::{
+    BoundAuth, DeviceRetry, Place, Target, UrlSource, Warning, is_own_gateway, locate, pin,
+};
 use crate::config::{AuthMode, Config, EnvVars};
 use crate::policy::SecretKind;
-use crate::policy::port::gateway_port;
 use crate::policy::server_auth::{AuthOverride, resolve_server_auth};
 use crate::secret::Secret;
 
@@ -248,16 +249,7 @@ fn by_order(
 /// nothing was ever configured.
 fn own_token(request: &Request<'_>, place: &Place) -> Option<Chosen> {
     let auth = &request.config.gateway.auth;
-    let own_port = gateway_port(
-        None,
-        request.env,
-        request.config.gateway.port,
-        request.profile,
-    )
-    .port;
-    let own_gateway = matches!(place.source, UrlSource::Local | UrlSource::Port)
-        && place.mode == Mode::Local
-        && place.endpoint.port() == own_port;
+    let own_gateway = place.mode == Mode::Local && is_own_gateway(request, place);
     let unset = !auth.token.is_configured()
         && !auth.password.is_configured()
         && matches!(auth.mode, None | Some(AuthMode::Token));

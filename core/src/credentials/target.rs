@@ -157,6 +157,21 @@ fn bracketed(host: &str) -> String {
     }
 }
 
+/// Whether a place is the gateway of this profile on this machine. Another port on this machine may
+/// belong to anybody.
+pub(super) fn is_own_gateway(request: &Request<'_>, place: &Place) -> bool {
+    let Request {
+        env,
+        config,
+        profile,
+        local_port,
+        ..
+    } = request;
+    let configured = || gateway_port(None, env, config.gateway.port, profile).port;
+    let own = local_port.unwrap_or_else(configured);
+    matches!(place.source, UrlSource::Local | UrlSource::Port) && place.endpoint.port() == own
+}
+
 /// The pin of the certificate at a place, if there is one (spec credentials, end; hostpolicy §6).
 /// The pin in the config is for the configured gateway, so `--url` drops it.
 pub(super) fn pin(
@@ -177,7 +192,7 @@ pub(super) fn pin(
         (None, Some(_) | None) => None,
     };
     let Some((text, place_of_pin)) = written else {
-        let own = place.source == UrlSource::Local && place.endpoint.is_tls();
+        let own = place.endpoint.is_tls() && is_own_gateway(request, place);
         return Ok(request.local_certificate.filter(|_| own));
     };
     let pin = text

@@ -4,8 +4,9 @@
 use std::borrow::Cow;
 
 use bytestring::ByteString;
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
+use serde_path_to_error::Segment;
 use thiserror::Error;
 
 use super::{RawJson, StateVersion};
@@ -172,8 +173,39 @@ pub(crate) fn id_of_broken_request(text: &str) -> RequestId {
         )
 }
 
-/// Says what is wrong with a JSON value without repeating any of its values, which may be secret.
-pub(crate) fn describe_json_error(error: &serde_json::Error) -> String {
+/// Parses a JSON value into a shape, or says which part of it does not fit. No value is repeated:
+/// it may be secret.
+pub(crate) fn parse_shape<T: DeserializeOwned>(value: &RawJson) -> Result<T, String> {
+    value.parse().map_err(|_: serde_json::Error| {
+        // Only now is the way to the wrong part worth its price.
+        let mut parser = serde_json::Deserializer::from_str(value.as_str());
+        match serde_path_to_error::deserialize::<_, T>(&mut parser) {
+            Ok(_) => "more than one value".into(),
+            Err(error) => {
+                let place: String = error
+                    .path()
+                    .iter()
+                    .map(|segment| match segment {
+                        Segment::Seq { index } => format!("/{index}"),
+                        Segment::Map { key } | Segment::Enum { variant: key } => {
+                            format!("/{}", key.chars().take(64).collect::<String>())
+                        }
+                        Segment::Unknown => "/?".into(),
+                    })
+                    .collect();
+                let problem = describe_json_error(error.inner());
+                if place.is_empty() {
+                    problem
+                } else {
+                    format!("at {place}: {problem}")
+                }
+            }
+        }
+    })
+}
+
+/// Says what is wrong with a JSON value without repeating any of its values.
+fn describe_json_error(error: &serde_json::Error) -> String {
     let text = error.to_string();
     let names_a_field = [
         "missing field",

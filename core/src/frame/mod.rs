@@ -13,4 +13,4 @@ pub use encode::{encode_request, encode_response};
 pub use event::{Droppable, OutboundEvent, StateVersion};
 pub use raw::RawJson;
 
-pub(crate) use decode::{describe_json_error, id_of_broken_request};
+pub(crate) use decode::{id_of_broken_request, parse_shape};

@@ -1,6 +1,7 @@
 //! Who comes in, and with which scopes (spec protocol §3.5 to §3.7).
 
-use std::{net::IpAddr, time::Duration};
+use core::net::IpAddr;
+use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 

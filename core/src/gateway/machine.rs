@@ -1,8 +1,8 @@
 //! The gateway machine: inputs, outputs, and the table of connections.
 
+use core::net::IpAddr;
 use std::{
     collections::{BTreeMap, VecDeque},
-    net::IpAddr,
     time::{Duration, Instant},
 };
 

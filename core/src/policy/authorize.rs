@@ -1,6 +1,6 @@
 //! Who is let in by the gateway's own auth (spec hostpolicy §5, spec protocol §3.5).
 
-use std::net::IpAddr;
+use core::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use super::auth_outcome::{AuthReason, Granted};
@@ -151,7 +151,7 @@ pub struct AuthRequest<'a> {
 ///     rate: RateVerdict::Allowed { remaining: 10 },
 /// };
 /// assert_eq!(authorize(&rule, &request), Err(AuthReason::Mismatch(SecretKind::Token)));
-/// # Ok::<(), std::net::AddrParseError>(())
+/// # Ok::<(), core::net::AddrParseError>(())
 /// ```
 ///
 /// # Errors

@@ -1,7 +1,7 @@
 //! Which addresses a gateway listens on (spec hostpolicy §3).
 
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::config::{BindMode, GatewayConfig, TailscaleMode};
 

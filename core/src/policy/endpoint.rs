@@ -1,8 +1,8 @@
 //! From the text of a gateway URL to an endpoint to dial, or a refusal (spec hostpolicy §1).
 
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::borrow::Cow;
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde::Serialize;
 use url::Url;

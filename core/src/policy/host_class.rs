@@ -1,6 +1,6 @@
 //! What kind of network a host belongs to (spec hostpolicy §1.2 and §1.4).
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde::Serialize;
 
@@ -12,7 +12,7 @@ use serde::Serialize;
 /// assert_eq!(HostClass::of_ip("100.101.102.103".parse()?), HostClass::Cgnat);
 /// assert_eq!(HostClass::of_name("gw.tail1234.ts.net."), HostClass::Tailnet);
 /// assert!(!HostClass::of_name("gw.ts.net.example.com").allows_plaintext());
-/// # Ok::<(), std::net::AddrParseError>(())
+/// # Ok::<(), core::net::AddrParseError>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]

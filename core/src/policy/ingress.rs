@@ -1,7 +1,7 @@
 //! Where a request comes from, and whose word is taken for it (spec protocol §1.3, spec hostpolicy
 //! §5, attribution).
 
-use std::net::IpAddr;
+use core::net::IpAddr;
 
 use super::proxy::{self, host_name};
 use super::{ClientLocality, HostClass, RealIpFallback, RequestHeaders, TrustedProxies};
@@ -34,7 +34,7 @@ pub enum Listener {
 /// // Somebody forwards to us without being trusted: nobody can say who the client is.
 /// let forwarded = RequestHeaders::new([("x-forwarded-for", "198.51.100.4")]);
 /// assert_eq!(classify(&forwarded), Ingress::Unattributable);
-/// # Ok::<(), std::net::AddrParseError>(())
+/// # Ok::<(), core::net::AddrParseError>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ingress {

@@ -1,6 +1,6 @@
 //! Which web pages may talk to the gateway (spec hostpolicy §4, spec protocol §1.2).
 
-use std::net::IpAddr;
+use core::net::IpAddr;
 
 use url::Url;
 

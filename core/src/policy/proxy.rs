@@ -1,8 +1,8 @@
 //! Trusted proxies and the client behind them (spec hostpolicy §5).
 
+use core::net::{IpAddr, Ipv4Addr};
 use std::borrow::Cow;
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::{IpNet, Ipv4Net};
 
@@ -93,7 +93,7 @@ impl fmt::Debug for RequestHeaders {
 /// assert!(proxies.contains("::ffff:10.42.0.1".parse()?));
 /// assert!(!proxies.contains("10.43.0.1".parse()?));
 /// assert_eq!(proxies.rejected(), ["nonsense"]);
-/// # Ok::<(), std::net::AddrParseError>(())
+/// # Ok::<(), core::net::AddrParseError>(())
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TrustedProxies {

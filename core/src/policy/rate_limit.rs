@@ -1,7 +1,7 @@
 //! Limits on failed logins (spec hostpolicy §5, rate limit).
 
+use core::net::{IpAddr, Ipv6Addr};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::{IpAddr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
@@ -170,7 +170,7 @@ impl RateVerdict {
 /// let verdict = limiter.check(LimitScope::SharedSecret, client, now);
 /// assert_eq!(verdict, RateVerdict::Locked { retry_after: Duration::from_secs(300) });
 /// assert!(limiter.check(LimitScope::DeviceToken, client, now).is_allowed());
-/// # Ok::<(), std::net::AddrParseError>(())
+/// # Ok::<(), core::net::AddrParseError>(())
 /// ```
 #[derive(Debug)]
 pub struct RateLimiter {

@@ -10,7 +10,7 @@ use super::{Endpoint, HostClass, Scheme, UrlPolicy};
 /// What is wrong with text that starts like a WebSocket URL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InvalidUrl {
-    /// Longer than [`MAX_URL_BYTES`].
+    /// Longer than [`super::endpoint::MAX_URL_BYTES`].
     TooLong,
     /// There is no host.
     NoHost,

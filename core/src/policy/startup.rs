@@ -1,7 +1,7 @@
 //! Whether a gateway may start as configured (spec hostpolicy §3, Startup refusals).
 
+use core::net::IpAddr;
 use std::fmt;
-use std::net::IpAddr;
 
 use super::bind::{BindRefusal, HostFacts, bind_host};
 use super::server_auth::ServerAuth;

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use super::VersionRange;
 use crate::{
-    frame::{RawJson, describe_json_error},
+    frame::{RawJson, parse_shape},
     secret::Secret,
 };
 
@@ -322,9 +322,7 @@ impl ConnectParams {
     /// # Errors
     /// When a field is missing, unknown, doubled, empty, too long or of the wrong type.
     pub fn parse(params: &RawJson) -> Result<Self, ParamsError> {
-        let wire: Wire = params
-            .parse()
-            .map_err(|error| ParamsError(describe_json_error(&error)))?;
+        let wire: Wire = parse_shape(params).map_err(ParamsError)?;
         wire.client.check()?;
         if wire.min_protocol < 1 || wire.max_protocol < 1 {
             return Err(ParamsError(

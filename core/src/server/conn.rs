@@ -322,6 +322,11 @@ impl ServerConn {
         self.outbox.is_closing()
     }
 
+    /// Whether the socket is to be dropped at once, however full its buffers are.
+    pub fn is_terminated(&self) -> bool {
+        self.outbox.is_terminated()
+    }
+
     /// Bytes of the largest message that is accepted in this state.
     pub fn frame_limit(&self) -> usize {
         match self.state {

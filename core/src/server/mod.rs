@@ -9,7 +9,7 @@ mod conn;
 mod handshake;
 mod outbox;
 
-use std::net::IpAddr;
+use core::net::IpAddr;
 
 use crate::{
     device::VerifiedDevice,

@@ -112,6 +112,10 @@ impl Outbox {
         self.closing
     }
 
+    pub(super) fn is_terminated(&self) -> bool {
+        matches!(self.queue.front(), Some(Transmit::Terminate))
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.queue.is_empty()
     }

@@ -90,7 +90,7 @@ impl Host {
         self
     }
 
-    fn gateway(auth: &AuthRule, limits: &Limits, now: Now) -> Gateway {
+    pub fn gateway(auth: &AuthRule, limits: &Limits, now: Now) -> Gateway {
         let setup = GatewaySetup {
             limits: Arc::new(limits.clone()),
             admission: AdmissionPolicy::new(auth.clone()),

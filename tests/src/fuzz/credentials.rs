@@ -42,7 +42,7 @@ impl Picker<'_> {
 }
 
 /// What stands in a place for a secret. The value carries the name of the place.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Given {
     Nothing,
     Blank,
@@ -53,6 +53,17 @@ enum Given {
     TextAroundTemplate,
 }
 
+/// Most worlds have no flags and no URLs, because these end the choice early.
+const IN_FLAGS: &[Given] = &[
+    Given::Nothing,
+    Given::Nothing,
+    Given::Nothing,
+    Given::Nothing,
+    Given::Blank,
+    Given::Blank,
+    Given::Plain,
+    Given::Padded,
+];
 const IN_TEXT: &[Given] = &[Given::Nothing, Given::Plain, Given::Blank, Given::Padded];
 const IN_CONFIG: &[Given] = &[
     Given::Nothing,
@@ -102,7 +113,7 @@ fn variable(name: &str) -> String {
 }
 
 /// One of each for the token and for the password.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 struct Pair {
     token: Given,
     password: Given,
@@ -139,7 +150,7 @@ impl Pair {
     }
 }
 
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 struct World {
     surface: Surface,
     presented: Presented,
@@ -160,6 +171,13 @@ struct World {
 }
 
 const URLS: &[Option<&str>] = &[
+    None,
+    None,
+    None,
+    None,
+    None,
+    None,
+    None,
     None,
     Some("wss://elsewhere.example.com"),
     Some("ws://127.0.0.1:18789"),
@@ -183,7 +201,7 @@ impl World {
             surface: picker.of(&surfaces).unwrap_or(Surface::Call),
             flag_url: picker.of(URLS).flatten(),
             env_url: picker.of(URLS).flatten(),
-            flags: Pair::pick(&mut picker, IN_TEXT),
+            flags: Pair::pick(&mut picker, IN_FLAGS),
             env: Pair::pick(&mut picker, IN_TEXT),
             auth: Pair::pick(&mut picker, IN_CONFIG),
             remote: Pair::pick(&mut picker, IN_CONFIG),
@@ -209,9 +227,17 @@ impl World {
             device: picker.of(IN_TEXT).unwrap_or(Given::Nothing),
             file: picker.of(IN_TEXT).unwrap_or(Given::Nothing),
             presented: picker
-                .of(&[Presented::ByRule, Presented::ByRule, Presented::Nothing])
+                .of(&[
+                    Presented::ByRule,
+                    Presented::ByRule,
+                    Presented::ByRule,
+                    Presented::ByRule,
+                    Presented::Nothing,
+                ])
                 .unwrap_or_default(),
-            flag_port: picker.of(&[None, Some(18789), Some(1)]).flatten(),
+            flag_port: picker
+                .of(&[None, None, None, Some(18789), Some(1)])
+                .flatten(),
             service: picker.of(&[None, Some("gateway"), Some("node")]).flatten(),
             tailscale: picker.of(&[None, Some("serve")]).flatten(),
         }
@@ -405,9 +431,14 @@ impl World {
         assert_eq!(bare.resolve().outcome, answer.outcome);
     }
 
-    /// Whatever stands in a lower place, the winner stays.
+    /// Whatever stands in a lower place, the winner stays. References that can be read are left out:
+    /// where one kind suffices the other is not read at all (spec credentials §5).
     fn check_lower_sources(&self, answer: &Resolution) {
         let Ok(target) = &answer.outcome else { return };
+        let slots = [self.auth, self.remote].map(|pair| KINDS.map(|kind| pair.get(kind)));
+        if slots.as_flattened().contains(&Given::ReadableRef) {
+            return;
+        }
         for kind in KINDS {
             let Some(winner) = target.auth().source(kind) else {
                 continue;
@@ -433,7 +464,10 @@ impl World {
                     .map_or(order.len(), |place| place + 1),
             };
             for source in order.iter().skip(below) {
-                for given in IN_CONFIG {
+                for given in IN_CONFIG
+                    .iter()
+                    .filter(|given| **given != Given::ReadableRef)
+                {
                     let mut other = self.clone();
                     match source {
                         Source::Env => other.env.set(kind, *given),
@@ -446,7 +480,11 @@ impl World {
                         .as_ref()
                         .ok()
                         .and_then(|target| target.auth().source(kind));
-                    assert_eq!(still, Some(winner), "{source} changed the winner");
+                    assert_eq!(
+                        still,
+                        Some(winner),
+                        "{given:?} in {source} changed the winner of {self:?}"
+                    );
                 }
             }
         }

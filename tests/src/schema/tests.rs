@@ -120,6 +120,18 @@ fn rejects_an_event_whose_payload_is_not_what_its_name_promises() {
 }
 
 #[test]
+fn accepts_what_the_released_gateway_has_got_since() {
+    let mut presence = json!([{"ts": 1}, {"ts": 2, "clientId": "cli"}]);
+    assert_eq!(
+        check_result("system-presence", &presence),
+        Ok(Verdict::Conforms)
+    );
+
+    presence[0]["clientKind"] = json!("cli");
+    assert!(check_result("system-presence", &presence).is_err());
+}
+
+#[test]
 fn rejects_an_answer_that_nobody_asked_for() {
     let answer = json!({"type": "res", "id": "9", "ok": true, "payload": {}});
     let violation = Conversation::new().check(&answer).unwrap_err();

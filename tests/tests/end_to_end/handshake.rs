@@ -162,21 +162,18 @@ fn a_device_without_token_is_told_that_it_is_missing() -> TestResult {
 }
 
 #[test]
-fn a_device_with_a_wrong_token_may_try_its_own() -> TestResult {
+fn a_device_does_not_make_up_for_a_wrong_token() -> TestResult {
     let (gateway, mut client) = both()?;
+    let options = with(node_host(&gateway), "token", json!("wrong"));
 
-    client.connect_device(
-        "a",
-        DEVICE,
-        with(node_host(&gateway), "token", json!("wrong")),
-    )?;
-    let (error, _) = refusal(&mut client, "a")?;
+    client.connect_device("a", DEVICE, options)?;
+    let (error, close) = refusal(&mut client, "a")?;
 
     assert_eq!(error["details"]["code"], "AUTH_TOKEN_MISMATCH");
-    assert_eq!(error["details"]["canRetryWithDeviceToken"], true);
+    assert_eq!(close["code"], 1008);
     assert_eq!(
-        error["details"]["recommendedNextStep"],
-        "retry_with_device_token"
+        client.wait("a", "reconnect-paused")?["detailCode"],
+        "AUTH_TOKEN_MISMATCH"
     );
     Ok(())
 }
@@ -297,22 +294,14 @@ fn a_node_must_prove_a_device() -> TestResult {
 }
 
 #[test]
-fn a_local_node_is_paired_at_once_and_comes_back_with_its_own_token() -> TestResult {
+fn a_local_node_is_let_in_by_its_device() -> TestResult {
     let (gateway, mut client) = both()?;
 
     client.connect_device("a", DEVICE, node_host(&gateway))?;
     let hello = client.hello("a")?;
-    let stored = client.wait("a", "device-token")?;
 
     assert_eq!(hello["auth"]["role"], "node");
     assert_eq!(hello["auth"]["scopes"], json!([]));
-    assert_eq!(stored["deviceId"], DEVICE_ID);
-    assert_eq!(stored["role"], "node");
-
-    client.stop("a")?;
-    client.connect_device("b", DEVICE, with(node_host(&gateway), "token", Value::Null))?;
-
-    assert_eq!(client.hello("b")?["auth"]["role"], "node");
     Ok(())
 }
 
@@ -322,16 +311,32 @@ fn a_local_operator_with_a_device_keeps_the_scopes_it_asks_for() -> TestResult {
     let options = with(
         operator(&gateway, &["operator.read"]),
         "clientName",
-        json!("cli"),
+        json!("test"),
     );
 
-    client.connect_device("a", DEVICE, with(options, "mode", json!("cli")))?;
-    let hello = client.hello("a")?;
+    client.connect_device("a", DEVICE, with(options, "mode", json!("test")))?;
 
-    assert_eq!(hello["auth"]["scopes"], json!(["operator.read"]));
     assert_eq!(
-        client.wait("a", "device-token")?["scopes"],
+        client.hello("a")?["auth"]["scopes"],
         json!(["operator.read"])
     );
+    Ok(())
+}
+
+#[test]
+fn a_device_shows_in_the_presence_of_others() -> TestResult {
+    let (gateway, mut client) = both()?;
+    client.connect("reader", operator(&gateway, &["operator.read"]))?;
+    client.hello("reader")?;
+
+    client.connect_device("node", DEVICE, node_host(&gateway))?;
+    client.hello("node")?;
+
+    client.wait_for("reader", "the presence of the device", |report| {
+        report
+            .pointer("/event/payload/presence")
+            .and_then(Value::as_array)
+            .is_some_and(|entries| entries.iter().any(|entry| entry["deviceId"] == DEVICE_ID))
+    })?;
     Ok(())
 }

@@ -128,17 +128,3 @@ fn a_node_may_ask_for_health_and_not_for_what_operators_see() -> TestResult {
     assert_eq!(client.answer("a", "2")?["ok"], true);
     Ok(())
 }
-
-#[test]
-fn an_operator_may_not_speak_as_a_node() -> TestResult {
-    let (gateway, mut client) = both()?;
-    client.connect("a", operator(&gateway, &["operator.admin"]))?;
-    client.hello("a")?;
-
-    client.call("a", "1", "node.event", json!({"event": "voice.transcript"}))?;
-
-    let answer = client.answer("a", "1")?;
-    assert_eq!(answer["error"]["code"], "INVALID_REQUEST");
-    assert_eq!(answer["error"]["message"], "unauthorized role: operator");
-    Ok(())
-}

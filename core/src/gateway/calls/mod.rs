@@ -11,7 +11,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use super::{Effect, EffectOutcome, Gateway, Phase};
 use crate::{
-    frame::{RawJson, Request, describe_json_error},
+    frame::{RawJson, Request, parse_shape},
     ids::{ConnId, RequestId},
     methods::{Method, MethodSpec},
     protocol::{RpcCode, RpcError},
@@ -162,9 +162,7 @@ struct Params<'a> {
 
 impl Params<'_> {
     fn parse<T: DeserializeOwned>(self) -> Result<T, RpcError> {
-        self.raw
-            .parse()
-            .map_err(|error| RpcError::invalid_params(self.method, &describe_json_error(&error)))
+        parse_shape(self.raw).map_err(|problem| RpcError::invalid_params(self.method, &problem))
     }
 
     /// For methods that take none.

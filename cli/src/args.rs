@@ -1,0 +1,328 @@
+//! The command line as it is typed.
+
+use std::convert::Infallible;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use clawgate_core::config::{AuthMode, BindMode};
+use clawgate_core::credentials::Surface;
+use clawgate_core::policy::port::{InvalidPort, parse_port_option};
+use clawgate_core::secret::Secret;
+
+use crate::help;
+
+/// An agent gateway, and the commands to look after it.
+#[derive(Debug, Parser)]
+#[command(
+    name = "clawgate",
+    version,
+    after_help = help::EXAMPLES,
+    after_long_help = help::top_long(),
+    propagate_version = true,
+    subcommand_required = true,
+    arg_required_else_help = true,
+    max_term_width = 100
+)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) instance: InstanceArgs,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Which instance, and for whom to print.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct InstanceArgs {
+    /// Print JSON on standard output, failures too
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// The named instance, with files and a port of its own [env: OPENCLAW_PROFILE]
+    #[arg(long, global = true, value_name = "NAME")]
+    pub(crate) profile: Option<String>,
+    /// The instance for development: the same as --profile dev
+    #[arg(long, global = true)]
+    pub(crate) dev: bool,
+    /// The config file [env: OPENCLAW_CONFIG_PATH] [default: openclaw.json in the state folder]
+    #[arg(long, global = true, value_name = "PATH")]
+    pub(crate) config: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a gateway, look at one, or call it
+    #[command(subcommand)]
+    Gateway(GatewayCommand),
+    /// Ask the gateway how it is
+    #[command(after_help = help::HEALTH)]
+    Health(TargetArgs),
+    /// A summary of the gateway: health and state
+    #[command(after_help = help::STATUS)]
+    Status(StatusArgs),
+    /// Look at the config file
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Look at the credentials that would be sent
+    #[command(subcommand)]
+    Auth(AuthCommand),
+    /// Look at gateway URLs
+    #[command(subcommand)]
+    Url(UrlCommand),
+    /// Print completions for a shell
+    #[command(after_help = help::COMPLETION)]
+    Completion {
+        /// The shell
+        shell: Shell,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum GatewayCommand {
+    /// Run the gateway in the foreground
+    #[command(after_help = help::GATEWAY_RUN)]
+    Run(GatewayRunArgs),
+    /// Where the gateway is, and whether it answers
+    #[command(after_help = help::GATEWAY_STATUS)]
+    Status(TargetArgs),
+    /// Ask the gateway how it is
+    #[command(after_help = help::HEALTH)]
+    Health(TargetArgs),
+    /// Try each way to the gateway: reachable, authenticated, authorised, and how long it takes
+    #[command(after_help = help::GATEWAY_PROBE)]
+    Probe(TargetArgs),
+    /// Call one method and print its result
+    #[command(after_help = help::GATEWAY_CALL)]
+    Call(CallArgs),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Which files are used
+    Path,
+    /// The config, or one value of it, without secrets
+    #[command(after_help = help::CONFIG_GET)]
+    Get {
+        /// Such as gateway.auth.mode or gateway.trustedProxies[0]
+        key: Option<String>,
+    },
+    /// Check the config file: what cannot be used (exit 78), and what is unknown
+    Validate,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AuthCommand {
+    /// Which gateway, which token and password, and why; nothing is sent
+    #[command(after_help = help::AUTH_EXPLAIN)]
+    Explain(ExplainArgs),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum UrlCommand {
+    /// Whether clients would connect to these URLs; nothing is sent
+    #[command(after_help = help::URL_CHECK)]
+    Check {
+        /// URLs; - reads them from standard input, one a line
+        #[arg(required = true, value_name = "URL")]
+        urls: Vec<String>,
+    },
+}
+
+/// A secret, or where it is.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct SecretArgs {
+    /// The token; other users can see it in the process list, so prefer --token-file
+    #[arg(long, value_name = "TOKEN", value_parser = secret)]
+    pub(crate) token: Option<Secret>,
+    /// Read the token from a file; - is standard input
+    #[arg(long, value_name = "PATH", conflicts_with = "token")]
+    pub(crate) token_file: Option<PathBuf>,
+    /// The password; other users can see it in the process list, so prefer --password-file
+    #[arg(long, value_name = "PASSWORD", value_parser = secret)]
+    pub(crate) password: Option<Secret>,
+    /// Read the password from a file; - is standard input
+    #[arg(long, value_name = "PATH", conflicts_with = "password")]
+    pub(crate) password_file: Option<PathBuf>,
+}
+
+/// Which gateway, and what to present there.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct TargetArgs {
+    /// The gateway's URL; it never borrows credentials from environment or config
+    #[arg(long, value_name = "URL")]
+    pub(crate) url: Option<String>,
+    /// The port of a gateway on this machine; not together with --url
+    #[arg(long, value_name = "PORT", value_parser = parse_port_option)]
+    pub(crate) port: Option<u16>,
+    #[command(flatten)]
+    pub(crate) secrets: SecretArgs,
+    /// Connect without credentials, on purpose
+    #[arg(long)]
+    pub(crate) no_auth: bool,
+    /// The SHA-256 of the certificate that the gateway must show
+    #[arg(long, value_name = "SHA256")]
+    pub(crate) tls_fingerprint: Option<String>,
+    /// Milliseconds for everything together
+    #[arg(long, value_name = "MS", value_parser = timeout, default_value = "10000")]
+    pub(crate) timeout: Duration,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct CallArgs {
+    /// The method, such as health or system-presence
+    pub(crate) method: String,
+    /// The parameters as JSON5; - reads them from standard input
+    #[arg(long, value_name = "JSON5", default_value = "{}")]
+    pub(crate) params: String,
+    #[command(flatten)]
+    pub(crate) target: TargetArgs,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct StatusArgs {
+    /// Probe channels, and ask for presence, heartbeat, channels and nodes too
+    #[arg(long)]
+    pub(crate) deep: bool,
+    /// Everything that can be read: --deep, and agents, models, sessions, cron and identity
+    #[arg(long)]
+    pub(crate) all: bool,
+    #[command(flatten)]
+    pub(crate) target: TargetArgs,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ExplainArgs {
+    /// What the client would do
+    #[arg(long, value_enum, default_value = "call")]
+    pub(crate) surface: SurfaceArg,
+    #[command(flatten)]
+    pub(crate) target: TargetArgs,
+}
+
+/// [`Surface`] as it is typed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SurfaceArg {
+    /// A method call
+    Call,
+    /// gateway probe
+    Probe,
+    /// status
+    Status,
+    /// A node
+    NodeHost,
+    /// A channel that watches execution approvals
+    ExecApprovals,
+}
+
+impl From<SurfaceArg> for Surface {
+    fn from(surface: SurfaceArg) -> Self {
+        match surface {
+            SurfaceArg::Call => Self::Call,
+            SurfaceArg::Probe => Self::Probe,
+            SurfaceArg::Status => Self::Status,
+            SurfaceArg::NodeHost => Self::NodeHost,
+            SurfaceArg::ExecApprovals => Self::ExecApprovals,
+        }
+    }
+}
+
+/// How to run the gateway.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct GatewayRunArgs {
+    /// The port, 0 for a free one [env: OPENCLAW_GATEWAY_PORT] [config: gateway.port]
+    #[arg(long, value_name = "PORT", value_parser = listen_port)]
+    pub(crate) port: Option<u16>,
+    /// Where to listen: loopback, lan, tailnet, custom or auto [config: gateway.bind]
+    #[arg(long, value_name = "MODE", value_parser = bind_mode)]
+    pub(crate) bind: Option<BindMode>,
+    /// How to tell clients from strangers: none, token, password or trusted-proxy
+    /// [config: gateway.auth.mode]
+    #[arg(long, value_name = "MODE", value_parser = auth_mode)]
+    pub(crate) auth: Option<AuthMode>,
+    #[command(flatten)]
+    pub(crate) secrets: SecretArgs,
+    /// Run although the config does not say gateway.mode: "local"
+    #[arg(long)]
+    pub(crate) allow_unconfigured: bool,
+    /// Log every connection and call
+    #[arg(long)]
+    pub(crate) verbose: bool,
+}
+
+#[allow(clippy::unnecessary_wraps, reason = "clap's parsers can fail")]
+fn secret(value: &str) -> Result<Secret, Infallible> {
+    Ok(Secret::new(value))
+}
+
+fn listen_port(text: &str) -> Result<u16, InvalidPort> {
+    if text.trim() == "0" {
+        return Ok(0);
+    }
+    parse_port_option(text)
+}
+
+fn bind_mode(name: &str) -> Result<BindMode, &'static str> {
+    BindMode::parse(name).ok_or("expected loopback, lan, tailnet, custom or auto")
+}
+
+fn auth_mode(name: &str) -> Result<AuthMode, &'static str> {
+    AuthMode::parse(name).ok_or("expected none, token, password or trusted-proxy")
+}
+
+/// One hour is the most: longer waits are mistakes.
+const MAX_TIMEOUT_MS: u64 = 3_600_000;
+
+fn timeout(text: &str) -> Result<Duration, &'static str> {
+    text.trim()
+        .parse::<u64>()
+        .ok()
+        .filter(|millis| (1..=MAX_TIMEOUT_MS).contains(millis))
+        .map(Duration::from_millis)
+        .ok_or("expected milliseconds from 1 to 3600000")
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn parse(words: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(words.split(' '))
+    }
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn secrets_stay_out_of_debug() {
+        let cli = parse("clawgate health --token hunter2 --password hunter3").unwrap();
+        assert!(!format!("{cli:?}").contains("hunter"));
+    }
+
+    #[test]
+    fn wrong_values_are_usage_errors() {
+        for words in [
+            "clawgate health --timeout 0",
+            "clawgate health --timeout 1s",
+            "clawgate health --port 0",
+            "clawgate health --token a --token-file b",
+            "clawgate gateway run --bind 0.0.0.0",
+            "clawgate gateway run --auth tokens",
+            "clawgate auth explain --surface else",
+            "clawgate url check",
+        ] {
+            let error = parse(words).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{words}");
+        }
+    }
+
+    #[test]
+    fn instance_flags_stand_anywhere() {
+        let cli = parse("clawgate gateway status --json --profile ops").unwrap();
+        assert!(cli.instance.json);
+        assert_eq!(cli.instance.profile.as_deref(), Some("ops"));
+    }
+}

@@ -1,0 +1,197 @@
+//! `config path`, `config get`, `config validate`.
+
+use clawgate_core::config::paths::Profile;
+use clawgate_core::config::{ConfigFile, Finding};
+use serde_json::{Value, json};
+
+use crate::args::ConfigCommand;
+use crate::context::Context;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::output::{self, Format};
+use crate::text::{Sheet, plain};
+
+pub(super) fn run(command: ConfigCommand, context: &Context) -> Result<Exit, Failure> {
+    match command {
+        ConfigCommand::Path => path(context),
+        ConfigCommand::Get { key } => get(key.as_deref(), context),
+        ConfigCommand::Validate => validate(context),
+    }
+}
+
+fn path(context: &Context) -> Result<Exit, Failure> {
+    let places = context.locations()?;
+    let exists = places.config.exists();
+    let profile = context.profile.name();
+    match context.format {
+        Format::Json => output::json(&json!({
+            "config": places.config.to_string_lossy(),
+            "exists": exists,
+            "stateDir": places.state.to_string_lossy(),
+            "ownDir": places.own.to_string_lossy(),
+            "profile": profile,
+        }))?,
+        Format::Text => {
+            let mut sheet = Sheet::default();
+            let mark = if exists { "" } else { " (does not exist)" };
+            sheet.line("Config", format!("{}{mark}", places.config.display()));
+            sheet.line("State", places.state.to_string_lossy());
+            sheet.line("Own files", places.own.to_string_lossy());
+            sheet.line(
+                "Profile",
+                match &context.profile {
+                    Profile::Default => "default",
+                    Profile::Dev => "dev",
+                    Profile::Named(name) => name.as_str(),
+                },
+            );
+            output::text(&sheet.to_text())?;
+        }
+    }
+    Ok(Exit::Ok)
+}
+
+fn get(key: Option<&str>, context: &Context) -> Result<Exit, Failure> {
+    let file = context.config_file()?;
+    let all = file.redacted();
+    let value = match key {
+        None => &all,
+        Some(key) => look_up(&all, key).ok_or_else(|| not_set(key, file))?,
+    };
+    match (context.format, value) {
+        (Format::Text, Value::String(text)) => output::text(&format!("{}\n", plain(text)))?,
+        (Format::Json | Format::Text, value) => output::json(value)?,
+    }
+    Ok(Exit::Ok)
+}
+
+fn not_set(key: &str, file: &ConfigFile) -> Failure {
+    Failure::new(
+        Exit::Failed,
+        "config_key_not_set",
+        format!("{key} is not set in {}.", file.path),
+        "Run `clawgate config get` to see what is.",
+    )
+    .fact("file", json!(file.path))
+    .fact("exists", json!(file.exists))
+}
+
+/// The value at a path such as `gateway.trustedProxies[0]`.
+fn look_up<'a>(value: &'a Value, path: &str) -> Option<&'a Value> {
+    path.split('.').try_fold(value, |value, step| {
+        let (key, indexes) = match step.split_once('[') {
+            Some((key, rest)) => (key, rest.strip_suffix(']')?),
+            None => (step, ""),
+        };
+        let value = if key.is_empty() {
+            value
+        } else {
+            value.get(key)?
+        };
+        if indexes.is_empty() {
+            return Some(value);
+        }
+        indexes.split("][").try_fold(value, |value, index| {
+            value.get(index.parse::<usize>().ok()?)
+        })
+    })
+}
+
+fn validate(context: &Context) -> Result<Exit, Failure> {
+    let file = match context.config_file() {
+        Ok(file) => file,
+        Err(failure) => {
+            if context.format == Format::Text {
+                return Err(failure);
+            }
+            let places = context.locations()?;
+            output::json(&json!({
+                "ok": false,
+                "file": places.config.to_string_lossy(),
+                "exists": places.config.exists(),
+                "issues": [failure.to_json()],
+                "warnings": [],
+            }))?;
+            return Ok(failure.exit);
+        }
+    };
+    match context.format {
+        Format::Json => output::json(&json!({
+            "ok": file.issues.is_empty(),
+            "file": file.path,
+            "exists": file.exists,
+            "issues": file.issues.iter().map(shown).collect::<Vec<_>>(),
+            "warnings": file.warnings.iter().map(shown).collect::<Vec<_>>(),
+        }))?,
+        Format::Text => output::text(&describe(file))?,
+    }
+    Ok(if file.issues.is_empty() {
+        Exit::Ok
+    } else {
+        Exit::Configuration
+    })
+}
+
+fn shown(finding: &Finding) -> Value {
+    json!({
+        "path": finding.path.to_string(),
+        "line": finding.position.map(|place| place.line),
+        "column": finding.position.map(|place| place.column),
+        "message": finding.message,
+    })
+}
+
+fn describe(file: &ConfigFile) -> String {
+    if !file.exists {
+        return format!(
+            "{} does not exist: every value has its default.\n",
+            file.path
+        );
+    }
+    let mut text = String::new();
+    for (word, findings) in [("error", &file.issues), ("warning", &file.warnings)] {
+        for finding in findings {
+            let place = finding
+                .position
+                .map_or_else(String::new, |at| format!(":{}:{}", at.line, at.column));
+            let line = format!(
+                "{}{place}: {word}: {}: {}",
+                file.path, finding.path, finding.message
+            );
+            text.push_str(&plain(&line));
+            text.push('\n');
+        }
+    }
+    text.push_str(&match (file.issues.len(), file.warnings.len()) {
+        (0, 0) => format!("{} is valid.\n", file.path),
+        (0, warnings) => format!("{} is valid, with {warnings} warnings.\n", file.path),
+        (issues, warnings) => {
+            format!(
+                "{} has {issues} errors and {warnings} warnings.\n",
+                file.path
+            )
+        }
+    });
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_reach_into_objects_and_lists() {
+        let value = json!({ "a": { "b": [1, [2, 3]] }, "c": "d" });
+        for (path, found) in [
+            ("a.b[0]", json!(1)),
+            ("a.b[1][1]", json!(3)),
+            ("c", json!("d")),
+        ] {
+            assert_eq!(look_up(&value, path), Some(&found), "{path}");
+        }
+        for path in ["a.x", "a.b[7]", "a.b[x]", "a.b[0", "c.d", ""] {
+            let found = look_up(&value, path);
+            assert!(found.is_none() || path.is_empty(), "{path}");
+        }
+    }
+}

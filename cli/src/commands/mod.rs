@@ -1,0 +1,49 @@
+//! One module for each command.
+
+mod auth;
+mod call;
+mod completion;
+mod config;
+mod gateway_status;
+mod health;
+mod probe;
+mod run;
+mod status;
+mod url;
+
+use crate::args::{AuthCommand, Cli, Command, GatewayCommand, UrlCommand};
+use crate::context::Context;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::output::Format;
+use crate::target::TargetFlags;
+
+/// Does what the command line asks for.
+///
+/// # Errors
+/// When that does not succeed. Commands whose result says so themselves give its exit code instead.
+pub(crate) fn dispatch(cli: Cli, format: Format) -> Result<Exit, Failure> {
+    let Cli { instance, command } = cli;
+    let context = || Context::read(&instance, format);
+    match command {
+        Command::Auth(AuthCommand::Explain(args)) => {
+            let flags = TargetFlags::read(args.target)?;
+            auth::explain(args.surface.into(), &flags, &context()?)
+        }
+        Command::Completion { shell } => completion::print(shell),
+        Command::Config(command) => config::run(command, &context()?),
+        Command::Gateway(GatewayCommand::Call(args)) => call::run(args, &context()?),
+        Command::Gateway(GatewayCommand::Health(args)) | Command::Health(args) => {
+            health::run(&TargetFlags::read(args)?, &context()?)
+        }
+        Command::Gateway(GatewayCommand::Probe(args)) => {
+            probe::run(&TargetFlags::read(args)?, &context()?)
+        }
+        Command::Gateway(GatewayCommand::Run(args)) => run::run(args, context()?),
+        Command::Gateway(GatewayCommand::Status(args)) => {
+            gateway_status::run(&TargetFlags::read(args)?, &context()?)
+        }
+        Command::Status(args) => status::run(args, &context()?),
+        Command::Url(UrlCommand::Check { urls }) => url::check(&urls, format),
+    }
+}

@@ -1,0 +1,58 @@
+//! `gateway run`: flags to one request.
+
+use clawgate_core::policy::server_auth::AuthOverride;
+
+use crate::args::GatewayRunArgs;
+use crate::context::Context;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::run::{self, RunError, RunRequest, Unconfigured, Verbosity};
+use crate::secrets::GivenSecrets;
+
+pub(super) fn run(args: GatewayRunArgs, context: Context) -> Result<Exit, Failure> {
+    let secrets = GivenSecrets::read(args.secrets)?;
+    let places = context.locations()?.clone();
+    let request = RunRequest {
+        env: context.env,
+        profile: context.profile,
+        places,
+        port: args.port,
+        bind: args.bind,
+        auth: AuthOverride {
+            mode: args.auth,
+            token: secrets.token,
+            password: secrets.password,
+            ..AuthOverride::default()
+        },
+        unconfigured: if args.allow_unconfigured {
+            Unconfigured::Allow
+        } else {
+            Unconfigured::Refuse
+        },
+        verbosity: if args.verbose {
+            Verbosity::Verbose
+        } else {
+            Verbosity::Normal
+        },
+    };
+    run::gateway_run(request).map_err(|error| failure(&error))?;
+    Ok(Exit::Ok)
+}
+
+/// A gateway that did not start. Everything that another start would not change is a matter of
+/// configuration, so that service managers do not try again.
+fn failure(error: &RunError) -> Failure {
+    let exit = match error {
+        RunError::File { .. } | RunError::Random(_) | RunError::Server(_) => Exit::Failed,
+        RunError::AlreadyRunning { .. }
+        | RunError::Auth(_)
+        | RunError::BrokenKey { .. }
+        | RunError::Config(_)
+        | RunError::ConfigIssues { .. }
+        | RunError::Listen { .. }
+        | RunError::NotImplemented(_)
+        | RunError::NotLocal { .. }
+        | RunError::Refused(_) => Exit::Configuration,
+    };
+    Failure::new(exit, error.code(), error.to_string(), "")
+}

@@ -1,0 +1,90 @@
+//! Examples for `--help`.
+
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  clawgate gateway run
+  clawgate health
+  clawgate gateway call system-presence --json
+  clawgate gateway probe --url wss://gw.example.com --token-file token.txt
+  clawgate auth explain";
+
+/// The long form: the same examples, then sources, files and exit codes.
+pub(crate) fn top_long() -> String {
+    format!("{EXAMPLES}\n\n{SOURCES}\n\n{}", crate::exit::TABLE)
+}
+
+const SOURCES: &str = "\
+Which gateway: --url, --port, OPENCLAW_GATEWAY_URL, gateway.remote.url (in remote mode), this machine.
+Which credentials: the flags; then environment and config, in the order that `clawgate auth explain`
+shows. A --url gets what the flags give it and nothing else.
+
+Secrets in arguments can be seen by other users of this machine: prefer --token-file and
+--password-file, or the environment.";
+
+pub(crate) const HEALTH: &str = "\
+Examples:
+  clawgate health
+  clawgate health --json --timeout 2000
+  clawgate health --url ws://192.168.1.20:18789 --token-file token.txt";
+
+pub(crate) const STATUS: &str = "\
+Examples:
+  clawgate status
+  clawgate status --deep
+  clawgate status --all --json";
+
+pub(crate) const COMPLETION: &str = "\
+Examples:
+  clawgate completion bash > ~/.local/share/bash-completion/completions/clawgate
+  clawgate completion fish > ~/.config/fish/completions/clawgate.fish";
+
+pub(crate) const GATEWAY_RUN: &str = "\
+Examples:
+  clawgate gateway run
+  clawgate gateway run --port 19001 --auth token --token-file token.txt
+  clawgate --profile rescue gateway run --allow-unconfigured";
+
+pub(crate) const GATEWAY_STATUS: &str = "\
+Examples:
+  clawgate gateway status
+  clawgate gateway status --port 19001 --json";
+
+pub(crate) const GATEWAY_PROBE: &str = "\
+Without --url or --port, the configured remote gateway and the one on this machine are tried. The
+exit code is that of the first target.
+
+Examples:
+  clawgate gateway probe
+  clawgate gateway probe --url wss://gw.example.com --token-file token.txt --json";
+
+pub(crate) const GATEWAY_CALL: &str = "\
+The result is printed as JSON. The connection asks for the scope that the method needs, and no more.
+
+Examples:
+  clawgate gateway call health
+  clawgate gateway call logs.tail --params '{limit: 20}'
+  clawgate gateway call system-event --params - < event.json";
+
+pub(crate) const CONFIG_GET: &str = "\
+Examples:
+  clawgate config get
+  clawgate config get gateway.auth --json";
+
+pub(crate) const AUTH_EXPLAIN: &str = "\
+It prints the target, what would be sent and from which source, and why each other source is passed
+over. Secrets are shown by a short id that does not reveal them. The exit code is the one that the
+command would fail with.
+
+Examples:
+  clawgate auth explain
+  clawgate auth explain --surface probe --json
+  clawgate auth explain --url wss://gw.example.com --token-file token.txt";
+
+pub(crate) const URL_CHECK: &str = "\
+Plaintext ws:// is accepted to hosts that are near: loopback, private and link-local addresses,
+.local, .ts.net and the Tailscale range. Everything else needs wss://. The exit code is 1 when a URL
+is refused.
+
+Examples:
+  clawgate url check ws://192.168.1.20:18789 wss://gw.example.com
+  clawgate url check --json - < urls.txt";

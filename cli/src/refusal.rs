@@ -1,0 +1,285 @@
+//! What went wrong on the way to an answer, in exit codes and words.
+
+use clawgate_core::client::{CallError as NoAnswer, Ending, Hello};
+use clawgate_core::error::Error;
+use clawgate_core::protocol::{CloseCode, RpcError};
+use clawgate_core::secret::Secret;
+use clawgate_std::{CallError, ConnectError, Problem, Stage};
+use serde_json::json;
+
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::target::{
+    Resolved, auth_json, correct_credential, target_json, target_text, with_chain,
+};
+
+/// There is no connection.
+pub(crate) fn connect(error: &ConnectError, resolved: &Resolved) -> Failure {
+    no_connection(error, resolved).without(&sent(resolved))
+}
+
+/// A call has no result.
+pub(crate) fn call(method: &str, error: &CallError, resolved: &Resolved, hello: &Hello) -> Failure {
+    no_result(method, error, resolved, hello).without(&sent(resolved))
+}
+
+/// What was presented, which a gateway may repeat in its words.
+fn sent(resolved: &Resolved) -> Vec<&Secret> {
+    let auth = resolved.target.auth();
+    [auth.token(), auth.password(), auth.device_token()]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+fn no_connection(error: &ConnectError, resolved: &Resolved) -> Failure {
+    let (exit, code) = of_problem(error);
+    if let Some(refused) = error.refusal() {
+        return refused_connect(refused, resolved);
+    }
+    let mut next = error.next_step().map_or_else(
+        || "Try again.".to_owned(),
+        |step| format!("{}.", crate::text::capitalised(step)),
+    );
+    if exit == Exit::Unauthorised {
+        next = correct_credential(&resolved.target);
+    }
+    if let Some(port) = resolved.runs_on {
+        next = format!("The gateway of this instance listens on port {port}: add --port {port}.");
+    }
+    let failure = Failure::new(exit, code, format!("{}.", capitalised_message(error)), next)
+        .fact("stage", json!(error.stage.as_str()));
+    located(failure, resolved)
+}
+
+fn no_result(method: &str, error: &CallError, resolved: &Resolved, hello: &Hello) -> Failure {
+    let fail = |exit, code, message: String, next: &str| {
+        let failure = Failure::new(exit, code, message, next).fact("method", json!(method));
+        located(failure, resolved)
+    };
+    const UNKNOWN_FATE: &str = "Whether the gateway carried it out is not known: look before you \
+                                call again. `clawgate gateway probe` shows how it is.";
+    match error {
+        CallError::Connect(error) => no_connection(error, resolved),
+        CallError::Answer(NoAnswer::Rpc(error)) => refused_call(method, error, resolved, hello),
+        CallError::Answer(NoAnswer::Timeout) => fail(
+            Exit::TimedOut,
+            "timeout",
+            format!("No answer to {method} before the deadline."),
+            "Raise it with --timeout MS. Whether the gateway carried the call out is not known.",
+        ),
+        CallError::Answer(NoAnswer::Ended(ending)) => {
+            let (exit, code) = of_ending(ending);
+            fail(
+                exit,
+                code,
+                format!("No answer to {method}: {ending}."),
+                UNKNOWN_FATE,
+            )
+        }
+        CallError::Cancelled => fail(
+            Exit::Failed,
+            "cancelled",
+            format!("{method} was cancelled."),
+            UNKNOWN_FATE,
+        ),
+        CallError::NotSent(why) => fail(
+            Exit::Refused,
+            "not_sent",
+            format!("{method} was not sent: {why}."),
+            "Send smaller parameters, or try again.",
+        ),
+    }
+}
+
+fn of_problem(error: &ConnectError) -> (Exit, &'static str) {
+    match &error.problem {
+        Problem::Cancelled => (Exit::Failed, "cancelled"),
+        Problem::System(_) => (Exit::Failed, "system"),
+        Problem::Deadline => (Exit::TimedOut, "timeout"),
+        Problem::Ended(ending) => of_ending(ending),
+        Problem::Upgrade {
+            status: 401 | 403, ..
+        } => (Exit::Unauthorised, "upgrade_unauthorised"),
+        Problem::Upgrade { .. } => (Exit::Unreachable, "upgrade_refused"),
+        Problem::Certificate(_) => (Exit::Unreachable, "certificate"),
+        Problem::NoAuthorities => (Exit::Unreachable, "no_certificate_authorities"),
+        Problem::PinMismatch { .. } => (Exit::Unreachable, "certificate_pin_mismatch"),
+        Problem::Dns(_) => (Exit::Unreachable, "dns"),
+        Problem::Lost(_) => (Exit::Unreachable, "connection_lost"),
+        Problem::NotTls => (Exit::Unreachable, "not_tls"),
+        Problem::NotWebSocket(_) => (Exit::Unreachable, "not_a_gateway"),
+        Problem::Tls(_) => (Exit::Unreachable, "tls"),
+        Problem::Tcp(_) => (Exit::Unreachable, "tcp"),
+        // The list is open.
+        _ => (Exit::Unreachable, "unreachable"),
+    }
+}
+
+fn of_ending(ending: &Ending) -> (Exit, &'static str) {
+    match ending {
+        Ending::Closed { code, reason } => {
+            let words = reason.as_str().to_ascii_lowercase();
+            let about_auth = ["unauthorized", "pairing", "device identity", "device token"]
+                .iter()
+                .any(|word| words.contains(word));
+            match code {
+                Some(1008) if about_auth => (Exit::Unauthorised, "closed_unauthorised"),
+                Some(1012 | 1013) => (Exit::Unreachable, "gateway_restarting"),
+                Some(_) | None => (Exit::Unreachable, "connection_closed"),
+            }
+        }
+        Ending::Failed(Error::Peer(fault)) => {
+            // The challenge has a deadline of its own, which ends with the code of a broken rule.
+            let late = fault.code == CloseCode::ClientTimeout || fault.reason.contains("timeout");
+            if late {
+                (Exit::TimedOut, "timeout")
+            } else {
+                (Exit::Unreachable, "not_a_gateway")
+            }
+        }
+        Ending::Failed(_) => (Exit::Failed, "client_fault"),
+        Ending::Lost => (Exit::Unreachable, "connection_lost"),
+        Ending::Refused(error) => of_refusal(error),
+        Ending::Stopped => (Exit::Failed, "cancelled"),
+    }
+}
+
+/// A refused `connect` or call: 4 when it is about who is asking, 6 when it is about what.
+fn of_refusal(error: &RpcError) -> (Exit, &'static str) {
+    let detail = error.detail_code().unwrap_or_default();
+    let about_auth = error.code == "FORBIDDEN"
+        || error.code == "NOT_PAIRED"
+        || ["AUTH_", "DEVICE_", "CONTROL_UI_"]
+            .iter()
+            .any(|start| detail.starts_with(start))
+        || matches!(detail, "MISSING_SCOPE" | "PAIRING_REQUIRED");
+    if about_auth {
+        (Exit::Unauthorised, "unauthorised")
+    } else {
+        (Exit::Refused, "refused")
+    }
+}
+
+fn refused_connect(error: &RpcError, resolved: &Resolved) -> Failure {
+    let (exit, fallback) = of_refusal(error);
+    let detail = error.detail_code().unwrap_or_default();
+    let url = resolved.target.endpoint().url();
+    let next = match detail {
+        "AUTH_RATE_LIMITED" => match error.retry_after_ms {
+            Some(wait) => format!(
+                "Wait {} before the next attempt. {}",
+                crate::text::duration(std::time::Duration::from_millis(wait)),
+                correct_credential(&resolved.target)
+            ),
+            None => format!(
+                "Wait a few minutes. {}",
+                correct_credential(&resolved.target)
+            ),
+        },
+        "PAIRING_REQUIRED" => format!(
+            "Approve this device on the gateway's host with `openclaw devices approve{}`. {}",
+            request_id(error).map_or_else(String::new, |id| format!(" {id}")),
+            correct_credential(&resolved.target)
+        ),
+        "PROTOCOL_MISMATCH" => "Update the older of the two sides.".to_owned(),
+        _ if exit == Exit::Unauthorised => correct_credential(&resolved.target),
+        _ => "Look at the gateway's log.".to_owned(),
+    };
+    let failure = Failure::new(
+        exit,
+        fallback,
+        format!(
+            "{url} refused the connection: {}.",
+            sentence(&error.message)
+        ),
+        next,
+    )
+    .fact("rpc", json!(error));
+    with_chain(failure, &resolved.why)
+}
+
+fn refused_call(method: &str, error: &RpcError, resolved: &Resolved, hello: &Hello) -> Failure {
+    let (exit, code) = of_refusal(error);
+    let next = if exit == Exit::Unauthorised {
+        if hello.scopes.as_ref().is_some_and(Vec::is_empty)
+            && !resolved.target.endpoint().is_loopback()
+        {
+            "The gateway grants scopes to paired devices and to clients on its own machine only. \
+             Run this there, or through a tunnel: `ssh -N -L 18789:127.0.0.1:18789 USER@HOST` and \
+             --url ws://127.0.0.1:18789."
+                .to_owned()
+        } else {
+            correct_credential(&resolved.target)
+        }
+    } else if error.message.starts_with("unknown method") {
+        "Check the spelling; `clawgate status --all --json` lists what the gateway offers."
+            .to_owned()
+    } else if error.retryable == Some(true) {
+        match error.retry_after_ms {
+            Some(wait) => format!(
+                "Try again in {}.",
+                crate::text::duration(std::time::Duration::from_millis(wait))
+            ),
+            None => "Try again in a little while.".to_owned(),
+        }
+    } else {
+        "Check --params and the gateway's log.".to_owned()
+    };
+    let failure = Failure::new(
+        exit,
+        code,
+        format!(
+            "The gateway refused {method}: {}.",
+            sentence(&error.message)
+        ),
+        next,
+    )
+    .fact("method", json!(method))
+    .fact("rpc", json!(error));
+    located(failure, resolved)
+}
+
+/// The whole chain for authentication errors, the target alone for others.
+fn located(failure: Failure, resolved: &Resolved) -> Failure {
+    if failure.exit == Exit::Unauthorised {
+        with_chain(failure, &resolved.why)
+    } else {
+        failure
+            .note(format!("target: {}", target_text(&resolved.why)))
+            .fact("target", target_json(&resolved.why))
+            .fact("auth", auth_json(&resolved.why))
+    }
+}
+
+fn capitalised_message(error: &ConnectError) -> String {
+    let what = match error.stage {
+        Stage::Dns | Stage::Tcp | Stage::Tls | Stage::Upgrade => "No connection to",
+        Stage::Challenge | Stage::Hello | Stage::Call => "No session with",
+    };
+    format!(
+        "{what} {} (stage {}): {}",
+        error.url, error.stage, error.problem
+    )
+}
+
+fn sentence(message: &str) -> &str {
+    message.trim().trim_end_matches('.')
+}
+
+/// The id of a pairing request, if it can be pasted into a shell as it is.
+fn request_id(error: &RpcError) -> Option<&str> {
+    error
+        .details
+        .as_ref()?
+        .get("requestId")?
+        .as_str()
+        .filter(|id| {
+            !id.is_empty()
+                && id.len() <= 64
+                && !id.starts_with('-')
+                && id
+                    .chars()
+                    .all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
+        })
+}

@@ -1,0 +1,401 @@
+//! Which gateway a command is about, and what it presents there. The rules are the core's; this
+//! reads the files that they need, and keeps the reasons for messages.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use clawgate_core::config::{Config, EnvVars, ModeSetting, RefSource};
+use clawgate_core::credentials::{
+    CredentialError, Explanation, Flags, NodeTarget, Presented, RefAccess, RefValues, Request,
+    Resolution, Shown, Source, Surface, Target, UrlSource, resolve,
+};
+use clawgate_core::policy::{SecretKind, TlsFingerprint};
+use clawgate_core::secret::Secret;
+use serde_json::{Value, json};
+
+use crate::args::TargetArgs;
+use crate::context::Context;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::output;
+use crate::run::running_gateway;
+use crate::secrets::GivenSecrets;
+
+/// What the flags of a client command say, files read.
+#[derive(Clone, Debug)]
+pub(crate) struct TargetFlags {
+    url: Option<String>,
+    port: Option<u16>,
+    secrets: GivenSecrets,
+    presented: Presented,
+    tls_fingerprint: Option<String>,
+    /// Time for everything together.
+    pub(crate) timeout: Duration,
+}
+
+impl TargetFlags {
+    /// Reads the files of secrets.
+    ///
+    /// # Errors
+    /// When one cannot be read.
+    pub(crate) fn read(args: TargetArgs) -> Result<Self, Failure> {
+        Ok(Self {
+            url: args.url,
+            port: args.port,
+            secrets: GivenSecrets::read(args.secrets)?,
+            presented: if args.no_auth {
+                Presented::Nothing
+            } else {
+                Presented::ByRule
+            },
+            tls_fingerprint: args.tls_fingerprint,
+            timeout: args.timeout,
+        })
+    }
+
+    /// Whether `--url` names the target, so that the config has no say.
+    fn names_the_target(&self) -> bool {
+        self.url
+            .as_deref()
+            .is_some_and(|url| !url.trim().is_empty())
+    }
+
+    /// Whether a flag names the target.
+    pub(crate) fn is_explicit(&self) -> bool {
+        self.names_the_target() || self.port.is_some()
+    }
+
+    fn borrow(&self) -> Flags<'_> {
+        Flags {
+            url: self.url.as_deref(),
+            port: self.port,
+            token: self.secrets.token.as_ref(),
+            password: self.secrets.password.as_ref(),
+            presented: self.presented,
+            tls_fingerprint: self.tls_fingerprint.as_deref(),
+            node: NodeTarget::default(),
+        }
+    }
+}
+
+/// A target, and why it is this one.
+#[derive(Clone, Debug)]
+pub(crate) struct Resolved {
+    /// Where to connect and what to present.
+    pub(crate) target: Target,
+    /// Why.
+    pub(crate) why: Explanation,
+    /// Where the gateway of this instance listens instead, when that is another port.
+    pub(crate) runs_on: Option<u16>,
+}
+
+/// Everything about where a command would connect, even when it must not.
+///
+/// # Errors
+/// When the config is needed and cannot be used.
+pub(crate) fn explain(
+    surface: Surface,
+    flags: &TargetFlags,
+    context: &Context,
+) -> Result<Resolution, Failure> {
+    if flags.names_the_target() {
+        context.warn_of_config();
+        return Ok(answer(
+            surface,
+            flags,
+            context,
+            &context.env,
+            &Config::default(),
+        ));
+    }
+    let config = context.client_config()?;
+    Ok(answer(surface, flags, context, &context.env, config))
+}
+
+/// The target of a command.
+///
+/// # Errors
+/// When there is none, with the reasons.
+pub(crate) fn find(
+    surface: Surface,
+    flags: &TargetFlags,
+    context: &Context,
+) -> Result<Resolved, Failure> {
+    settle(explain(surface, flags, context)?, context)
+}
+
+/// The gateway on this machine, whatever environment and config name as the target. Flags stay with
+/// the target that they were given for.
+///
+/// # Errors
+/// When it must not be connected to.
+pub(crate) fn find_local(
+    surface: Surface,
+    flags: &TargetFlags,
+    context: &Context,
+) -> Result<Resolved, Failure> {
+    let env: EnvVars = context
+        .env
+        .names()
+        .filter(|name| *name != "OPENCLAW_GATEWAY_URL")
+        .filter_map(|name| Some((name, context.env.get(name)?)))
+        .collect();
+    let mut config = context.client_config()?.clone();
+    config.gateway.mode = ModeSetting::Local;
+    let flags = TargetFlags {
+        url: None,
+        port: None,
+        secrets: GivenSecrets::default(),
+        presented: flags.presented,
+        tls_fingerprint: None,
+        timeout: flags.timeout,
+    };
+    settle(answer(surface, &flags, context, &env, &config), context)
+}
+
+fn settle(resolution: Resolution, context: &Context) -> Result<Resolved, Failure> {
+    let why = resolution.explanation;
+    match resolution.outcome {
+        Ok(target) => {
+            for warning in target.warnings() {
+                output::note(&format!("warning: {warning}"));
+            }
+            let runs_on = context
+                .locations()
+                .ok()
+                .filter(|_| matches!(target.url_source(), UrlSource::Local | UrlSource::Port))
+                .and_then(|places| running_port(&places.own))
+                .filter(|port| *port != target.endpoint().port());
+            Ok(Resolved {
+                target,
+                why,
+                runs_on,
+            })
+        }
+        Err(error) => Err(failure(&error, &why)),
+    }
+}
+
+fn answer(
+    surface: Surface,
+    flags: &TargetFlags,
+    context: &Context,
+    env: &EnvVars,
+    config: &Config,
+) -> Resolution {
+    let places = context.locations().ok();
+    let local_token = places
+        .filter(|_| !flags.names_the_target())
+        .and_then(|places| read_token(&places.token_file()));
+    let mut request = Request::new(surface, env, config);
+    request.flags = flags.borrow();
+    request.profile = &context.profile;
+    request.local_token = local_token.as_ref();
+    request.local_port = places
+        .filter(|_| !flags.names_the_target())
+        .and_then(|places| running_port(&places.own));
+    request.local_certificate = config
+        .gateway
+        .tls
+        .enabled
+        .then(|| {
+            let written = config.gateway.tls.cert_path.as_ref().map(PathBuf::from);
+            let default = || Some(places?.state.join("gateway/tls/gateway-cert.pem"));
+            read_certificate(&written.or_else(default)?)
+        })
+        .flatten();
+    let first = resolve(&request);
+    if first.wanted.is_empty() {
+        return first;
+    }
+    // Nothing but the environment is read here, so all of these count as unreadable.
+    let mut values = RefValues::new();
+    for wanted in first.wanted {
+        values.insert(wanted, None);
+    }
+    request.refs = RefAccess::Available(&values);
+    resolve(&request)
+}
+
+fn read_token(path: &Path) -> Option<Secret> {
+    const MAX_BYTES: u64 = 4096;
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+        Err(error) => {
+            output::note(&format!(
+                "warning: the token file of the local gateway {} could not be read: {error}",
+                path.display()
+            ));
+            return None;
+        }
+    };
+    let mut text = String::new();
+    file.take(MAX_BYTES).read_to_string(&mut text).ok()?;
+    Secret::non_blank(Secret::new(text).expose())
+}
+
+/// Where the gateway of this instance listens, when it runs: it may have been started with `--port`.
+fn running_port(own: &Path) -> Option<u16> {
+    running_gateway(own)?
+        .addresses
+        .iter()
+        .find_map(|address| address.rsplit_once(':')?.1.parse().ok())
+}
+
+/// The fingerprint of the first certificate in a PEM file.
+fn read_certificate(path: &Path) -> Option<TlsFingerprint> {
+    const MAX_BYTES: u64 = 256 * 1024;
+    let mut text = String::new();
+    let file = File::open(path).ok()?;
+    file.take(MAX_BYTES).read_to_string(&mut text).ok()?;
+    let (_, rest) = text.split_once("-----BEGIN CERTIFICATE-----")?;
+    let (body, _) = rest.split_once("-----END CERTIFICATE-----")?;
+    let body: String = body.split_whitespace().collect();
+    let der = STANDARD.decode(body).ok()?;
+    Some(TlsFingerprint::of_certificate(&der))
+}
+
+/// The failure of a command that has no target.
+pub(crate) fn failure(error: &CredentialError, why: &Explanation) -> Failure {
+    let mut next = error.next_step();
+    if let CredentialError::SecretRefUnavailable(unavailable) = error
+        && unavailable.reference.source != RefSource::Env
+    {
+        next = format!(
+            "clawgate reads references to environment variables only, not yet from source \"{}\". {next}",
+            unavailable.reference.source.as_str()
+        );
+    }
+    let exit = match error {
+        CredentialError::ExplicitAuthRequired { .. }
+        | CredentialError::CredentialsRequired { .. } => {
+            next.push_str(" `clawgate auth explain` with the same flags shows every source.");
+            Exit::Unauthorised
+        }
+        CredentialError::InsecureUrl { source, .. } => match source {
+            UrlSource::Cli | UrlSource::Node | UrlSource::Port => Exit::Usage,
+            UrlSource::Env | UrlSource::Local | UrlSource::Remote => Exit::Configuration,
+        },
+        CredentialError::UrlAndPort | CredentialError::AuthAndNoAuth => Exit::Usage,
+        CredentialError::InvalidTlsFingerprint { place }
+        | CredentialError::FingerprintNeedsTls { place } => {
+            if place.starts_with("--") {
+                Exit::Usage
+            } else {
+                Exit::Configuration
+            }
+        }
+        CredentialError::SecretRefUnavailable(_) | CredentialError::RemoteUrlMissing => {
+            Exit::Configuration
+        }
+    };
+    let failure = Failure::new(exit, error.code(), error.message(), next);
+    let failure = match error.path() {
+        Some(path) => failure.fact("path", json!(path)),
+        None => failure,
+    };
+    if exit == Exit::Usage {
+        failure.fact("target", target_json(why))
+    } else {
+        with_chain(failure, why)
+    }
+}
+
+/// Adds the target and where each credential came from, which every authentication error carries.
+pub(crate) fn with_chain(failure: Failure, why: &Explanation) -> Failure {
+    let mut failure = failure
+        .note(format!("target: {}", target_text(why)))
+        .fact("target", target_json(why))
+        .fact("auth", auth_json(why));
+    for (kind, shown) in [("token", &why.token), ("password", &why.password)] {
+        failure = failure.note(format!("{kind}: {}", shown_text(shown)));
+        let passed: Vec<&str> = why
+            .skipped
+            .iter()
+            .filter(|skipped| skipped.kind == kind)
+            .map(|skipped| skipped.why.as_str())
+            .collect();
+        if !passed.is_empty() {
+            failure = failure.note(format!("  passed over: {}", passed.join("; ")));
+        }
+    }
+    failure
+}
+
+/// `{url, source, mode}`.
+pub(crate) fn target_json(why: &Explanation) -> Value {
+    json!({ "url": why.url, "source": why.url_source, "mode": why.mode })
+}
+
+/// `{token, password, skipped}`, without values.
+pub(crate) fn auth_json(why: &Explanation) -> Value {
+    json!({ "token": why.token, "password": why.password, "skipped": why.skipped })
+}
+
+/// The target in words.
+pub(crate) fn target_text(why: &Explanation) -> String {
+    match (&why.url, why.url_source) {
+        (Some(url), Some(source)) => format!("{url} ({source})"),
+        (Some(url), None) => url.clone(),
+        (None, _) => "none".to_owned(),
+    }
+}
+
+/// What is presented, in words.
+pub(crate) fn auth_text(why: &Explanation) -> String {
+    let given: Vec<String> = [("token", &why.token), ("password", &why.password)]
+        .into_iter()
+        .filter(|(_, shown)| shown.present)
+        .map(|(kind, shown)| format!("{kind} {}", shown_text(shown)))
+        .collect();
+    if given.is_empty() {
+        "no credentials".to_owned()
+    } else {
+        given.join(", ")
+    }
+}
+
+/// One credential in words.
+pub(crate) fn shown_text(shown: &Shown) -> String {
+    match &shown.id {
+        Some(id) => format!("from {} (id {id})", shown.source),
+        None => "none".to_owned(),
+    }
+}
+
+/// What to do when the gateway does not accept what was sent, by where it came from.
+pub(crate) fn correct_credential(target: &Target) -> String {
+    let kinds = [SecretKind::Token, SecretKind::Password];
+    let sources: Vec<String> = kinds
+        .into_iter()
+        .filter_map(|kind| Some((kind, target.auth().source(kind)?)))
+        .map(|(kind, source)| {
+            let name = kind.as_str();
+            match source {
+                Source::Cli => format!("check what --{name} or --{name}-file gave"),
+                Source::Env => format!(
+                    "correct or unset {}",
+                    clawgate_core::credentials::env_name(kind)
+                ),
+                Source::ConfigAuth => {
+                    format!("compare gateway.auth.{name} with the gateway's, and restart the gateway after a change")
+                }
+                Source::ConfigRemote => format!("correct gateway.remote.{name}"),
+                Source::Device => "pair this device again".to_owned(),
+                Source::File => "restart the local gateway, which made this token".to_owned(),
+            }
+        })
+        .collect();
+    let first = if sources.is_empty() {
+        "Give the gateway's token with --token-file PATH, or its password with --password-file PATH"
+            .to_owned()
+    } else {
+        crate::text::capitalised(&sources.join("; "))
+    };
+    format!("{first}. `clawgate auth explain` with the same flags shows every source.")
+}

@@ -1,0 +1,112 @@
+//! Text for people.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+/// The text without characters that steer a terminal.
+pub(crate) fn plain(text: &str) -> String {
+    text.chars()
+        .map(|c| match c {
+            '\n' | '\r' | '\t' => ' ',
+            c => c,
+        })
+        .filter(|c| !c.is_control())
+        .collect()
+}
+
+/// The text with a capital at its start.
+pub(crate) fn capitalised(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map_or_else(String::new, |first| {
+        first.to_uppercase().chain(chars).collect()
+    })
+}
+
+/// A duration with its two greatest units: `0.4 ms`, `12 ms`, `1.5 s`, `3 min 20 s`, `2 d 4 h`.
+pub(crate) fn duration(duration: Duration) -> String {
+    let millis = duration.as_secs_f64() * 1000.0;
+    let seconds = duration.as_secs();
+    let pair = |big: u64, big_unit: &str, small: u64, small_unit: &str| match small {
+        0 => format!("{big} {big_unit}"),
+        small => format!("{big} {big_unit} {small} {small_unit}"),
+    };
+    if millis < 9.95 {
+        format!("{millis:.1} ms")
+    } else if millis < 999.5 {
+        format!("{millis:.0} ms")
+    } else if seconds < 10 {
+        format!("{:.1} s", duration.as_secs_f64())
+    } else if seconds < 60 {
+        format!("{seconds} s")
+    } else if seconds < 3_600 {
+        pair(seconds / 60, "min", seconds % 60, "s")
+    } else if seconds < 86_400 {
+        pair(seconds / 3_600, "h", seconds % 3_600 / 60, "min")
+    } else {
+        pair(seconds / 86_400, "d", seconds % 86_400 / 3_600, "h")
+    }
+}
+
+/// Milliseconds with three digits after the point, for JSON.
+pub(crate) fn millis(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1_000_000.0).round() / 1000.0
+}
+
+/// Names and values in two columns.
+#[derive(Debug, Default)]
+pub(crate) struct Sheet(Vec<(String, String)>);
+
+impl Sheet {
+    /// Adds a line. Control characters are taken out of the value.
+    pub(crate) fn line(&mut self, name: impl Into<String>, value: impl AsRef<str>) {
+        self.0.push((name.into(), plain(value.as_ref())));
+    }
+
+    /// All lines, the values aligned.
+    pub(crate) fn to_text(&self) -> String {
+        let width = self
+            .0
+            .iter()
+            .map(|(name, _)| name.chars().count())
+            .max()
+            .unwrap_or_default();
+        let mut text = String::new();
+        for (name, value) in &self.0 {
+            // Writing into a string does not fail.
+            let _ = writeln!(text, "{name:<width$}  {value}");
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_read_like_people_say_them() {
+        for (millis, shown) in [
+            (0.0, "0.0 ms"),
+            (0.42, "0.4 ms"),
+            (9.96, "10 ms"),
+            (250.0, "250 ms"),
+            (999.7, "1.0 s"),
+            (1500.0, "1.5 s"),
+            (59_000.0, "59 s"),
+            (60_000.0, "1 min"),
+            (200_000.0, "3 min 20 s"),
+            (3_660_000.0, "1 h 1 min"),
+            (187_200_000.0, "2 d 4 h"),
+        ] {
+            assert_eq!(duration(Duration::from_secs_f64(millis / 1000.0)), shown);
+        }
+    }
+
+    #[test]
+    fn sheets_align_and_stay_on_their_lines() {
+        let mut sheet = Sheet::default();
+        sheet.line("a", "x\ny");
+        sheet.line("long", "z\u{1b}[1m");
+        assert_eq!(sheet.to_text(), "a     x y\nlong  z[1m\n");
+    }
+}
