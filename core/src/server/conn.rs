@@ -1,6 +1,6 @@
 //! The connection machine.
 
-use std::{collections::VecDeque, sync::Arc, time::Instant};
+use std::{collections::VecDeque, fmt, sync::Arc, time::Instant};
 
 use bytestring::ByteString;
 use serde_json::json;
@@ -96,11 +96,20 @@ struct Handshake {
     peer: PeerFacts,
 }
 
-#[derive(Debug)]
 struct Deciding {
     id: RequestId,
     /// Frames that came before the decision.
     early: VecDeque<ByteString>,
+}
+
+impl fmt::Debug for Deciding {
+    /// Shows the number of early frames only: they may hold secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Deciding")
+            .field("id", &self.id)
+            .field("early", &self.early.len())
+            .finish()
+    }
 }
 
 #[derive(Debug)]
@@ -229,10 +238,13 @@ impl ServerConn {
                 }
                 Timer::Ping => {
                     self.outbox.ping();
-                    self.timers
-                        .arm(Timer::Ping, now.mono + self.limits.ping_interval);
-                    self.timers
-                        .arm(Timer::Pong, now.mono + self.limits.ping_interval);
+                    let next = now.mono + self.limits.ping_interval;
+                    self.timers.arm(Timer::Ping, next);
+                    // A pong that is still missing keeps its deadline: it is due together with
+                    // this ping.
+                    if !self.timers.is_armed(Timer::Pong) {
+                        self.timers.arm(Timer::Pong, next);
+                    }
                 }
                 Timer::Pong => {
                     let fault = PeerFault::new(CloseCode::TryAgainLater, "heartbeat timeout");
