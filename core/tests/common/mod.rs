@@ -15,7 +15,7 @@ use clawgate_core::{
     },
     ids::{ConnId, EffectId},
     limits::Limits,
-    policy::{AuthRule, SecretKind, TailscaleLogin},
+    policy::{AuthRule, RequestHeaders, SecretKind, TailscaleLogin},
     protocol::{ClientId, ClientInfo, ClientMode, Role},
     secret::Secret,
     server::{Event, PeerFacts, ServerConn},
@@ -111,7 +111,17 @@ impl Host {
     }
 
     pub fn try_open(&mut self) -> Result<ConnId, OpenRefusal> {
-        let peer = PeerFacts::direct([127, 0, 0, 1].into());
+        self.try_open_with(&[])
+    }
+
+    /// A local peer whose upgrade had these headers.
+    pub fn open_with(&mut self, headers: &[(&str, &str)]) -> ConnId {
+        self.try_open_with(headers).unwrap()
+    }
+
+    fn try_open_with(&mut self, headers: &[(&str, &str)]) -> Result<ConnId, OpenRefusal> {
+        let mut peer = PeerFacts::direct([127, 0, 0, 1].into());
+        peer.headers = RequestHeaders::new(headers.iter().copied());
         let id = ConnId(self.next);
         self.next += 1;
         self.gateway.open(id, peer.ip)?;
