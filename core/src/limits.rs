@@ -19,7 +19,9 @@ pub struct Limits {
     pub max_handshake_frames: usize,
     /// `unauthorized role` answers in a row before the connection is closed.
     pub max_role_violations: u32,
-    /// Time from accept to `hello-ok`.
+    /// Time from accept to the end of the HTTP request's head, and of the answer to it.
+    pub request_head: Duration,
+    /// Time from the upgrade to `hello-ok`.
     pub handshake: Duration,
     /// Interval of `tick` events; advertised as `policy.tickIntervalMs`.
     pub tick_interval: Duration,
@@ -59,6 +61,7 @@ impl Default for Limits {
             max_in_flight: 256,
             max_handshake_frames: 15,
             max_role_violations: 10,
+            request_head: Duration::from_secs(10),
             handshake: Duration::from_secs(15),
             tick_interval: Duration::from_secs(30),
             ping_interval: Duration::from_secs(25),

@@ -13,11 +13,11 @@ use async_tungstenite::{
     WebSocketStream,
     tungstenite::{
         Error as WsError, Message, Utf8Bytes,
-        protocol::{CloseFrame, Role, frame::coding::CloseCode},
+        protocol::{CloseFrame, frame::coding::CloseCode},
     },
 };
 use bytestring::ByteString;
-use clawgate_core::{ids::ConnId, server::PeerFacts, transmit::Transmit};
+use clawgate_core::{ids::ConnId, transmit::Transmit};
 use futures_lite::{AsyncRead, AsyncWrite, Stream};
 use futures_util::Sink;
 use tracing::debug;
@@ -50,24 +50,13 @@ where
     let id = hub.next_conn();
     let ip = ip.to_canonical();
     let mut opened = false;
-    let accepted = http::accept(&mut stream, ip, &hub, || {
-        hub.open(id, ip).inspect(|()| opened = true)
+    let accepted = http::accept(&mut stream, ip, &hub, |peer| {
+        hub.open(id, peer).inspect(|_| opened = true)
     })
     .await;
     drop(place);
     match accepted {
-        Ok(Accepted::WebSocket {
-            headers,
-            ingress,
-            rest,
-        }) => {
-            let peer = PeerFacts {
-                ip,
-                headers,
-                ingress,
-            };
-            run(stream, rest, id, peer, &hub).await;
-        }
+        Ok(Accepted::WebSocket { line, rest }) => run(stream, rest, id, line, &hub).await,
         Ok(Accepted::Answered) => {}
         Err(error) => debug!(conn = %id, %error, "no request"),
     }
@@ -76,21 +65,19 @@ where
     }
 }
 
-async fn run<S>(stream: S, rest: Vec<u8>, id: ConnId, peer: PeerFacts, hub: &Arc<Hub>)
+async fn run<S>(stream: S, rest: Vec<u8>, id: ConnId, line: Arc<Line>, hub: &Arc<Hub>)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let limits = hub.limits();
-    let config = websocket::config(limits.max_payload, limits.max_buffered_bytes);
-    let line = hub.attach(id, peer);
-    let Ok(mut socket) = websocket::open(stream, rest, limits, limits.pre_auth_frame).await else {
-        return;
-    };
+    let tap = Tap::new(stream, rest, limits.pre_auth_frame);
+    let mut socket = websocket::codec(tap, limits).await;
     let mut task = Task {
         id,
         hub: Arc::clone(hub),
         line,
         fed: 0,
+        unflushed: false,
         swollen: None,
         established: false,
         reading: Reading::Messages,
@@ -104,8 +91,7 @@ where
             Step::End => break,
             Step::Shrink => {
                 // The codec never gives memory back, so a fresh one takes its place.
-                let stream = socket.into_inner();
-                socket = WebSocketStream::from_raw_socket(stream, Role::Server, Some(config)).await;
+                socket = websocket::codec(socket.into_inner(), limits).await;
             }
         }
     }
@@ -130,8 +116,10 @@ struct Task {
     id: ConnId,
     hub: Arc<Hub>,
     line: Arc<Line>,
-    /// Bytes that the codec has and the socket may not have yet.
+    /// Bytes of text that the codec has and the socket may not have yet.
     fed: usize,
+    /// The codec may have something that the socket has not.
+    unflushed: bool,
     /// When the codec's buffers are to be given back.
     swollen: Option<Instant>,
     established: bool,
@@ -289,11 +277,12 @@ impl Task {
                     }
                     Transmit::Terminate => return Err(Ended),
                 };
+                self.unflushed = true;
                 if Pin::new(&mut *socket).start_send(message).is_err() {
                     return Err(Ended);
                 }
             }
-            if batch == 0 && self.fed == 0 {
+            if !self.unflushed {
                 return Ok(());
             }
             if batch >= LARGE {
@@ -303,6 +292,7 @@ impl Task {
                 Poll::Ready(Ok(())) => {
                     self.line.conn().handle_written(self.fed);
                     self.fed = 0;
+                    self.unflushed = false;
                 }
                 Poll::Ready(Err(_)) => return Err(Ended),
                 Poll::Pending => return Ok(()),
@@ -352,7 +342,9 @@ impl Task {
             }
             if due(self.swollen) {
                 self.swollen = None;
-                if self.fed == 0 && !self.closing && socket.get_ref().at_boundary() {
+                // Flushing takes along the answers to pings that the codec keeps to itself.
+                let idle = !self.closing && socket.get_ref().at_boundary();
+                if idle && matches!(Pin::new(&mut *socket).poll_flush(cx), Poll::Ready(Ok(()))) {
                     return Poll::Ready(Step::Shrink);
                 }
                 self.swollen = Some(now.mono + SHRINK_AFTER);

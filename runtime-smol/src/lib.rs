@@ -25,6 +25,7 @@ mod http;
 mod hub;
 mod listener;
 mod server;
+mod socket;
 mod tap;
 
 pub mod websocket;

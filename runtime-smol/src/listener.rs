@@ -5,7 +5,7 @@ use std::{io, net::TcpListener, sync::Arc, time::Duration};
 use smol::{Async, lock::Semaphore};
 use tracing::warn;
 
-use crate::{conn, hub::Hub};
+use crate::{conn, hub::Hub, socket::Socket};
 
 /// Sockets that may be in their request head at once. More wait in the kernel's queue.
 const MAX_HEADS: usize = 1_024;
@@ -29,7 +29,7 @@ pub(crate) async fn accept(
                 }
                 let hub = Arc::clone(&hub);
                 executor
-                    .spawn(conn::serve(stream, address.ip(), hub, permit))
+                    .spawn(conn::serve(Socket(stream), address.ip(), hub, permit))
                     .detach();
             }
             Err(error) if is_about_one_socket(&error) => {}
