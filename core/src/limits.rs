@@ -50,6 +50,8 @@ pub struct Limits {
     pub effect: Duration,
     /// System events that wait for an agent.
     pub max_system_events: usize,
+    /// Bytes of the parameters of one system event: they are kept, and shown to all readers.
+    pub max_system_event: usize,
 }
 
 impl Default for Limits {
@@ -76,6 +78,7 @@ impl Default for Limits {
             dedupe_ttl: Duration::from_secs(300),
             effect: Duration::from_secs(10),
             max_system_events: 20,
+            max_system_event: 16 * 1024,
         }
     }
 }

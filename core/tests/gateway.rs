@@ -465,3 +465,16 @@ fn blanks_around_a_secret_do_not_count_and_blanks_alone_are_none() {
         );
     }
 }
+
+#[test]
+fn what_is_kept_for_others_is_limited_at_the_byte() {
+    let mut host = token_host();
+    let conn = host.connect("hunter2", &["operator.admin"]);
+    let limit = host.limits.max_system_event;
+    let empty = json!({"text": ""}).to_string().len();
+    for (bytes, fits) in [(limit, true), (limit + 1, false)] {
+        let text = "x".repeat(bytes - empty);
+        host.call(conn, "e", "system-event", json!({"text": text}));
+        assert_eq!(host.recv_response(conn)["ok"], fits, "{bytes}");
+    }
+}
