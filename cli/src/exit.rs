@@ -7,7 +7,7 @@ use std::process::ExitCode;
 pub(crate) enum Exit {
     /// Everything that was asked for was done.
     Ok,
-    /// A checked value did not pass, or this machine failed.
+    /// A check did not pass, or this machine failed.
     Failed,
     /// The arguments are wrong.
     Usage,
@@ -61,7 +61,8 @@ impl From<Exit> for ExitCode {
 pub(crate) const TABLE: &str = "\
 Exit codes:
    0  ok
-   1  a checked URL was refused, or this machine failed
+   1  a check did not pass (a refused URL, a key that is not set, a gateway that
+      says that it is not well), or this machine failed
    2  usage: the arguments are wrong
    3  unreachable: no gateway answers there
    4  unauthorised: the gateway does not let this client do it, or there is no

@@ -44,6 +44,9 @@ fn no_connection(error: &ConnectError, resolved: &Resolved) -> Failure {
     if exit == Exit::Unauthorised {
         next = correct_credential(&resolved.target);
     }
+    if let Some(port) = resolved.runs_on {
+        next = format!("The gateway of this instance listens on port {port}: add --port {port}.");
+    }
     let failure = Failure::new(exit, code, format!("{}.", capitalised_message(error)), next)
         .fact("stage", json!(error.stage.as_str()));
     located(failure, resolved)

@@ -89,6 +89,8 @@ pub(crate) struct Resolved {
     pub(crate) target: Target,
     /// Why.
     pub(crate) why: Explanation,
+    /// Where the gateway of this instance listens instead, when that is another port.
+    pub(crate) runs_on: Option<u16>,
 }
 
 /// Everything about where a command would connect, even when it must not.
@@ -123,7 +125,7 @@ pub(crate) fn find(
     flags: &TargetFlags,
     context: &Context,
 ) -> Result<Resolved, Failure> {
-    settle(explain(surface, flags, context)?)
+    settle(explain(surface, flags, context)?, context)
 }
 
 /// The gateway on this machine, whatever environment and config name as the target. Flags stay with
@@ -152,17 +154,27 @@ pub(crate) fn find_local(
         tls_fingerprint: None,
         timeout: flags.timeout,
     };
-    settle(answer(surface, &flags, context, &env, &config))
+    settle(answer(surface, &flags, context, &env, &config), context)
 }
 
-fn settle(resolution: Resolution) -> Result<Resolved, Failure> {
+fn settle(resolution: Resolution, context: &Context) -> Result<Resolved, Failure> {
     let why = resolution.explanation;
     match resolution.outcome {
         Ok(target) => {
             for warning in target.warnings() {
                 output::note(&format!("warning: {warning}"));
             }
-            Ok(Resolved { target, why })
+            let runs_on = context
+                .locations()
+                .ok()
+                .filter(|_| matches!(target.url_source(), UrlSource::Local | UrlSource::Port))
+                .and_then(|places| running_port(&places.own))
+                .filter(|port| *port != target.endpoint().port());
+            Ok(Resolved {
+                target,
+                why,
+                runs_on,
+            })
         }
         Err(error) => Err(failure(&error, &why)),
     }
@@ -184,7 +196,7 @@ fn answer(
     request.profile = &context.profile;
     request.local_token = local_token.as_ref();
     request.local_port = places
-        .filter(|_| local_token.is_some())
+        .filter(|_| !flags.names_the_target())
         .and_then(|places| running_port(&places.own));
     request.local_certificate = config
         .gateway

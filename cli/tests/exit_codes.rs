@@ -35,6 +35,14 @@ fn a_gateway_that_answers_is_success() {
 }
 
 #[test]
+fn a_gateway_that_is_not_well_fails_the_check() {
+    let gateway = Fake::start(Manner::Answer(|_, _| Ok(json!({ "ok": false }))));
+    let outcome = Sandbox::new().run(&["health", "--url", &gateway.url(), "--no-auth", "--json"]);
+    assert_eq!(outcome.code, 1, "{outcome:?}");
+    assert_eq!(outcome.json()["ok"], false);
+}
+
+#[test]
 fn a_closed_port_is_unreachable() {
     let url = format!("ws://127.0.0.1:{}", closed_port());
     let sandbox = Sandbox::new();

@@ -73,6 +73,11 @@ fn the_local_token_follows_the_gateway_to_the_port_it_runs_on() {
         explain(&sandbox, &["--port", "19002"]).1["token"]["source"],
         "none"
     );
+    let closed = common::closed_port().to_string();
+    let args = ["health", "--no-auth", "--port", &closed];
+    let outcome = sandbox.run(&args);
+    assert_eq!(outcome.code, 3, "{outcome:?}");
+    assert!(outcome.stderr.contains("--port 19001"), "{outcome:?}");
 }
 
 #[test]

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::config::{EnvVars, GatewayConfig};
+
 /// Limits of one gateway. The defaults are the ones that the protocol advertises.
 #[derive(Clone, Debug)]
 pub struct Limits {
@@ -48,6 +50,8 @@ pub struct Limits {
     pub effect: Duration,
     /// System events that wait for an agent.
     pub max_system_events: usize,
+    /// Bytes of the parameters of one system event: they are kept, and shown to all readers.
+    pub max_system_event: usize,
 }
 
 impl Default for Limits {
@@ -74,7 +78,42 @@ impl Default for Limits {
             dedupe_ttl: Duration::from_secs(300),
             effect: Duration::from_secs(10),
             max_system_events: 20,
+            max_system_event: 16 * 1024,
         }
+    }
+}
+
+/// The environment variable for the handshake's time, in milliseconds (spec protocol §1).
+const HANDSHAKE_ENV: &str = "OPENCLAW_HANDSHAKE_TIMEOUT_MS";
+
+/// What the handshake's time may be set to.
+const HANDSHAKE_RANGE: (Duration, Duration) =
+    (Duration::from_millis(100), Duration::from_secs(600));
+
+impl Limits {
+    /// The limits that an operator set: the environment, then `gateway.handshakeTimeoutMs`, then
+    /// the default. A value outside 100 ms to 10 min is moved to the nearer end.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use clawgate_core::{config::{Config, EnvVars}, limits::Limits};
+    ///
+    /// let env: EnvVars = [("OPENCLAW_HANDSHAKE_TIMEOUT_MS", "500")].into_iter().collect();
+    /// let limits = Limits::configured(&Config::default().gateway, &env);
+    /// assert_eq!(limits.handshake, Duration::from_millis(500));
+    /// ```
+    pub fn configured(gateway: &GatewayConfig, env: &EnvVars) -> Self {
+        let mut limits = Self::default();
+        let set = env
+            .non_blank(HANDSHAKE_ENV)
+            .and_then(|text| text.parse().ok())
+            .or(gateway.handshake_timeout_ms)
+            .filter(|millis| *millis > 0);
+        if let Some(millis) = set {
+            let (least, most) = HANDSHAKE_RANGE;
+            limits.handshake = Duration::from_millis(millis).clamp(least, most);
+        }
+        limits
     }
 }
 

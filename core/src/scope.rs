@@ -97,6 +97,15 @@ impl ScopeSet {
         self.0.iter().any(|scope| scope.satisfies(needed))
     }
 
+    /// What both sets allow. A proxy caps its users so (spec protocol §4).
+    #[must_use]
+    pub fn capped(&self, cap: &Self) -> Self {
+        Scope::ALL
+            .into_iter()
+            .filter(|scope| self.allows(*scope) && cap.allows(*scope))
+            .collect()
+    }
+
     /// The names, for the wire.
     pub fn names(&self) -> Vec<String> {
         self.0.iter().map(|scope| scope.as_str().into()).collect()
@@ -131,6 +140,18 @@ mod tests {
                 assert_eq!(held.satisfies(needed), implied, "{held:?} -> {needed:?}");
             }
         }
+    }
+
+    #[test]
+    fn a_cap_never_widens() {
+        let admin = ScopeSet::from_iter([Scope::Admin]);
+        let reader = ScopeSet::from_iter([Scope::Read]);
+        for (held, cap) in [(&admin, &reader), (&reader, &admin)] {
+            let capped = held.capped(cap);
+            assert!(capped.allows(Scope::Read));
+            assert!(!capped.allows(Scope::Write) && !capped.allows(Scope::Admin));
+        }
+        assert!(admin.capped(&ScopeSet::NONE).is_empty());
     }
 
     #[test]

@@ -104,6 +104,23 @@ fn the_token_of_the_local_gateway_is_the_last_resort_and_for_it_alone() {
 }
 
 #[test]
+fn the_token_of_the_local_gateway_follows_it_to_the_port_it_was_started_on() {
+    let own = Secret::new("own");
+    let (config, env) = (config(json!({})), env(&[]));
+    let ask = |port: Option<u16>| {
+        let mut request = Request::new(Surface::Call, &env, &config);
+        request.local_token = Some(&own);
+        request.local_port = Some(4000);
+        request.flags.port = port;
+        resolve(&request).outcome.map(|target| token_of(&target).0)
+    };
+    assert_eq!(ask(Some(4000)), Ok(Some(Source::File)));
+    // It runs, and not there: whoever listens on the configured port is somebody else.
+    assert!(ask(None).is_err());
+    assert!(ask(Some(18789)).is_err());
+}
+
+#[test]
 fn a_pin_belongs_to_the_configured_gateway() {
     let pin = "ab".repeat(32);
     let gateway = |url: &str| {

@@ -385,3 +385,96 @@ fn a_node_without_a_device_is_refused() {
         "DEVICE_IDENTITY_REQUIRED"
     );
 }
+
+fn refusal_of(host: &mut Host, headers: &[(&str, &str)], client: &str) -> Value {
+    let conn = host.open_with(headers);
+    host.recv(conn);
+    let mut params = connect_params("hunter2", &["operator.read"]);
+    params["client"]["id"] = client.into();
+    host.call(conn, "1", "connect", params);
+    host.recv(conn)
+}
+
+#[test]
+fn pages_of_other_origins_stay_out_even_with_the_token() {
+    let mut host = token_host();
+    let host_header = ("host", "127.0.0.1:18789");
+    let evil = [host_header, ("origin", "https://evil.example.com")];
+    let refused = refusal_of(&mut host, &evil, "cli");
+    assert_eq!(
+        refused["error"]["details"]["code"],
+        "CONTROL_UI_ORIGIN_NOT_ALLOWED"
+    );
+    assert_eq!(refused["error"]["details"]["reason"], "origin not allowed");
+    let missing = refusal_of(&mut host, &[host_header], "webchat-ui");
+    assert_eq!(
+        missing["error"]["details"]["reason"],
+        "origin missing or invalid"
+    );
+    let rebound = [
+        ("host", "evil.example.com"),
+        ("origin", "http://evil.example.com"),
+    ];
+    assert_eq!(refusal_of(&mut host, &rebound, "cli")["ok"], false);
+    let own = [host_header, ("origin", "http://127.0.0.1:18789")];
+    assert_eq!(refusal_of(&mut host, &own, "webchat-ui")["ok"], true);
+}
+
+#[test]
+fn a_header_of_the_upgrade_narrows_the_scopes() {
+    let mut host = token_host();
+    let conn = host.open_with(&[("x-openclaw-scopes", "operator.read, operator.talk")]);
+    host.recv(conn);
+    host.call(
+        conn,
+        "1",
+        "connect",
+        connect_params("hunter2", &["operator.admin"]),
+    );
+    let scopes = host.recv(conn)["payload"]["auth"]["scopes"].clone();
+    assert_eq!(
+        scopes,
+        json!(["operator.read", "operator.sessions.read", "operator.talk"])
+    );
+    let conn = host.open_with(&[("x-openclaw-scopes", "")]);
+    host.recv(conn);
+    host.call(
+        conn,
+        "1",
+        "connect",
+        connect_params("hunter2", &["operator.admin"]),
+    );
+    assert_eq!(host.recv(conn)["payload"]["auth"]["scopes"], json!([]));
+}
+
+#[test]
+fn blanks_around_a_secret_do_not_count_and_blanks_alone_are_none() {
+    let mut host = token_host();
+    for (token, code) in [
+        (" hunter2 ", None),
+        ("  ", Some("DEVICE_IDENTITY_REQUIRED")),
+    ] {
+        let conn = host.open();
+        host.recv(conn);
+        host.call(conn, "1", "connect", connect_params(token, &[]));
+        let answer = host.recv(conn);
+        assert_eq!(
+            answer["error"]["details"]["code"].as_str(),
+            code,
+            "{answer}"
+        );
+    }
+}
+
+#[test]
+fn what_is_kept_for_others_is_limited_at_the_byte() {
+    let mut host = token_host();
+    let conn = host.connect("hunter2", &["operator.admin"]);
+    let limit = host.limits.max_system_event;
+    let empty = json!({"text": ""}).to_string().len();
+    for (bytes, fits) in [(limit, true), (limit + 1, false)] {
+        let text = "x".repeat(bytes - empty);
+        host.call(conn, "e", "system-event", json!({"text": text}));
+        assert_eq!(host.recv_response(conn)["ok"], fits, "{bytes}");
+    }
+}

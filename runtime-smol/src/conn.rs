@@ -6,7 +6,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use async_tungstenite::{
@@ -38,9 +38,6 @@ const BATCH: usize = 64 * 1024;
 /// A message from which on the codec's buffers count as swollen.
 const LARGE: usize = 4 * 1024;
 
-/// How long swollen buffers are kept after the last large message.
-const SHRINK_AFTER: Duration = Duration::from_secs(1);
-
 /// Serves a socket from its first byte to its end.
 /// `place` is held until the request head is done.
 pub(crate) async fn serve<S, P>(mut stream: S, ip: IpAddr, hub: Arc<Hub>, place: P)
@@ -71,14 +68,15 @@ where
 {
     let limits = hub.limits();
     let tap = Tap::new(stream, rest, limits.pre_auth_frame);
-    let mut socket = websocket::codec(tap, limits).await;
+    // Making a codec takes a future that the task need not keep room for.
+    let mut socket = Box::pin(websocket::codec(tap, limits)).await;
     let mut task = Task {
         id,
         hub: Arc::clone(hub),
         line,
         fed: 0,
         unflushed: false,
-        swollen: None,
+        buffers: Buffers::Small,
         established: false,
         reading: Reading::Messages,
         closing: false,
@@ -91,7 +89,7 @@ where
             Step::End => break,
             Step::Shrink => {
                 // The codec never gives memory back, so a fresh one takes its place.
-                socket = websocket::codec(socket.into_inner(), limits).await;
+                socket = Box::pin(websocket::codec(socket.into_inner(), limits)).await;
             }
         }
     }
@@ -102,6 +100,14 @@ enum Step {
     End,
     /// Nothing is in the codec's buffers, and they are large.
     Shrink,
+}
+
+/// What the codec keeps for itself.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Buffers {
+    Small,
+    /// They took a large message and would stay as large for ever.
+    Swollen,
 }
 
 /// What is done with bytes that come in.
@@ -120,8 +126,7 @@ struct Task {
     fed: usize,
     /// The codec may have something that the socket has not.
     unflushed: bool,
-    /// When the codec's buffers are to be given back.
-    swollen: Option<Instant>,
+    buffers: Buffers,
     established: bool,
     reading: Reading,
     /// The close frame has been given to the codec.
@@ -147,7 +152,26 @@ impl Task {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
+        if self.may_shrink(socket, cx) {
+            self.buffers = Buffers::Small;
+            return Poll::Ready(Step::Shrink);
+        }
         self.poll_time(socket, cx)
+    }
+
+    /// Whether the codec's buffers are swollen and hold nothing. Giving them back at once, and not
+    /// after a while, lets the next connection use the same memory.
+    fn may_shrink<S>(&self, socket: &mut WebSocketStream<Tap<S>>, cx: &mut Context<'_>) -> bool
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        self.buffers == Buffers::Swollen
+            && self.reading == Reading::Messages
+            && !self.closing
+            && self.fed == 0
+            && socket.get_ref().at_boundary()
+            // Flushing takes along the answers to pings that the codec keeps to itself.
+            && matches!(Pin::new(socket).poll_flush(cx), Poll::Ready(Ok(())))
     }
 
     /// Takes what has come. `true` when there may be more.
@@ -183,7 +207,7 @@ impl Task {
         let now = hub::now();
         let mut conn = self.line.conn();
         if message.len() >= LARGE {
-            self.swollen = Some(now.mono + SHRINK_AFTER);
+            self.buffers = Buffers::Swollen;
         }
         // What a failure means is already in the connection's outbound queue.
         let _ = match message {
@@ -200,13 +224,13 @@ impl Task {
         };
         while let Some(event) = conn.poll_event() {
             drop(conn);
-            self.hub.handle_event(self.id, event);
+            self.hub.handle_event(now, self.id, event);
             conn = self.line.conn();
         }
         if !self.established && conn.is_established() {
             self.established = true;
             socket.get_mut().set_limit(conn.frame_limit());
-            self.swollen = Some(now.mono + SHRINK_AFTER);
+            self.buffers = Buffers::Swollen;
         }
     }
 
@@ -238,8 +262,8 @@ impl Task {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        // A socket that takes nothing must not keep a connection that is over.
-        if self.line.conn().is_over() {
+        // A full socket takes nothing, not even the order to drop it.
+        if self.line.conn().is_terminated() {
             return Err(Ended);
         }
         loop {
@@ -286,7 +310,7 @@ impl Task {
                 return Ok(());
             }
             if batch >= LARGE {
-                self.swollen = Some(Instant::now() + SHRINK_AFTER);
+                self.buffers = Buffers::Swollen;
             }
             match Pin::new(&mut *socket).poll_flush(cx) {
                 Poll::Ready(Ok(())) => {
@@ -313,8 +337,7 @@ impl Task {
         S: AsyncRead + AsyncWrite + Unpin,
     {
         loop {
-            let deadline = self.line.conn().poll_timeout().map(|(at, _)| at);
-            let Some(at) = [deadline, self.swollen].into_iter().flatten().min() else {
+            let Some((at, _)) = self.line.conn().poll_timeout() else {
                 self.timer = None;
                 self.armed = None;
                 return Poll::Pending;
@@ -333,21 +356,11 @@ impl Task {
             self.timer = None;
             self.armed = None;
             let now = hub::now();
-            let due = |at: Option<Instant>| at.is_some_and(|at| at <= now.mono);
-            if due(deadline) {
+            if at <= now.mono {
                 self.line.conn().handle_timeout(now);
                 if self.poll_write(socket, cx).is_err() {
                     return Poll::Ready(Step::End);
                 }
-            }
-            if due(self.swollen) {
-                self.swollen = None;
-                // Flushing takes along the answers to pings that the codec keeps to itself.
-                let idle = !self.closing && socket.get_ref().at_boundary();
-                if idle && matches!(Pin::new(&mut *socket).poll_flush(cx), Poll::Ready(Ok(()))) {
-                    return Poll::Ready(Step::Shrink);
-                }
-                self.swollen = Some(now.mono + SHRINK_AFTER);
             }
         }
     }

@@ -21,6 +21,7 @@ use clawgate_core::{
     time::{Now, WallTime},
 };
 use event_listener::{Event as Signal, EventListener};
+use tracing::debug;
 
 /// Reads both clocks.
 pub(crate) fn now() -> Now {
@@ -138,23 +139,32 @@ impl Hub {
     /// A connection is gone, or never came to be.
     pub(crate) fn detach(&self, id: ConnId) {
         self.lock().lines.remove(&id);
-        self.with(None, |gateway, now| gateway.close(now, id));
+        self.with(|gateway, now| gateway.close(now, id));
         self.changed.notify(usize::MAX);
     }
 
-    pub(crate) fn handle_event(&self, id: ConnId, event: Event) {
-        self.with(Some(id), |gateway, now| {
-            gateway.handle_event(now, id, event)
+    pub(crate) fn handle_event(&self, now: Now, id: ConnId, event: Event) {
+        match &event {
+            Event::Connect(connect) => debug!(
+                conn = %id,
+                client = connect.params.client.id.as_str(),
+                role = connect.role.as_str(),
+                "connect"
+            ),
+            Event::Request { method, .. } => debug!(conn = %id, method = method.name, "call"),
+        }
+        self.with_at(now, Some(id), |gateway| {
+            gateway.handle_event(now, id, event);
         });
     }
 
     pub(crate) fn complete(&self, id: EffectId, outcome: EffectOutcome) {
-        self.with(None, |gateway, now| gateway.complete(now, id, outcome));
+        self.with(|gateway, now| gateway.complete(now, id, outcome));
         self.changed.notify(usize::MAX);
     }
 
     pub(crate) fn shutdown(&self, reason: &str) {
-        self.with(None, |gateway, now| gateway.shutdown(now, reason));
+        self.with(|gateway, now| gateway.shutdown(now, reason));
         self.changed.notify(usize::MAX);
     }
 
@@ -188,21 +198,31 @@ impl Hub {
                 }
             };
             futures_lite::future::or(due, moved).await;
-            self.with(None, |gateway, now| gateway.handle_timeout(now));
+            self.with(|gateway, now| gateway.handle_timeout(now));
             if self.is_stopped() {
                 self.changed.notify(usize::MAX);
             }
         }
     }
 
+    /// One input from outside any connection's task.
+    fn with<R>(&self, input: impl FnOnce(&mut Gateway, Now) -> R) -> R {
+        let now = now();
+        self.with_at(now, None, |gateway| input(gateway, now))
+    }
+
     /// One input for the gateway, and everything that comes of it. Deliveries are applied under the
     /// gateway's lock, so that all connections see one order. `current` needs no waking: its task
     /// is the caller.
-    fn with<R>(&self, current: Option<ConnId>, input: impl FnOnce(&mut Gateway, Now) -> R) -> R {
-        let now = now();
+    fn with_at<R>(
+        &self,
+        now: Now,
+        current: Option<ConnId>,
+        input: impl FnOnce(&mut Gateway) -> R,
+    ) -> R {
         let mut state = self.lock();
         let state = &mut *state;
-        let result = input(&mut state.gateway, now);
+        let result = input(&mut state.gateway);
         while let Some((id, delivery)) = state.gateway.poll_delivery() {
             if let Some(line) = state.lines.get(&id) {
                 line.conn().deliver(now, delivery);

@@ -17,20 +17,15 @@ pub(super) fn run(flags: &TargetFlags, context: &Context) -> Result<Exit, Failur
     let mut link = Link::open_or_explain(&resolved, &["health"], flags.timeout)?;
     let health = link.call("health", RawJson::empty_object())?;
     let took = link.connection.timings().total();
+    let health: Value = health.parse().unwrap_or(Value::Null);
     match context.format {
-        Format::Json => {
-            let health: Value = health.parse().unwrap_or(Value::Null);
-            output::json(&json!({
-                "ok": is_well(&health),
-                "target": target_json(&resolved.why),
-                "durationMs": text::millis(took),
-                "health": health,
-            }))?;
-            link.connection.close();
-            return Ok(Exit::Ok);
-        }
+        Format::Json => output::json(&json!({
+            "ok": is_well(&health),
+            "target": target_json(&resolved.why),
+            "durationMs": text::millis(took),
+            "health": health,
+        }))?,
         Format::Text => {
-            let health: Value = health.parse().unwrap_or(Value::Null);
             let mut sheet = Sheet::default();
             sheet.line("Gateway", target_text(&resolved.why));
             sheet.line("Auth", auth_text(&resolved.why));
@@ -43,7 +38,11 @@ pub(super) fn run(flags: &TargetFlags, context: &Context) -> Result<Exit, Failur
         }
     }
     link.connection.close();
-    Ok(Exit::Ok)
+    Ok(if is_well(&health) {
+        Exit::Ok
+    } else {
+        Exit::Failed
+    })
 }
 
 /// Whether the gateway says that it is well. One that says nothing is believed to be.

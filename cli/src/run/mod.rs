@@ -113,7 +113,7 @@ pub(crate) fn gateway_run(request: RunRequest) -> Result<(), RunError> {
 
     let port = gateway_port(request.port, &request.env, gateway.port, &request.profile).port;
     let listeners = listen(runtime.bind_host, port)?;
-    let limits = Arc::new(Limits::default());
+    let limits = Arc::new(Limits::configured(gateway, &request.env));
     raise_file_limit(&limits);
     let setup = GatewaySetup {
         limits,

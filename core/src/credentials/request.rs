@@ -124,8 +124,8 @@ pub struct Request<'a> {
     /// The token that clawgate's own gateway of this profile made for itself and keeps in the state
     /// folder.
     pub local_token: Option<&'a Secret>,
-    /// The port where that gateway listens, when the host sees it running; else the configured one
-    /// is taken for it.
+    /// The port where the gateway of this profile listens, when the host sees it running; else the
+    /// configured one is taken for it.
     pub local_port: Option<u16>,
     /// The fingerprint of the certificate of the gateway of this profile.
     pub local_certificate: Option<TlsFingerprint>,

@@ -167,8 +167,8 @@ pub(super) fn is_own_gateway(request: &Request<'_>, place: &Place) -> bool {
         local_port,
         ..
     } = request;
-    let own =
-        local_port.unwrap_or_else(|| gateway_port(None, env, config.gateway.port, profile).port);
+    let configured = || gateway_port(None, env, config.gateway.port, profile).port;
+    let own = local_port.unwrap_or_else(configured);
     matches!(place.source, UrlSource::Local | UrlSource::Port) && place.endpoint.port() == own
 }
 

@@ -25,6 +25,9 @@ use crate::{
     time::{Now, millis},
 };
 
+/// A header of the upgrade that narrows what the client may ask for.
+const SCOPES_HEADER: &str = "x-openclaw-scopes";
+
 /// Events that this gateway sends, as `features.events` lists them.
 const EVENTS: [&str; 5] = [
     "connect.challenge",
@@ -236,9 +239,13 @@ impl Gateway {
     ) -> Result<ScopeSet, Box<Refusal>> {
         let client = &request.params.client;
         let local = request.peer.ingress.is_direct_local() && !request.peer.has_origin();
-        let asked = || match request.role {
-            Role::Node => ScopeSet::NONE,
-            Role::Operator => ScopeSet::parse(&request.params.scopes),
+        let asked = || match (request.role, request.peer.headers.get(SCOPES_HEADER)) {
+            (Role::Node, _) => ScopeSet::NONE,
+            (Role::Operator, None) => ScopeSet::parse(&request.params.scopes),
+            (Role::Operator, Some(cap)) => {
+                let cap: Vec<&str> = cap.split(',').map(str::trim).collect();
+                ScopeSet::parse(&request.params.scopes).capped(&ScopeSet::parse(&cap))
+            }
         };
         if request.device.is_some() {
             return if request.peer.ingress.is_direct_local() {

@@ -1,5 +1,7 @@
 //! Work that the gateway needs from its host, and what comes back.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::ids::EffectId;
@@ -39,10 +41,20 @@ pub enum EffectOutcome {
 }
 
 /// The configuration file as it lies on disk.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct ConfigText {
     /// Its text; `None` when there is no file.
     pub text: Option<String>,
+}
+
+impl fmt::Debug for ConfigText {
+    /// Shows the size only: the file may hold secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.text {
+            None => f.write_str("ConfigText(no file)"),
+            Some(text) => write!(f, "ConfigText({} bytes)", text.len()),
+        }
+    }
 }
 
 /// Memory of the gateway process.
@@ -81,4 +93,16 @@ pub struct LogTail {
     /// Whether the cursor was past the end: the file was replaced.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub reset: Option<bool>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_text_of_a_configuration_is_not_shown() {
+        let text = Some(r#"{"gateway":{"auth":{"token":"hunter2"}}}"#.into());
+        let shown = format!("{:?}", EffectOutcome::Config(ConfigText { text }));
+        assert_eq!(shown, "Config(ConfigText(40 bytes))");
+    }
 }

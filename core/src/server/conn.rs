@@ -1,6 +1,6 @@
 //! The connection machine.
 
-use std::{collections::VecDeque, sync::Arc, time::Instant};
+use std::{collections::VecDeque, fmt, sync::Arc, time::Instant};
 
 use bytestring::ByteString;
 use serde_json::json;
@@ -96,11 +96,20 @@ struct Handshake {
     peer: PeerFacts,
 }
 
-#[derive(Debug)]
 struct Deciding {
     id: RequestId,
     /// Frames that came before the decision.
     early: VecDeque<ByteString>,
+}
+
+impl fmt::Debug for Deciding {
+    /// Shows the number of early frames only: they may hold secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Deciding")
+            .field("id", &self.id)
+            .field("early", &self.early.len())
+            .finish()
+    }
 }
 
 #[derive(Debug)]
@@ -229,12 +238,12 @@ impl ServerConn {
                 }
                 Timer::Ping => {
                     self.outbox.ping();
-                    self.timers
-                        .arm(Timer::Ping, now.mono + self.limits.ping_interval);
-                    // The time for an answer counts from the first ping that has none.
+                    let next = now.mono + self.limits.ping_interval;
+                    self.timers.arm(Timer::Ping, next);
+                    // A pong that is still missing keeps its deadline: it is due together with
+                    // this ping.
                     if !self.timers.is_armed(Timer::Pong) {
-                        self.timers
-                            .arm(Timer::Pong, now.mono + self.limits.ping_interval);
+                        self.timers.arm(Timer::Pong, next);
                     }
                 }
                 Timer::Pong => {
@@ -303,12 +312,6 @@ impl ServerConn {
         !self.outbox.is_empty()
     }
 
-    /// Whether [`Transmit::Terminate`] is next: the socket is to be dropped at once, whether it
-    /// takes what was written before or not.
-    pub fn is_over(&self) -> bool {
-        self.outbox.is_over()
-    }
-
     /// Whether the handshake is done and no close is under way.
     pub fn is_established(&self) -> bool {
         matches!(self.state, State::Established(_))
@@ -317,6 +320,11 @@ impl ServerConn {
     /// Whether a close is under way: nothing more is accepted.
     pub fn is_closing(&self) -> bool {
         self.outbox.is_closing()
+    }
+
+    /// Whether the socket is to be dropped at once, however full its buffers are.
+    pub fn is_terminated(&self) -> bool {
+        self.outbox.is_terminated()
     }
 
     /// Bytes of the largest message that is accepted in this state.

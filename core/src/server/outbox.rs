@@ -112,8 +112,8 @@ impl Outbox {
         self.closing
     }
 
-    pub(super) fn is_over(&self) -> bool {
-        self.queue.front() == Some(&Transmit::Terminate)
+    pub(super) fn is_terminated(&self) -> bool {
+        matches!(self.queue.front(), Some(Transmit::Terminate))
     }
 
     pub(super) fn is_empty(&self) -> bool {

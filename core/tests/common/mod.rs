@@ -1,5 +1,13 @@
 //! A host in memory: it does what a runtime does, with virtual time and no sockets.
-#![allow(dead_code, unreachable_pub, reason = "each test binary uses its part")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "each test binary uses its part, and says what its tests may do"
+)]
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -15,7 +23,7 @@ use clawgate_core::{
     },
     ids::{ConnId, EffectId},
     limits::Limits,
-    policy::{AuthRule, SecretKind, TailscaleLogin},
+    policy::{AuthRule, RequestHeaders, SecretKind, TailscaleLogin},
     protocol::{ClientId, ClientInfo, ClientMode, Role},
     secret::Secret,
     server::{Event, PeerFacts, ServerConn},
@@ -116,7 +124,17 @@ impl Host {
     }
 
     pub fn try_open(&mut self) -> Result<ConnId, OpenRefusal> {
-        let peer = PeerFacts::direct([127, 0, 0, 1].into());
+        self.try_open_with(&[])
+    }
+
+    /// A local peer whose upgrade had these headers.
+    pub fn open_with(&mut self, headers: &[(&str, &str)]) -> ConnId {
+        self.try_open_with(headers).unwrap()
+    }
+
+    fn try_open_with(&mut self, headers: &[(&str, &str)]) -> Result<ConnId, OpenRefusal> {
+        let mut peer = PeerFacts::direct([127, 0, 0, 1].into());
+        peer.headers = RequestHeaders::new(headers.iter().copied());
         let id = ConnId(self.next);
         self.next += 1;
         self.gateway.open(id, peer.ip)?;

@@ -218,6 +218,7 @@ fn an_unknown_kind_of_client_is_refused() -> TestResult {
     assert_eq!(error["code"], "INVALID_REQUEST");
     let message = error["message"].as_str().unwrap();
     assert!(message.starts_with("invalid connect params: "), "{message}");
+    assert!(message.contains("/client/id"), "{message}");
     assert_eq!(close["code"], 1008);
     Ok(())
 }

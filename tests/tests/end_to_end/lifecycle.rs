@@ -50,17 +50,3 @@ fn clients_come_back_after_a_restart() -> TestResult {
     );
     Ok(())
 }
-
-#[test]
-fn a_client_that_leaves_gets_its_close_echoed() -> TestResult {
-    let (gateway, mut client) = both()?;
-    client.connect("a", operator(&gateway, &["operator.read"]))?;
-    client.hello("a")?;
-
-    client.stop("a")?;
-
-    let close = client.wait("a", "close")?;
-    // Without the echo the client would give up on it and report 1006.
-    assert_eq!(close["code"], 1005);
-    Ok(())
-}

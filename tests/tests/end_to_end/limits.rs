@@ -113,7 +113,10 @@ fn who_says_nothing_is_shown_out() -> TestResult {
 #[test]
 fn a_session_outlives_the_time_for_the_handshake() -> TestResult {
     let gateway = GatewayProcess::start_with(Settings {
-        environment: vec![("OPENCLAW_HANDSHAKE_TIMEOUT_MS".to_owned(), "500".to_owned())],
+        environment: vec![(
+            "OPENCLAW_HANDSHAKE_TIMEOUT_MS".to_owned(),
+            "2000".to_owned(),
+        )],
         ..Settings::default()
     })?;
     let mut session = RawClient::operator(&gateway.url(), gateway.token(), &["operator.read"])?;

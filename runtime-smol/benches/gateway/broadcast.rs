@@ -1,0 +1,118 @@
+//! One event for many readers, next to a bare server that writes the same bytes to as many sockets.
+
+use std::time::{Duration, Instant};
+
+use crate::{
+    Effort, Outcome,
+    child::ServerProcess,
+    fleet::{Fleet, Watch},
+    protocol,
+    servers::Kind,
+    table::{Table, millis, quantile, say},
+    wire::{self, Incoming},
+};
+
+const READERS: usize = 1_000;
+
+pub(crate) fn measure(effort: Effort) -> Outcome {
+    let rounds = match effort {
+        Effort::Full => 40,
+        Effort::Quick => 5,
+    };
+    let gateway = ServerProcess::start(Kind::Gateway, "")?;
+    let mut ours = Fleet::open(gateway.address, READERS, READERS)?;
+    let first = announce(&mut ours, 0)?;
+    let text = String::from_utf8(first.text)?;
+    let bare = ServerProcess::start(Kind::Megaphone, &text)?;
+    let mut theirs = Fleet::open(bare.address, READERS, READERS)?;
+    say(format_args!(
+        "\nbroadcast: one `presence` event ({} bytes) to {READERS} readers, {rounds} rounds in turn\n  \
+         the gateway gathers changes of presence before it tells them, so its spread counts from the \
+         first reader; the bare server begins at once",
+        text.len()
+    ))?;
+    let mut series = [(); 2].map(|()| Vec::new());
+    for round in 1..=rounds {
+        let [a, b] = &mut series;
+        a.push(announce(&mut ours, round)?);
+        b.push(announce(&mut theirs, round)?);
+    }
+    let mut table = Table::new(&[
+        "server",
+        "call to first p50",
+        "call to last p50",
+        "p99",
+        "first to last p50",
+        "p99",
+    ]);
+    for (kind, rounds) in [gateway.kind, bare.kind].into_iter().zip(&series) {
+        let of = |share, pick: fn(&Spread) -> Duration| {
+            let mut values: Vec<_> = rounds.iter().map(pick).collect();
+            millis(quantile(&mut values, share).unwrap_or_default())
+        };
+        table.row(vec![
+            kind.name().into(),
+            of(0.5, |spread| spread.first),
+            of(0.5, |spread| spread.last),
+            of(0.99, |spread| spread.last),
+            of(0.5, |spread| spread.last - spread.first),
+            of(0.99, |spread| spread.last - spread.first),
+        ]);
+    }
+    table.print()
+}
+
+/// From the call until the event reached the first and the last reader.
+struct Spread {
+    first: Duration,
+    last: Duration,
+    text: Vec<u8>,
+}
+
+/// Calls once and waits until everybody has the event.
+fn announce(fleet: &mut Fleet, round: usize) -> Outcome<Spread> {
+    let mut hearing = Hearing {
+        heard: vec![false; fleet.size()],
+        missing: fleet.size(),
+        first: None,
+        text: Vec::new(),
+    };
+    let start = Instant::now();
+    fleet.send(0, &wire::text(&protocol::system_event(round)))?;
+    fleet.watch(&mut hearing, |hearing| hearing.missing == 0)?;
+    Ok(Spread {
+        first: hearing.first.map_or(Duration::ZERO, |first| first - start),
+        last: start.elapsed(),
+        text: hearing.text,
+    })
+}
+
+struct Hearing {
+    heard: Vec<bool>,
+    missing: usize,
+    first: Option<Instant>,
+    text: Vec<u8>,
+}
+
+impl Watch for Hearing {
+    fn message(&mut self, client: usize, message: Incoming<'_>) {
+        let Incoming::Event(text) = message else {
+            return;
+        };
+        let Some(heard) = self.heard.get_mut(client) else {
+            return;
+        };
+        if !*heard && text.starts_with(protocol::PRESENCE) {
+            *heard = true;
+            self.missing -= 1;
+            if self.first.is_none() {
+                self.first = Some(Instant::now());
+                self.text = text.to_vec();
+            }
+        }
+    }
+
+    fn read(&mut self, _client: usize) -> &[u8] {
+        &[]
+    }
+}

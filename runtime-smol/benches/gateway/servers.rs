@@ -1,0 +1,210 @@
+//! The measured gateway and the bare servers that it is compared with. Each runs in a process of
+//! its own, so that its memory and its CPU time are its own: this program starts itself again.
+
+use std::{
+    io::{self, BufRead, Read, Write},
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    thread,
+};
+
+use async_tungstenite::{
+    WebSocketSender, WebSocketStream, accept_async_with_config,
+    tungstenite::{Message, Utf8Bytes, protocol::WebSocketConfig},
+};
+use clawgate_core::{
+    device::DeviceIdentity,
+    gateway::{AdmissionPolicy, GatewaySetup, HostInfo},
+    limits::Limits,
+    policy::{AuthRule, SecretKind, TailscaleLogin},
+    secret::Secret,
+};
+use clawgate_smol::{HostFiles, Server, ServerOptions};
+use futures_lite::StreamExt;
+use smol::{Async, Executor};
+
+use crate::{Outcome, protocol};
+
+/// A server that can be measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// The gateway.
+    Gateway,
+    /// Answers every message with the same text, or with the message itself where that text is
+    /// empty. Codec settings are the gateway's.
+    Echo,
+    /// The same with the codec's own settings.
+    DefaultEcho,
+    /// Sends one text to every connection when a message comes from one of them.
+    Megaphone,
+}
+
+impl Kind {
+    const ALL: [Self; 4] = [
+        Self::Gateway,
+        Self::Echo,
+        Self::DefaultEcho,
+        Self::Megaphone,
+    ];
+
+    /// The name in tables and on the command line.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Gateway => "gateway",
+            Self::Echo => "echo",
+            Self::DefaultEcho => "echo-default",
+            Self::Megaphone => "megaphone",
+        }
+    }
+
+    pub(crate) fn of_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+
+    fn config(self) -> WebSocketConfig {
+        let limits = Limits::default();
+        match self {
+            Self::DefaultEcho => WebSocketConfig::default(),
+            Self::Echo | Self::Gateway | Self::Megaphone => {
+                clawgate_smol::websocket::config(limits.max_payload, limits.max_buffered_bytes)
+            }
+        }
+    }
+}
+
+/// Serves until standard input ends. Its first line is the text to answer with; the address is
+/// the first line of standard output.
+pub(crate) fn serve(kind: Kind) -> Outcome {
+    rlimit::increase_nofile_limit(u64::MAX)?;
+    let mut input = io::stdin().lock();
+    let mut text = String::new();
+    input.read_line(&mut text)?;
+    let text = Utf8Bytes::from(text.trim_end());
+    let listener = clawgate_smol::listen(IpAddr::V4(Ipv4Addr::LOCALHOST), 0)?;
+    let address = listener.local_addr()?;
+    // Kept until the end: dropping it would end nothing, but it belongs to this scope.
+    let _server = match kind {
+        Kind::Gateway => Some(gateway(listener)?),
+        Kind::Echo | Kind::DefaultEcho | Kind::Megaphone => {
+            bare(kind, Async::new(listener)?, text)?;
+            None
+        }
+    };
+    writeln!(io::stdout(), "{address}")?;
+    input.read_to_end(&mut Vec::new())?;
+    Ok(())
+}
+
+fn gateway(listener: TcpListener) -> Outcome<Server> {
+    let state_dir = PathBuf::from("/var/lib/clawgate");
+    let setup = GatewaySetup {
+        limits: Arc::new(Limits::default()),
+        admission: AdmissionPolicy::new(AuthRule::Shared {
+            kind: SecretKind::Token,
+            secret: Some(Secret::new(protocol::TOKEN)),
+            tailscale: TailscaleLogin::Off,
+        }),
+        host: HostInfo {
+            version: env!("CARGO_PKG_VERSION").into(),
+            hostname: "measured".into(),
+            platform: "linux".into(),
+            device_family: "Linux".into(),
+            pid: std::process::id(),
+            config_path: state_dir.join("openclaw.json"),
+            config_hash: None,
+            state_dir: state_dir.clone(),
+            agents: vec!["main".into()],
+        },
+        identity: Arc::new(DeviceIdentity::from_seed(&[1; 32])),
+    };
+    let options = ServerOptions {
+        seed: [2; 32],
+        threads: 0,
+        files: HostFiles {
+            config: state_dir.join("openclaw.json"),
+            log: state_dir.join("gateway.log"),
+        },
+    };
+    Ok(Server::start(vec![listener], setup, options)?)
+}
+
+type Socket = WebSocketStream<Async<TcpStream>>;
+
+type Megaphones = Arc<Mutex<Vec<WebSocketSender<Async<TcpStream>>>>>;
+
+/// Starts a bare server on as many threads as the gateway takes.
+fn bare(kind: Kind, listener: Async<TcpListener>, text: Utf8Bytes) -> Outcome {
+    let executor = Arc::new(Executor::new());
+    let spawner = Arc::clone(&executor);
+    let megaphones = Megaphones::default();
+    let accept = async move {
+        // A failed accept ends the measurement: the fleet notices.
+        while let Ok((stream, SocketAddr::V4(_))) = listener.accept().await {
+            let (text, megaphones) = (text.clone(), Arc::clone(&megaphones));
+            let task = async move {
+                // An error is the end of the connection, and no more than that.
+                let _ = connection(kind, stream, text, megaphones).await;
+            };
+            spawner.spawn(task).detach();
+        }
+    };
+    executor.spawn(accept).detach();
+    for index in 0..thread::available_parallelism()?.get() {
+        let executor = Arc::clone(&executor);
+        thread::Builder::new()
+            .name(format!("bare-{index}"))
+            .spawn(move || smol::block_on(executor.run(std::future::pending::<()>())))?;
+    }
+    Ok(())
+}
+
+async fn connection(
+    kind: Kind,
+    stream: Async<TcpStream>,
+    text: Utf8Bytes,
+    megaphones: Megaphones,
+) -> Outcome {
+    stream.get_ref().set_nodelay(true)?;
+    // The state of the handshake is large; it is gone before the messages begin.
+    let accept = Box::pin(accept_async_with_config(stream, Some(kind.config())));
+    let socket = accept.await?;
+    match kind {
+        Kind::Echo | Kind::DefaultEcho | Kind::Gateway => echo(socket, text).await,
+        Kind::Megaphone => megaphone(socket, text, megaphones).await,
+    }
+}
+
+async fn echo(mut socket: Socket, text: Utf8Bytes) -> Outcome {
+    while let Some(message) = socket.next().await {
+        let message = message?;
+        if message.is_text() {
+            let answer = if text.is_empty() {
+                message
+            } else {
+                Message::Text(text.clone())
+            };
+            socket.send(answer).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn megaphone(socket: Socket, text: Utf8Bytes, megaphones: Megaphones) -> Outcome {
+    let (mut sender, mut receiver) = socket.split();
+    // The first message asks to be let in.
+    if let Some(message) = receiver.next().await {
+        sender.send(message?).await?;
+    }
+    let all = || megaphones.lock().unwrap_or_else(PoisonError::into_inner);
+    all().push(sender);
+    while let Some(message) = receiver.next().await {
+        message?;
+        let mut senders = std::mem::take(&mut *all());
+        for sender in &mut senders {
+            sender.send(Message::Text(text.clone())).await?;
+        }
+        all().append(&mut senders);
+    }
+    Ok(())
+}
