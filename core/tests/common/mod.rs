@@ -226,6 +226,16 @@ impl Host {
         self.pump();
     }
 
+    /// Drops a connection, and hands its events over when it is gone.
+    pub fn drop_before_release(&mut self, conn: ConnId) {
+        let held = self.lines.get_mut(&conn).unwrap().held.take().unwrap();
+        self.drop_connection(conn);
+        for event in held {
+            self.gateway.handle_event(self.now, conn, event);
+            self.carry();
+        }
+    }
+
     /// Lets time pass, from deadline to deadline.
     pub fn advance(&mut self, by: Duration) {
         let end = self.now.after(by);
