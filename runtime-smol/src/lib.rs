@@ -21,6 +21,7 @@
 mod bind;
 mod conn;
 mod effects;
+mod heads;
 mod http;
 mod hub;
 mod listener;

@@ -18,6 +18,9 @@ use crate::{
     listener,
 };
 
+/// Effects that are carried out at once: a slow file must not hold up the others.
+const EFFECT_WORKERS: usize = 8;
+
 /// What a server needs beside the gateway's own setup.
 #[derive(Clone, Debug)]
 pub struct ServerOptions {
@@ -78,9 +81,10 @@ impl Server {
                 Ok(executor.spawn(accept))
             })
             .collect::<io::Result<Vec<_>>>()?;
-        executor
-            .spawn(effects::work(Arc::clone(&hub), queue, options.files))
-            .detach();
+        for _ in 0..EFFECT_WORKERS {
+            let (hub, queue, files) = (Arc::clone(&hub), queue.clone(), options.files.clone());
+            executor.spawn(effects::work(hub, queue, files)).detach();
+        }
         let keeper = Arc::clone(&hub);
         executor
             .spawn(async move { keeper.keep_time().await })
