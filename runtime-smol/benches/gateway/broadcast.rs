@@ -8,56 +8,63 @@ use crate::{
     fleet::{Fleet, Watch},
     protocol,
     servers::Kind,
-    table::{Table, millis, quantile, say},
+    table::{Table, mib, millis, quantile, say},
     wire::{self, Incoming},
 };
 
 const READERS: usize = 1_000;
+
+/// Bytes that the events have beside what they need.
+const SIZES: [usize; 2] = [0, 20_000];
 
 pub(crate) fn measure(effort: Effort) -> Outcome {
     let rounds = match effort {
         Effort::Full => 40,
         Effort::Quick => 5,
     };
-    let gateway = ServerProcess::start(Kind::Gateway, "")?;
-    let mut ours = Fleet::open(gateway.address, READERS, READERS)?;
-    let first = announce(&mut ours, 0)?;
-    let text = String::from_utf8(first.text)?;
-    let bare = ServerProcess::start(Kind::Megaphone, &text)?;
-    let mut theirs = Fleet::open(bare.address, READERS, READERS)?;
     say(format_args!(
-        "\nbroadcast: one `presence` event ({} bytes) to {READERS} readers, {rounds} rounds in turn\n  \
-         the gateway gathers changes of presence before it tells them, so its spread counts from the \
-         first reader; the bare server begins at once",
-        text.len()
+        "\nbroadcast: one `presence` event to {READERS} readers, {rounds} rounds in turn\n  the \
+         gateway gathers changes of presence before it tells them, so its spread counts from the \
+         first\n  reader; the bare server writes the same bytes to one socket after the other, at once"
     ))?;
-    let mut series = [(); 2].map(|()| Vec::new());
-    for round in 1..=rounds {
-        let [a, b] = &mut series;
-        a.push(announce(&mut ours, round)?);
-        b.push(announce(&mut theirs, round)?);
-    }
     let mut table = Table::new(&[
         "server",
+        "event",
         "call to first p50",
         "call to last p50",
         "p99",
         "first to last p50",
         "p99",
+        "largest resident",
     ]);
-    for (kind, rounds) in [gateway.kind, bare.kind].into_iter().zip(&series) {
-        let of = |share, pick: fn(&Spread) -> Duration| {
-            let mut values: Vec<_> = rounds.iter().map(pick).collect();
-            millis(quantile(&mut values, share).unwrap_or_default())
-        };
-        table.row(vec![
-            kind.name().into(),
-            of(0.5, |spread| spread.first),
-            of(0.5, |spread| spread.last),
-            of(0.99, |spread| spread.last),
-            of(0.5, |spread| spread.last - spread.first),
-            of(0.99, |spread| spread.last - spread.first),
-        ]);
+    for size in SIZES {
+        let gateway = ServerProcess::start(Kind::Gateway, "")?;
+        let mut ours = Fleet::open(gateway.address, READERS, READERS)?;
+        let text = String::from_utf8(announce(&mut ours, 0, size)?.text)?;
+        let bare = ServerProcess::start(Kind::Megaphone, &text)?;
+        let mut theirs = Fleet::open(bare.address, READERS, READERS)?;
+        let mut series = [(); 2].map(|()| Vec::new());
+        for round in 1..=rounds {
+            let [a, b] = &mut series;
+            a.push(announce(&mut ours, round, size)?);
+            b.push(announce(&mut theirs, round, 0)?);
+        }
+        for (server, rounds) in [gateway, bare].iter().zip(&series) {
+            let of = |share, pick: fn(&Spread) -> Duration| {
+                let mut values: Vec<_> = rounds.iter().map(pick).collect();
+                millis(quantile(&mut values, share).unwrap_or_default())
+            };
+            table.row(vec![
+                server.kind.name().into(),
+                format!("{} bytes", text.len()),
+                of(0.5, |spread| spread.first),
+                of(0.5, |spread| spread.last),
+                of(0.99, |spread| spread.last),
+                of(0.5, |spread| spread.last - spread.first),
+                of(0.99, |spread| spread.last - spread.first),
+                mib(server.largest_rss_bytes()?),
+            ]);
+        }
     }
     table.print()
 }
@@ -70,7 +77,7 @@ struct Spread {
 }
 
 /// Calls once and waits until everybody has the event.
-fn announce(fleet: &mut Fleet, round: usize) -> Outcome<Spread> {
+fn announce(fleet: &mut Fleet, round: usize, size: usize) -> Outcome<Spread> {
     let mut hearing = Hearing {
         heard: vec![false; fleet.size()],
         missing: fleet.size(),
@@ -78,7 +85,7 @@ fn announce(fleet: &mut Fleet, round: usize) -> Outcome<Spread> {
         text: Vec::new(),
     };
     let start = Instant::now();
-    fleet.send(0, &wire::text(&protocol::system_event(round)))?;
+    fleet.send(0, &wire::text(&protocol::system_event(round, size)))?;
     fleet.watch(&mut hearing, |hearing| hearing.missing == 0)?;
     Ok(Spread {
         first: hearing.first.map_or(Duration::ZERO, |first| first - start),

@@ -20,21 +20,24 @@ const SIZES: [usize; 4] = [1, 16, 128, 1_000];
 /// Calls in flight on each connection.
 const WINDOWS: [usize; 2] = [1, 32];
 
-const KINDS: [Kind; 3] = [Kind::Gateway, Kind::Echo, Kind::DefaultEcho];
+/// Connections for large messages.
+const LARGE_SIZE: usize = 16;
+
+/// Bytes of a large message, and of its answer.
+const LARGE: usize = 20_000;
+
+/// The gateway, and what it is compared with.
+type Servers = [ServerProcess; 3];
 
 pub(crate) fn measure(effort: Effort) -> Outcome {
     let (rounds, duration) = match effort {
         Effort::Full => (15, Duration::from_millis(150)),
         Effort::Quick => (3, Duration::from_millis(60)),
     };
-    let gateway = ServerProcess::start(Kind::Gateway, "")?;
     let request = wire::text(&protocol::health());
+    let gateway = ServerProcess::start(Kind::Gateway, "")?;
     let answer = capture(&gateway, &request)?;
-    let servers = [
-        gateway,
-        ServerProcess::start(Kind::Echo, &answer)?,
-        ServerProcess::start(Kind::DefaultEcho, &answer)?,
-    ];
+    let servers = against(gateway, &answer)?;
     say(format_args!(
         "\ncalls: `health` ({} bytes, answer {} bytes), medians of {rounds} rounds of {} for each \
          server in turn\n  echo answers the same bytes with one `send` for each message; \
@@ -60,50 +63,85 @@ pub(crate) fn measure(effort: Effort) -> Outcome {
     ]);
     let mut at_once = Vec::new();
     for size in SIZES {
-        let mut fleets = Vec::new();
-        for server in &servers {
-            let mut fleet = Fleet::open(server.address, size, size)?;
-            if size == 1_000 {
-                at_once.push(burst(server, &mut fleet, &request, effort)?);
+        let mut fleets = open(&servers, size)?;
+        if size == 1_000 {
+            for (server, fleet) in servers.iter().zip(&mut fleets) {
+                at_once.push(burst(server, fleet, &request, effort)?);
             }
-            fleets.push(fleet);
         }
         for window in WINDOWS {
-            let mut series = KINDS.map(|_| Series::default());
-            for round in 0..rounds {
-                // Each server goes first, second and third as often as the others.
-                for turn in 0..KINDS.len() {
-                    let index = (round + turn) % KINDS.len();
-                    if let (Some(server), Some(fleet), Some(series)) = (
-                        servers.get(index),
-                        fleets.get_mut(index),
-                        series.get_mut(index),
-                    ) {
-                        series.add(run(server, fleet, &request, window, duration)?);
-                    }
-                }
-            }
-            let [ours, echo, default] = &series;
-            table.row(vec![
-                format!("{size} × {window}"),
-                count(median(&ours.rates)),
-                count(median(&echo.rates)),
-                percent(median(&ours.rates) / median(&echo.rates)),
-                count(median(&default.rates)),
-                percent(median(&ours.rates) / median(&default.rates)),
-                millis(median(&ours.p50)),
-                millis(median(&echo.p50)),
-                millis(median(&ours.p99)),
-                millis(median(&echo.p99)),
-                micros(&ours.cpu),
-                micros(&echo.cpu),
-                percent(median(&ours.client)),
-            ]);
+            let name = format!("{size} × {window}");
+            let series = compare(&servers, &mut fleets, &request, window, rounds, duration)?;
+            table.row(cells(name, &series));
         }
     }
+    let servers = against(ServerProcess::start(Kind::Gateway, "")?, "")?;
+    let mut fleets = open(&servers, LARGE_SIZE)?;
+    let request = wire::text(&protocol::large_call(LARGE));
+    let series = compare(&servers, &mut fleets, &request, 1, rounds, duration)?;
+    let name = format!("{LARGE_SIZE} × 1, {LARGE} bytes");
+    table.row(cells(name, &series));
     table.print()?;
     say("  aim: ours/echo 70 % or more; `client` is the share of one core that the clients take")?;
     at_once.into_iter().try_for_each(say)
+}
+
+fn against(gateway: ServerProcess, answer: &str) -> Outcome<Servers> {
+    Ok([
+        gateway,
+        ServerProcess::start(Kind::Echo, answer)?,
+        ServerProcess::start(Kind::DefaultEcho, answer)?,
+    ])
+}
+
+fn open(servers: &Servers, size: usize) -> Outcome<Vec<Fleet>> {
+    servers
+        .iter()
+        .map(|server| Fleet::open(server.address, size, size))
+        .collect()
+}
+
+/// Measures each server in turn, again and again.
+fn compare(
+    servers: &Servers,
+    fleets: &mut [Fleet],
+    request: &[u8],
+    window: usize,
+    rounds: usize,
+    duration: Duration,
+) -> Outcome<[Series; 3]> {
+    let mut series = [(); 3].map(|()| Series::default());
+    for round in 0..rounds {
+        let mut bouts: Vec<_> = servers
+            .iter()
+            .zip(fleets.iter_mut())
+            .zip(&mut series)
+            .collect();
+        // Each goes first, second and third as often as the others.
+        bouts.rotate_left(round % servers.len());
+        for ((server, fleet), series) in bouts {
+            series.add(run(server, fleet, request, window, duration)?);
+        }
+    }
+    Ok(series)
+}
+
+fn cells(name: String, [ours, echo, default]: &[Series; 3]) -> Vec<String> {
+    vec![
+        name,
+        count(median(&ours.rates)),
+        count(median(&echo.rates)),
+        percent(median(&ours.rates) / median(&echo.rates)),
+        count(median(&default.rates)),
+        percent(median(&ours.rates) / median(&default.rates)),
+        millis(median(&ours.p50)),
+        millis(median(&echo.p50)),
+        millis(median(&ours.p99)),
+        millis(median(&echo.p99)),
+        micros(&ours.cpu),
+        micros(&echo.cpu),
+        percent(median(&ours.client)),
+    ]
 }
 
 /// The gateway's answer to the call.

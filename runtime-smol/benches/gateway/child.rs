@@ -49,6 +49,11 @@ impl ServerProcess {
         rss_bytes(self.pid())
     }
 
+    /// The most that was ever resident.
+    pub(crate) fn largest_rss_bytes(&self) -> Outcome<u64> {
+        memory(self.pid(), "VmHWM:")
+    }
+
     /// CPU time of all its threads so far.
     pub(crate) fn cpu_time(&self) -> Option<Duration> {
         cpu_time(&format!("/proc/{}/task", self.pid()))
@@ -65,11 +70,15 @@ impl Drop for ServerProcess {
 
 /// Resident memory of a process.
 pub(crate) fn rss_bytes(pid: u32) -> Outcome<u64> {
+    memory(pid, "VmRSS:")
+}
+
+fn memory(pid: u32, field: &str) -> Outcome<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line = status
         .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))
-        .ok_or("no VmRSS: this measurement needs Linux")?;
+        .find_map(|line| line.strip_prefix(field))
+        .ok_or_else(|| format!("no {field} this measurement needs Linux"))?;
     let kib: u64 = line.trim().trim_end_matches(" kB").parse()?;
     Ok(kib * 1024)
 }

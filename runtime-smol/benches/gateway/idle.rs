@@ -15,9 +15,6 @@ use crate::{
 /// Bytes of the large message, and of its answer.
 const LARGE: usize = 20_000;
 
-/// How long memory may take to come back.
-const RETURN: Duration = Duration::from_secs(6);
-
 /// Time between two looks at the memory.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -35,10 +32,14 @@ pub(crate) fn measure(effort: Effort) -> Outcome {
         ],
         Effort::Quick => &[(Kind::Gateway, 1_000), (Kind::Echo, 1_000)],
     };
+    let patience = match effort {
+        Effort::Full => Duration::from_secs(5),
+        Effort::Quick => Duration::from_secs(2),
+    };
     say(format_args!(
         "\nidle: resident memory of the server's process\n  `large` is after one message of {LARGE} \
          bytes each way on every connection; `back` is the least within {} s after it",
-        RETURN.as_secs()
+        patience.as_secs()
     ))?;
     let mut table = Table::new(&[
         "server",
@@ -67,12 +68,12 @@ pub(crate) fn measure(effort: Effort) -> Outcome {
         if fleet.refused() > 0 {
             return Err(format!("{} connections were refused", fleet.refused()).into());
         }
-        let hello = least(&server, &mut fleet, None)?.0;
+        let hello = least(&server, &mut fleet, patience, None)?.0;
         let mut answers = Answers(0);
         fleet.send_from_all(&wire::text(&protocol::large_call(LARGE)))?;
         fleet.watch(&mut answers, |answers| answers.0 == connections)?;
         let large = server.rss_bytes()?;
-        let (back, took) = least(&server, &mut fleet, Some(hello))?;
+        let (back, took) = least(&server, &mut fleet, patience, Some(hello))?;
         table.row(vec![
             kind.name().into(),
             connections.to_string(),
@@ -104,10 +105,15 @@ impl Watch for Answers {
 
 /// The least memory within a while, and when it was reached. The wait ends early where the memory
 /// is no more than a tenth above `goal`.
-fn least(server: &ServerProcess, fleet: &mut Fleet, goal: Option<u64>) -> Outcome<(u64, Duration)> {
+fn least(
+    server: &ServerProcess,
+    fleet: &mut Fleet,
+    patience: Duration,
+    goal: Option<u64>,
+) -> Outcome<(u64, Duration)> {
     let start = Instant::now();
     let mut best = (server.rss_bytes()?, Duration::ZERO);
-    while start.elapsed() < RETURN {
+    while start.elapsed() < patience {
         fleet.turn(Instant::now() + LOOK, &mut Answers(0))?;
         let now = server.rss_bytes()?;
         if now < best.0 {

@@ -20,10 +20,11 @@ pub(crate) fn large_call(bytes: usize) -> String {
     call(&"x".repeat(bytes))
 }
 
-/// A call after which every reader is told of presence.
-pub(crate) fn system_event(number: usize) -> String {
+/// A call after which every reader is told of presence, with `bytes` bytes more than is needed.
+pub(crate) fn system_event(number: usize, bytes: usize) -> String {
+    let more = "x".repeat(bytes);
     format!(
-        r#"{{"type":"req","id":"event","method":"system-event","params":{{"text":"Node: round {number}"}}}}"#
+        r#"{{"type":"req","id":"event","method":"system-event","params":{{"text":"Node: round {number}{more}"}}}}"#
     )
 }
 
