@@ -103,7 +103,7 @@ pub(crate) enum ConfigCommand {
     /// The config, or one value of it, without secrets
     #[command(after_help = help::CONFIG_GET)]
     Get {
-        /// Such as gateway.auth.mode or gateway.trustedProxies[0]
+        /// Such as gateway.auth.mode or `gateway.trustedProxies[0]`
         key: Option<String>,
     },
     /// Check the config file: what cannot be used (exit 78), and what is unknown

@@ -19,7 +19,9 @@ pub struct Limits {
     pub max_handshake_frames: usize,
     /// `unauthorized role` answers in a row before the connection is closed.
     pub max_role_violations: u32,
-    /// Time from accept to `hello-ok`.
+    /// Time from accept to the end of the HTTP request's head, and of the answer to it.
+    pub request_head: Duration,
+    /// Time from the upgrade to `hello-ok`.
     pub handshake: Duration,
     /// Interval of `tick` events; advertised as `policy.tickIntervalMs`.
     pub tick_interval: Duration,
@@ -48,6 +50,8 @@ pub struct Limits {
     pub effect: Duration,
     /// System events that wait for an agent.
     pub max_system_events: usize,
+    /// Bytes of the parameters of one system event: they are kept, and shown to all readers.
+    pub max_system_event: usize,
 }
 
 impl Default for Limits {
@@ -59,6 +63,7 @@ impl Default for Limits {
             max_in_flight: 256,
             max_handshake_frames: 15,
             max_role_violations: 10,
+            request_head: Duration::from_secs(10),
             handshake: Duration::from_secs(15),
             tick_interval: Duration::from_secs(30),
             ping_interval: Duration::from_secs(25),
@@ -73,6 +78,7 @@ impl Default for Limits {
             dedupe_ttl: Duration::from_secs(300),
             effect: Duration::from_secs(10),
             max_system_events: 20,
+            max_system_event: 16 * 1024,
         }
     }
 }

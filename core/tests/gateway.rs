@@ -107,6 +107,24 @@ fn status_waits_for_the_host_and_a_lost_connection_forgets_it() {
 }
 
 #[test]
+fn events_of_a_connection_that_is_gone_come_to_nothing() {
+    let mut host = token_host();
+    let newcomer = host.open();
+    host.recv(newcomer);
+    host.hold_events(newcomer);
+    host.call(newcomer, "1", "connect", connect_params("hunter2", &[]));
+    host.drop_before_release(newcomer);
+    assert_eq!(host.gateway.connections(), 0);
+
+    let caller = host.connect("hunter2", &["operator.read"]);
+    host.hold_events(caller);
+    host.call(caller, "2", "status", json!({}));
+    host.drop_before_release(caller);
+    assert!(host.effects.is_empty());
+    assert_eq!(host.gateway.connections(), 0);
+}
+
+#[test]
 fn an_effect_that_never_comes_fails_its_call_in_time() {
     let mut host = token_host();
     let conn = host.connect("hunter2", &["operator.read"]);
@@ -463,5 +481,18 @@ fn blanks_around_a_secret_do_not_count_and_blanks_alone_are_none() {
             code,
             "{answer}"
         );
+    }
+}
+
+#[test]
+fn what_is_kept_for_others_is_limited_at_the_byte() {
+    let mut host = token_host();
+    let conn = host.connect("hunter2", &["operator.admin"]);
+    let limit = host.limits.max_system_event;
+    let empty = json!({"text": ""}).to_string().len();
+    for (bytes, fits) in [(limit, true), (limit + 1, false)] {
+        let text = "x".repeat(bytes - empty);
+        host.call(conn, "e", "system-event", json!({"text": text}));
+        assert_eq!(host.recv_response(conn)["ok"], fits, "{bytes}");
     }
 }

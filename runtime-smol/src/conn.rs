@@ -6,18 +6,18 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use async_tungstenite::{
     WebSocketStream,
     tungstenite::{
         Error as WsError, Message, Utf8Bytes,
-        protocol::{CloseFrame, Role, frame::coding::CloseCode},
+        protocol::{CloseFrame, frame::coding::CloseCode},
     },
 };
 use bytestring::ByteString;
-use clawgate_core::{ids::ConnId, server::PeerFacts, transmit::Transmit};
+use clawgate_core::{ids::ConnId, transmit::Transmit};
 use futures_lite::{AsyncRead, AsyncWrite, Stream};
 use futures_util::Sink;
 use tracing::debug;
@@ -38,9 +38,6 @@ const BATCH: usize = 64 * 1024;
 /// A message from which on the codec's buffers count as swollen.
 const LARGE: usize = 4 * 1024;
 
-/// How long swollen buffers are kept after the last large message.
-const SHRINK_AFTER: Duration = Duration::from_secs(1);
-
 /// Serves a socket from its first byte to its end.
 /// `place` is held until the request head is done.
 pub(crate) async fn serve<S, P>(mut stream: S, ip: IpAddr, hub: Arc<Hub>, place: P)
@@ -50,24 +47,13 @@ where
     let id = hub.next_conn();
     let ip = ip.to_canonical();
     let mut opened = false;
-    let accepted = http::accept(&mut stream, ip, &hub, || {
-        hub.open(id, ip).inspect(|()| opened = true)
+    let accepted = http::accept(&mut stream, ip, &hub, |peer| {
+        hub.open(id, peer).inspect(|_| opened = true)
     })
     .await;
     drop(place);
     match accepted {
-        Ok(Accepted::WebSocket {
-            headers,
-            ingress,
-            rest,
-        }) => {
-            let peer = PeerFacts {
-                ip,
-                headers,
-                ingress,
-            };
-            run(stream, rest, id, peer, &hub).await;
-        }
+        Ok(Accepted::WebSocket { line, rest }) => run(stream, rest, id, line, &hub).await,
         Ok(Accepted::Answered) => {}
         Err(error) => debug!(conn = %id, %error, "no request"),
     }
@@ -76,22 +62,21 @@ where
     }
 }
 
-async fn run<S>(stream: S, rest: Vec<u8>, id: ConnId, peer: PeerFacts, hub: &Arc<Hub>)
+async fn run<S>(stream: S, rest: Vec<u8>, id: ConnId, line: Arc<Line>, hub: &Arc<Hub>)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let limits = hub.limits();
-    let config = websocket::config(limits.max_payload, limits.max_buffered_bytes);
-    let line = hub.attach(id, peer);
-    let Ok(mut socket) = websocket::open(stream, rest, limits, limits.pre_auth_frame).await else {
-        return;
-    };
+    let tap = Tap::new(stream, rest, limits.pre_auth_frame);
+    // Making a codec takes a future that the task need not keep room for.
+    let mut socket = Box::pin(websocket::codec(tap, limits)).await;
     let mut task = Task {
         id,
         hub: Arc::clone(hub),
         line,
         fed: 0,
-        swollen: None,
+        unflushed: false,
+        buffers: Buffers::Small,
         established: false,
         reading: Reading::Messages,
         closing: false,
@@ -104,8 +89,7 @@ where
             Step::End => break,
             Step::Shrink => {
                 // The codec never gives memory back, so a fresh one takes its place.
-                let stream = socket.into_inner();
-                socket = WebSocketStream::from_raw_socket(stream, Role::Server, Some(config)).await;
+                socket = Box::pin(websocket::codec(socket.into_inner(), limits)).await;
             }
         }
     }
@@ -116,6 +100,14 @@ enum Step {
     End,
     /// Nothing is in the codec's buffers, and they are large.
     Shrink,
+}
+
+/// What the codec keeps for itself.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Buffers {
+    Small,
+    /// They took a large message and would stay as large for ever.
+    Swollen,
 }
 
 /// What is done with bytes that come in.
@@ -130,10 +122,11 @@ struct Task {
     id: ConnId,
     hub: Arc<Hub>,
     line: Arc<Line>,
-    /// Bytes that the codec has and the socket may not have yet.
+    /// Bytes of text that the codec has and the socket may not have yet.
     fed: usize,
-    /// When the codec's buffers are to be given back.
-    swollen: Option<Instant>,
+    /// The codec may have something that the socket has not.
+    unflushed: bool,
+    buffers: Buffers,
     established: bool,
     reading: Reading,
     /// The close frame has been given to the codec.
@@ -159,7 +152,26 @@ impl Task {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
+        if self.may_shrink(socket, cx) {
+            self.buffers = Buffers::Small;
+            return Poll::Ready(Step::Shrink);
+        }
         self.poll_time(socket, cx)
+    }
+
+    /// Whether the codec's buffers are swollen and hold nothing. Giving them back at once, and not
+    /// after a while, lets the next connection use the same memory.
+    fn may_shrink<S>(&self, socket: &mut WebSocketStream<Tap<S>>, cx: &mut Context<'_>) -> bool
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        self.buffers == Buffers::Swollen
+            && self.reading == Reading::Messages
+            && !self.closing
+            && self.fed == 0
+            && socket.get_ref().at_boundary()
+            // Flushing takes along the answers to pings that the codec keeps to itself.
+            && matches!(Pin::new(socket).poll_flush(cx), Poll::Ready(Ok(())))
     }
 
     /// Takes what has come. `true` when there may be more.
@@ -195,7 +207,7 @@ impl Task {
         let now = hub::now();
         let mut conn = self.line.conn();
         if message.len() >= LARGE {
-            self.swollen = Some(now.mono + SHRINK_AFTER);
+            self.buffers = Buffers::Swollen;
         }
         // What a failure means is already in the connection's outbound queue.
         let _ = match message {
@@ -218,7 +230,7 @@ impl Task {
         if !self.established && conn.is_established() {
             self.established = true;
             socket.get_mut().set_limit(conn.frame_limit());
-            self.swollen = Some(now.mono + SHRINK_AFTER);
+            self.buffers = Buffers::Swollen;
         }
     }
 
@@ -289,20 +301,22 @@ impl Task {
                     }
                     Transmit::Terminate => return Err(Ended),
                 };
+                self.unflushed = true;
                 if Pin::new(&mut *socket).start_send(message).is_err() {
                     return Err(Ended);
                 }
             }
-            if batch == 0 && self.fed == 0 {
+            if !self.unflushed {
                 return Ok(());
             }
             if batch >= LARGE {
-                self.swollen = Some(Instant::now() + SHRINK_AFTER);
+                self.buffers = Buffers::Swollen;
             }
             match Pin::new(&mut *socket).poll_flush(cx) {
                 Poll::Ready(Ok(())) => {
                     self.line.conn().handle_written(self.fed);
                     self.fed = 0;
+                    self.unflushed = false;
                 }
                 Poll::Ready(Err(_)) => return Err(Ended),
                 Poll::Pending => return Ok(()),
@@ -323,8 +337,7 @@ impl Task {
         S: AsyncRead + AsyncWrite + Unpin,
     {
         loop {
-            let deadline = self.line.conn().poll_timeout().map(|(at, _)| at);
-            let Some(at) = [deadline, self.swollen].into_iter().flatten().min() else {
+            let Some((at, _)) = self.line.conn().poll_timeout() else {
                 self.timer = None;
                 self.armed = None;
                 return Poll::Pending;
@@ -343,19 +356,11 @@ impl Task {
             self.timer = None;
             self.armed = None;
             let now = hub::now();
-            let due = |at: Option<Instant>| at.is_some_and(|at| at <= now.mono);
-            if due(deadline) {
+            if at <= now.mono {
                 self.line.conn().handle_timeout(now);
                 if self.poll_write(socket, cx).is_err() {
                     return Poll::Ready(Step::End);
                 }
-            }
-            if due(self.swollen) {
-                self.swollen = None;
-                if self.fed == 0 && !self.closing && socket.get_ref().at_boundary() {
-                    return Poll::Ready(Step::Shrink);
-                }
-                self.swollen = Some(now.mono + SHRINK_AFTER);
             }
         }
     }

@@ -25,7 +25,7 @@ pub struct HostFiles {
     pub log: PathBuf,
 }
 
-/// Does effects one after the other, off the executor's threads, until the gateway is gone.
+/// Does effects off the executor's threads until the gateway is gone. Several of these share a queue.
 pub(crate) async fn work(
     hub: Arc<Hub>,
     queue: smol::channel::Receiver<EffectRequest>,

@@ -3,6 +3,7 @@
 use std::{
     io,
     net::IpAddr,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -13,11 +14,12 @@ use async_tungstenite::tungstenite::{
 use clawgate_core::{
     gateway::OpenRefusal,
     policy::{Ingress, RequestHeaders},
+    server::PeerFacts,
 };
 use futures_lite::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, FutureExt};
 use serde_json::{Value, json};
 
-use crate::hub::Hub;
+use crate::hub::{Hub, Line};
 
 /// Bytes that a request head may have.
 const MAX_HEAD: usize = 16 * 1024;
@@ -25,17 +27,14 @@ const MAX_HEAD: usize = 16 * 1024;
 /// Header fields that a request may have.
 const MAX_FIELDS: usize = 64;
 
-/// Time from accept to the end of the request head, and for writing an answer.
-pub(crate) const HEAD_TIME: Duration = Duration::from_secs(10);
-
 /// What a socket turned out to be.
 pub(crate) enum Accepted {
     /// It was answered and is done.
     Answered,
     /// The upgrade was accepted.
     WebSocket {
-        headers: RequestHeaders,
-        ingress: Ingress,
+        /// The connection's machine.
+        line: Arc<Line>,
         /// Bytes that came after the head.
         rest: Vec<u8>,
     },
@@ -44,6 +43,7 @@ pub(crate) enum Accepted {
 struct Head {
     method: String,
     path: String,
+    version: http::Version,
     fields: Vec<(String, String)>,
     rest: Vec<u8>,
 }
@@ -60,13 +60,13 @@ pub(crate) async fn accept<S>(
     stream: &mut S,
     ip: IpAddr,
     hub: &Hub,
-    open: impl FnOnce() -> Result<(), OpenRefusal>,
+    open: impl FnOnce(PeerFacts) -> Result<Arc<Line>, OpenRefusal>,
 ) -> io::Result<Accepted>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let late = async {
-        smol::Timer::after(HEAD_TIME).await;
+        smol::Timer::after(hub.limits().request_head).await;
         Err(io::Error::from(io::ErrorKind::TimedOut))
     };
     // The state of the request is large; it is gone before the connection begins.
@@ -77,46 +77,65 @@ async fn serve<S>(
     stream: &mut S,
     ip: IpAddr,
     hub: &Hub,
-    open: impl FnOnce() -> Result<(), OpenRefusal>,
+    open: impl FnOnce(PeerFacts) -> Result<Arc<Line>, OpenRefusal>,
 ) -> io::Result<Accepted>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let head = match read_head(stream).await {
-        Ok(head) => head,
+    let reply = match read_head(stream).await {
+        Ok(head) => match judge(&head, ip, hub, open) {
+            Ok((line, response)) => {
+                stream.write_all(&response).await?;
+                stream.flush().await?;
+                let rest = head.rest;
+                return Ok(Accepted::WebSocket { line, rest });
+            }
+            Err(reply) if head.method == "HEAD" => reply.without_body(),
+            Err(reply) => reply,
+        },
         Err(BadHead::Io(error)) => return Err(error),
-        Err(BadHead::Malformed) => return answer(stream, Reply::text(400, "Bad Request")).await,
-        Err(BadHead::TooLarge) => {
-            let reply = Reply::text(431, "Request Header Fields Too Large");
-            return answer(stream, reply).await;
-        }
+        Err(BadHead::Malformed) => Reply::bad_request(),
+        Err(BadHead::TooLarge) => Reply::text(431, "Request Header Fields Too Large"),
     };
+    answer(stream, reply, hub.limits().close_grace).await?;
+    Ok(Accepted::Answered)
+}
+
+/// Takes the connection, and gives the bytes that say so; or says no.
+fn judge(
+    head: &Head,
+    ip: IpAddr,
+    hub: &Hub,
+    open: impl FnOnce(PeerFacts) -> Result<Arc<Line>, OpenRefusal>,
+) -> Result<(Arc<Line>, Vec<u8>), Reply> {
     let headers = RequestHeaders::new(head.fields.iter().map(|(name, value)| (name, value)));
     let ingress = hub.classify(ip, &headers);
     let Some(upgrade) = headers.get("upgrade") else {
-        return answer(stream, probe(&head, hub, ingress)).await;
+        return Err(probe(head, hub, ingress));
     };
     if !upgrade.eq_ignore_ascii_case("websocket") || head.method != "GET" {
-        return answer(stream, Reply::text(400, "Bad Request")).await;
+        return Err(Reply::bad_request());
     }
     if ingress == Ingress::Unattributable {
         let message = "proxy headers from a peer that is not in gateway.trustedProxies";
         let body = json!({ "error": { "message": message, "type": "proxy_attribution_required" } });
-        return answer(stream, Reply::json(403, &body)).await;
+        return Err(Reply::json(403, &body));
     }
-    let Some(response) = switching(&head) else {
-        return answer(stream, Reply::text(400, "Bad Request")).await;
-    };
-    if let Err(refusal) = open() {
-        return answer(stream, Reply::text(503, &refusal.to_string())).await;
+    if headers.get("sec-websocket-version").as_deref() != Some("13") {
+        // RFC 6455 §4.2.2 wants the version in the answer, RFC 9110 §15.5.22 the protocol.
+        return Err(Reply {
+            extra: "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n",
+            ..Reply::text(426, "Upgrade Required")
+        });
     }
-    stream.write_all(&response).await?;
-    stream.flush().await?;
-    Ok(Accepted::WebSocket {
+    let response = switching(head).ok_or_else(Reply::bad_request)?;
+    let peer = PeerFacts {
+        ip,
         headers,
         ingress,
-        rest: head.rest,
-    })
+    };
+    let line = open(peer).map_err(|refusal| Reply::text(503, &refusal.to_string()))?;
+    Ok((line, response))
 }
 
 /// Reads a request head and accepts the upgrade, whoever asks. Gives the bytes that came after the
@@ -142,7 +161,8 @@ where
 fn switching(head: &Head) -> Option<Vec<u8>> {
     let mut request = http::Request::builder()
         .method(head.method.as_str())
-        .uri(head.path.as_str());
+        .uri(head.path.as_str())
+        .version(head.version);
     for (name, value) in &head.fields {
         request = request.header(name, value);
     }
@@ -175,6 +195,10 @@ async fn read_head<S: AsyncRead + Unpin>(stream: &mut S) -> Result<Head, BadHead
                 return Ok(Head {
                     method: request.method.unwrap_or_default().to_owned(),
                     path: request.path.unwrap_or_default().to_owned(),
+                    version: match request.version {
+                        Some(0) => http::Version::HTTP_10,
+                        _ => http::Version::HTTP_11,
+                    },
                     fields,
                     rest: buffer.get(end..).unwrap_or_default().to_vec(),
                 });
@@ -189,7 +213,7 @@ async fn read_head<S: AsyncRead + Unpin>(stream: &mut S) -> Result<Head, BadHead
     }
 }
 
-/// An answer; its body is left out for `HEAD`.
+/// An answer.
 struct Reply {
     status: u16,
     content_type: &'static str,
@@ -211,6 +235,16 @@ impl Reply {
 
     fn text(status: u16, text: &str) -> Self {
         Self::new(status, "text/plain; charset=utf-8", text.into())
+    }
+
+    /// For `HEAD`: the length is told all the same.
+    fn without_body(self) -> Self {
+        let body = String::new();
+        Self { body, ..self }
+    }
+
+    fn bad_request() -> Self {
+        Self::text(400, "Bad Request")
     }
 
     fn json(status: u16, body: &Value) -> Self {
@@ -251,11 +285,7 @@ fn probe(head: &Head, hub: &Hub, ingress: Ingress) -> Reply {
         }
     }
     match head.method.as_str() {
-        "GET" => Reply::json(status, &body),
-        "HEAD" => Reply {
-            body: String::new(),
-            ..Reply::json(status, &body)
-        },
+        "GET" | "HEAD" => Reply::json(status, &body),
         _ => Reply {
             extra: "Allow: GET, HEAD\r\n",
             ..Reply::text(405, "Method Not Allowed")
@@ -267,7 +297,11 @@ fn uptime(started: Instant) -> u64 {
     u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
 
-async fn answer<S: AsyncWrite + Unpin>(stream: &mut S, reply: Reply) -> io::Result<Accepted> {
+/// Writes an answer and ends the connection.
+async fn answer<S>(stream: &mut S, reply: Reply, grace: Duration) -> io::Result<()>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     let reason = http::StatusCode::from_u16(reply.status)
         .ok()
         .and_then(|status| status.canonical_reason())
@@ -280,5 +314,12 @@ async fn answer<S: AsyncWrite + Unpin>(stream: &mut S, reply: Reply) -> io::Resu
     stream.write_all(text.as_bytes()).await?;
     stream.flush().await?;
     stream.close().await?;
-    Ok(Accepted::Answered)
+    // Dropping a socket that has unread bytes resets the connection, and the answer is lost.
+    let unread = async { futures_lite::io::copy(stream, futures_lite::io::sink()).await };
+    let late = async {
+        smol::Timer::after(grace).await;
+        Ok(0)
+    };
+    unread.or(late).await?;
+    Ok(())
 }

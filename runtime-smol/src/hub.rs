@@ -122,13 +122,10 @@ impl Hub {
         ConnId(self.next_conn.fetch_add(1, Ordering::Relaxed))
     }
 
-    pub(crate) fn open(&self, id: ConnId, ip: IpAddr) -> Result<(), OpenRefusal> {
-        self.with(|gateway, _| gateway.open(id, ip))
-    }
-
-    /// Makes the machine of a connection that [`Hub::open`] took.
-    pub(crate) fn attach(&self, id: ConnId, peer: PeerFacts) -> Arc<Line> {
+    /// Takes a connection, so that from now on it hears what the gateway says to it.
+    pub(crate) fn open(&self, id: ConnId, peer: PeerFacts) -> Result<Arc<Line>, OpenRefusal> {
         let mut state = self.lock();
+        state.gateway.open(id, peer.ip)?;
         let seed = state.rng.seed();
         let conn = ServerConn::new(Arc::clone(&self.limits), peer, seed, now());
         let line = Arc::new(Line {
@@ -136,7 +133,7 @@ impl Hub {
             waker: AtomicWaker::new(),
         });
         state.lines.insert(id, Arc::clone(&line));
-        line
+        Ok(line)
     }
 
     /// A connection is gone, or never came to be.

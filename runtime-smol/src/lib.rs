@@ -3,28 +3,30 @@
 //! Everything here carries out what [`clawgate_core`] decides: it reads and writes sockets, keeps
 //! time, and does the effects that the gateway machine asks for.
 //!
-//! ```no_run
+//! ```
 //! use clawgate_core::gateway::GatewaySetup;
 //! use clawgate_smol::{Server, ServerOptions};
 //!
-//! # fn setup() -> GatewaySetup { unimplemented!() }
-//! # fn options() -> ServerOptions { unimplemented!() }
-//! # fn main() -> std::io::Result<()> {
-//! let listeners = vec![std::net::TcpListener::bind("127.0.0.1:0")?];
-//! let server = Server::start(listeners, setup(), options())?;
-//! server.stopper().stop("gateway stopping");
-//! server.join();
-//! # Ok(()) }
+//! fn serve_for_a_moment(setup: GatewaySetup, options: ServerOptions) -> std::io::Result<()> {
+//!     let listeners = vec![clawgate_smol::listen([127, 0, 0, 1].into(), 0)?];
+//!     let server = Server::start(listeners, setup, options)?;
+//!     println!("listening on {:?}", server.addresses());
+//!     server.stopper().stop("gateway stopping");
+//!     server.join();
+//!     Ok(())
+//! }
 //! ```
 #![forbid(unsafe_code)]
 
 mod bind;
 mod conn;
 mod effects;
+mod heads;
 mod http;
 mod hub;
 mod listener;
 mod server;
+mod socket;
 mod tap;
 
 pub mod websocket;

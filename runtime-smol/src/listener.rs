@@ -5,7 +5,7 @@ use std::{io, net::TcpListener, sync::Arc, time::Duration};
 use smol::{Async, lock::Semaphore};
 use tracing::warn;
 
-use crate::{conn, hub::Hub};
+use crate::{conn, heads::Heads, hub::Hub, socket::Socket};
 
 /// Sockets that may be in their request head at once. More wait in the kernel's queue.
 const MAX_HEADS: usize = 1_024;
@@ -19,17 +19,26 @@ pub(crate) async fn accept(
     hub: Arc<Hub>,
     executor: Arc<smol::Executor<'static>>,
 ) {
-    let heads = Arc::new(Semaphore::new(MAX_HEADS));
+    let all = Arc::new(Semaphore::new(MAX_HEADS));
+    let heads = Heads::default();
     loop {
-        let permit = heads.acquire_arc().await;
+        let permit = all.acquire_arc().await;
         match listener.accept().await {
             Ok((stream, address)) => {
                 if let Err(error) = stream.get_ref().set_nodelay(true) {
                     warn!(%error, "could not set TCP_NODELAY");
                 }
+                let Some(place) = heads.take(address.ip(), hub.limits().max_pre_auth_per_ip) else {
+                    continue;
+                };
                 let hub = Arc::clone(&hub);
                 executor
-                    .spawn(conn::serve(stream, address.ip(), hub, permit))
+                    .spawn(conn::serve(
+                        Socket(stream),
+                        address.ip(),
+                        hub,
+                        (permit, place),
+                    ))
                     .detach();
             }
             Err(error) if is_about_one_socket(&error) => {}

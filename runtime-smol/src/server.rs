@@ -18,6 +18,9 @@ use crate::{
     listener,
 };
 
+/// Effects that are carried out at once: a slow file must not hold up the others.
+const EFFECT_WORKERS: usize = 8;
+
 /// What a server needs beside the gateway's own setup.
 #[derive(Clone, Debug)]
 pub struct ServerOptions {
@@ -70,14 +73,18 @@ impl Server {
         let (effects, queue) = smol::channel::unbounded();
         let hub = Arc::new(Hub::new(setup, options.seed, effects));
         let executor = Arc::new(smol::Executor::new());
-        for listener in listeners {
-            let listener = Async::new(listener)?;
-            let accept = listener::accept(listener, Arc::clone(&hub), Arc::clone(&executor));
-            executor.spawn(accept).detach();
+        let accepting = listeners
+            .into_iter()
+            .map(|listener| {
+                let listener = Async::new(listener)?;
+                let accept = listener::accept(listener, Arc::clone(&hub), Arc::clone(&executor));
+                Ok(executor.spawn(accept))
+            })
+            .collect::<io::Result<Vec<_>>>()?;
+        for _ in 0..EFFECT_WORKERS {
+            let (hub, queue, files) = (Arc::clone(&hub), queue.clone(), options.files.clone());
+            executor.spawn(effects::work(hub, queue, files)).detach();
         }
-        executor
-            .spawn(effects::work(Arc::clone(&hub), queue, options.files))
-            .detach();
         let keeper = Arc::clone(&hub);
         executor
             .spawn(async move { keeper.keep_time().await })
@@ -104,6 +111,10 @@ impl Server {
                 smol::block_on(main_executor.run(async {
                     let reason = stopped.recv().await.unwrap_or_default();
                     drain(&main_hub, &reason).await;
+                    // Until here, newcomers were told that the gateway stops.
+                    for accept in accepting {
+                        accept.cancel().await;
+                    }
                 }));
                 ended.notify(usize::MAX);
             })?;
@@ -130,7 +141,7 @@ impl Server {
         Stopper(self.stop.clone())
     }
 
-    /// Waits until it has ended.
+    /// Waits until it has ended. Its ports are free then.
     pub fn join(self) {
         // A panic in the thread has already been reported on standard error.
         let _ = self.main.join();

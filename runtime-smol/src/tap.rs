@@ -100,6 +100,8 @@ impl FrameTracker {
 /// The stream.
 #[derive(Debug)]
 pub(crate) struct Tap<S> {
+    /// Bytes that were read too early; they come first.
+    early: Vec<u8>,
     inner: S,
     tracker: FrameTracker,
     limit: Limit,
@@ -113,15 +115,14 @@ enum Limit {
 }
 
 impl<S> Tap<S> {
-    /// `head` are bytes that were read before and will be given to the codec directly.
-    pub(crate) fn new(inner: S, head: &[u8], limit: usize) -> Result<Self, Oversized> {
-        let mut tracker = FrameTracker::default();
-        tracker.feed(head, limit as u64)?;
-        Ok(Self {
+    /// `early` are bytes that were read from `inner` before.
+    pub(crate) fn new(inner: S, early: Vec<u8>, limit: usize) -> Self {
+        Self {
+            early,
             inner,
-            tracker,
+            tracker: FrameTracker::default(),
             limit: Limit::Bytes(limit as u64),
-        })
+        }
     }
 
     pub(crate) fn set_limit(&mut self, limit: usize) {
@@ -145,13 +146,28 @@ impl<S: AsyncRead + Unpin> AsyncRead for Tap<S> {
         buf: &mut [u8],
     ) -> Poll<io::Result<usize>> {
         let this = &mut *self;
-        let result = Pin::new(&mut this.inner).poll_read(cx, buf);
+        let result = if this.early.is_empty() {
+            Pin::new(&mut this.inner).poll_read(cx, buf)
+        } else {
+            Poll::Ready(Ok(take_early(&mut this.early, buf)))
+        };
         if let (Poll::Ready(Ok(count)), Limit::Bytes(limit)) = (&result, this.limit) {
             let read = buf.get(..*count).unwrap_or_default();
             this.tracker.feed(read, limit).map_err(io::Error::other)?;
         }
         result
     }
+}
+
+fn take_early(early: &mut Vec<u8>, buf: &mut [u8]) -> usize {
+    let count = early.len().min(buf.len());
+    for (to, from) in buf.iter_mut().zip(early.drain(..count)) {
+        *to = from;
+    }
+    if early.is_empty() {
+        *early = Vec::new();
+    }
+    count
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Tap<S> {
@@ -174,6 +190,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Tap<S> {
 
 #[cfg(test)]
 mod tests {
+    use futures_lite::AsyncReadExt;
+
     use super::*;
 
     fn frame(first: u8, len: usize) -> Vec<u8> {
@@ -232,6 +250,28 @@ mod tests {
         tracker.feed(&frame(0x01, 60), 100).unwrap();
         tracker.feed(&frame(0x80, 40), 100).unwrap();
         assert!(tracker.at_boundary());
+    }
+
+    #[test]
+    fn early_bytes_come_first_and_are_checked_too() {
+        let first = frame(0x81, 10);
+        let second = frame(0x81, 30);
+        let (early, later) = first.split_at(7);
+        let later: Vec<u8> = [later, &second].concat();
+        let mut tap = Tap::new(&later[..], early.to_vec(), 20);
+        let mut chunk = [0; 5];
+        let read = futures_lite::future::block_on(async {
+            let mut read: Vec<u8> = Vec::new();
+            let error = loop {
+                match tap.read(&mut chunk).await {
+                    Ok(count) => read.extend(&chunk[..count]),
+                    Err(error) => break error,
+                }
+            };
+            assert!(error.get_ref().unwrap().is::<Oversized>());
+            read
+        });
+        assert_eq!(read[..first.len()], first);
     }
 
     #[test]

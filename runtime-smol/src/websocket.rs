@@ -49,25 +49,17 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let rest = http::upgrade(&mut stream).await?;
-    open(stream, rest, limits, limits.max_payload)
-        .await
-        .map_err(io::Error::other)
+    let tap = Tap::new(stream, rest, limits.max_payload);
+    Ok(codec(tap, limits).await)
 }
 
-/// Puts the codec on an upgraded stream. `rest` is what was read beyond the upgrade; `now` is the
-/// size that a message may have at first.
-pub(crate) async fn open<S>(
-    stream: S,
-    rest: Vec<u8>,
-    limits: &Limits,
-    now: usize,
-) -> Result<WebSocketStream<Tap<S>>, Oversized>
+/// Puts a fresh codec on a stream that is between two messages.
+pub(crate) async fn codec<S>(tap: Tap<S>, limits: &Limits) -> WebSocketStream<Tap<S>>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let tap = Tap::new(stream, &rest, now)?;
     let config = config(limits.max_payload, limits.max_buffered_bytes);
-    Ok(WebSocketStream::from_partially_read(tap, rest, Role::Server, Some(config)).await)
+    WebSocketStream::from_raw_socket(tap, Role::Server, Some(config)).await
 }
 
 /// What the other side did wrong, where it can still be told. `None` is the end of the stream, for

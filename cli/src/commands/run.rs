@@ -54,5 +54,6 @@ fn failure(error: &RunError) -> Failure {
         | RunError::NotLocal { .. }
         | RunError::Refused(_) => Exit::Configuration,
     };
-    Failure::new(exit, error.code(), error.to_string(), "")
+    let (message, next) = error.what_and_next();
+    Failure::new(exit, error.code(), message, next)
 }

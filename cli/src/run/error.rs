@@ -113,6 +113,30 @@ impl RunError {
         }
     }
 
+    /// What was wrong, and what to do next. Every message of this type is written in that order.
+    pub(crate) fn what_and_next(&self) -> (String, String) {
+        let text = self.to_string();
+        let mark = match self {
+            Self::Auth(_) | Self::Config(_) | Self::Refused(_) => ". ",
+            Self::AlreadyRunning { .. }
+            | Self::BrokenKey { .. }
+            | Self::Listen { .. }
+            | Self::NotImplemented(_)
+            | Self::NotLocal { .. } => "; ",
+            Self::ConfigIssues { .. } => {
+                return (
+                    text,
+                    "Correct them, and check with `clawgate config validate`.".into(),
+                );
+            }
+            Self::File { .. } | Self::Random(_) | Self::Server(_) => return (text, String::new()),
+        };
+        match text.split_once(mark) {
+            Some((what, next)) => (format!("{what}."), capitalised(next)),
+            None => (text, String::new()),
+        }
+    }
+
     pub(super) fn file(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::File { what, path, source }
@@ -123,5 +147,30 @@ fn reached_at(addresses: &[String]) -> String {
     match addresses {
         [] => String::new(),
         addresses => format!(" at {}", addresses.join(" and ")),
+    }
+}
+
+fn capitalised(text: &str) -> String {
+    let mut letters = text.chars();
+    let Some(first) = letters.next() else {
+        return String::new();
+    };
+    let end = if text.ends_with(['.', ')']) { "" } else { "." };
+    format!("{}{}{end}", first.to_uppercase(), letters.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_falls_into_what_and_next() {
+        let error = RunError::Refused(StartupRefusal::BindWithoutAuth);
+        let (what, next) = error.what_and_next();
+        assert!(what.ends_with("without a secret."), "{what}");
+        assert!(next.starts_with("Set gateway.auth.token"), "{next}");
+        let (what, next) = RunError::NotImplemented("this").what_and_next();
+        assert_eq!(what, "this is not implemented yet.");
+        assert!(next.starts_with("Use gateway.auth.mode"), "{next}");
     }
 }

@@ -129,6 +129,8 @@ pub(crate) fn gateway_run(request: RunRequest) -> Result<(), RunError> {
             log,
         },
     };
+    // Caught from here on: whoever reads that the gateway is ready may end it at once.
+    let signals = Signals::new([Signal::Int, Signal::Term]).map_err(RunError::Server)?;
     let server = Server::start(listeners, setup, options).map_err(RunError::Server)?;
     let addresses: Vec<String> = server
         .addresses()
@@ -139,7 +141,7 @@ pub(crate) fn gateway_run(request: RunRequest) -> Result<(), RunError> {
         .map_err(RunError::file("write the lock", &own.file(state::LOCK)))?;
     info!(addresses = addresses.join(" "), "gateway ready");
     announce(&addresses, &started, &request.places, &token_file);
-    serve_until_signal(server);
+    serve_until_signal(server, signals);
     drop(lock);
     Ok(())
 }
@@ -315,7 +317,7 @@ fn announce(addresses: &[String], started: &StartupAuth, places: &Locations, tok
 }
 
 /// The first signal begins the orderly end; the second one ends at once.
-fn serve_until_signal(server: Server) {
+fn serve_until_signal(server: Server, mut signals: Signals) {
     let stopper = server.stopper();
     let (ended, end) = smol::channel::bounded::<()>(1);
     let waiter = thread::spawn(move || {
@@ -323,11 +325,6 @@ fn serve_until_signal(server: Server) {
         drop(ended);
     });
     smol::block_on(async {
-        let Ok(mut signals) = Signals::new([Signal::Int, Signal::Term]) else {
-            warn!("signals cannot be caught: they will end the gateway at once");
-            let _ = end.recv().await;
-            return;
-        };
         for count in 0_u32.. {
             let signal = async { signals.next().await.map(|_| ()) };
             let done = async {

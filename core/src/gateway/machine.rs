@@ -195,9 +195,12 @@ impl Gateway {
         Ok(())
     }
 
-    /// A connection's event.
+    /// A connection's event. One of a connection that is gone, or never was, comes to nothing.
     pub fn handle_event(&mut self, now: Now, conn: ConnId, event: Event) {
         self.assert_drained();
+        if !self.conns.contains_key(&conn) {
+            return;
+        }
         match event {
             Event::Connect(request) => {
                 let decision = self.decide(now, conn, &request);

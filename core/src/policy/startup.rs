@@ -210,11 +210,11 @@ pub fn resolve_start(
     started: &StartupAuth,
     facts: &HostFacts,
 ) -> Result<Runtime, StartupRefusal> {
-    let runtime = resolve_runtime(gateway, started.auth.clone(), facts)?;
-    if started.generated().is_some() && !runtime.bind_host.is_loopback() {
+    let host = bind_host(gateway, facts).map_err(StartupRefusal::Bind)?;
+    if started.generated().is_some() && !host.is_loopback() {
         return Err(StartupRefusal::BindWithoutAuth);
     }
-    Ok(runtime)
+    resolve_runtime(gateway, started.auth.clone(), facts)
 }
 
 fn check_complete(gateway: &GatewayConfig, auth: &ServerAuth) -> Result<(), StartupRefusal> {

@@ -1,5 +1,13 @@
 //! A host in memory: it does what a runtime does, with virtual time and no sockets.
-#![allow(dead_code, unreachable_pub, reason = "each test binary uses its part")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "each test binary uses its part, and says what its tests may do"
+)]
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -23,6 +31,15 @@ use clawgate_core::{
     transmit::Transmit,
 };
 use serde_json::{Value, json};
+
+/// The moment at which virtual time starts.
+pub fn start() -> Now {
+    #[allow(clippy::disallowed_methods, reason = "virtual time starts anywhere")]
+    Now {
+        mono: Instant::now(),
+        wall: WallTime(1_737_264_000_000),
+    }
+}
 
 /// Parameters of a local CLI.
 pub fn connect_params(token: &str, scopes: &[&str]) -> Value {
@@ -66,11 +83,7 @@ pub struct Host {
 
 impl Host {
     pub fn new(auth: AuthRule) -> Self {
-        #[allow(clippy::disallowed_methods, reason = "virtual time starts anywhere")]
-        let now = Now {
-            mono: Instant::now(),
-            wall: WallTime(1_737_264_000_000),
-        };
+        let now = start();
         let limits = Limits::default();
         Self {
             gateway: Self::gateway(&auth, &limits, now),
@@ -211,6 +224,16 @@ impl Host {
             self.gateway.close(self.now, conn);
         }
         self.pump();
+    }
+
+    /// Drops a connection, and hands its events over when it is gone.
+    pub fn drop_before_release(&mut self, conn: ConnId) {
+        let held = self.lines.get_mut(&conn).unwrap().held.take().unwrap();
+        self.drop_connection(conn);
+        for event in held {
+            self.gateway.handle_event(self.now, conn, event);
+            self.carry();
+        }
     }
 
     /// Lets time pass, from deadline to deadline.

@@ -174,6 +174,14 @@ impl Params<'_> {
         Ok(())
     }
 
+    /// For methods whose parameters are kept.
+    fn at_most(self, bytes: usize) -> Result<(), RpcError> {
+        if self.raw.as_str().len() > bytes {
+            return Err(self.error(&format!("more than {bytes} bytes")));
+        }
+        Ok(())
+    }
+
     fn error(self, problem: &str) -> RpcError {
         RpcError::invalid_params(self.method, problem)
     }

@@ -69,6 +69,7 @@ impl Gateway {
     }
 
     pub(super) fn system_event(&mut self, now: Now, conn: ConnId, params: Params<'_>) -> Answer {
+        params.at_most(self.setup.limits.max_system_event)?;
         let event: SystemEventParams = params.parse()?;
         let text = event.text.trim().to_owned();
         if text.is_empty() {
@@ -125,6 +126,7 @@ impl Gateway {
     }
 
     pub(super) fn wake(&mut self, params: Params<'_>) -> Answer {
+        params.at_most(self.setup.limits.max_system_event)?;
         let wake: WakeParams = params.parse()?;
         let text = wake.text.trim();
         if text.is_empty() {

@@ -1,0 +1,123 @@
+//! A gateway of its own for each test, with limits that suit the test.
+
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clawgate_core::device::DeviceIdentity;
+use clawgate_core::gateway::{AdmissionPolicy, GatewaySetup, HostInfo};
+use clawgate_core::limits::Limits;
+use clawgate_core::policy::{AuthRule, SecretKind, TailscaleLogin};
+use clawgate_core::secret::Secret;
+use clawgate_smol::{HostFiles, Server, ServerOptions};
+use clawgate_tests::failure::TestResult;
+use clawgate_tests::raw_client::RawClient;
+use tempfile::TempDir;
+
+pub(crate) const TOKEN: &str = "token-of-the-tests";
+
+/// A server that ends with the test.
+pub(crate) struct TestServer {
+    server: Option<Server>,
+    address: SocketAddr,
+    folder: TempDir,
+}
+
+impl TestServer {
+    pub(crate) fn start() -> TestResult<Self> {
+        Self::start_with(|_| {})
+    }
+
+    /// Starts a server with limits that differ from the usual ones.
+    pub(crate) fn start_with(change: impl FnOnce(&mut Limits)) -> TestResult<Self> {
+        let folder = TempDir::new()?;
+        let mut limits = Limits::default();
+        change(&mut limits);
+        let rule = AuthRule::Shared {
+            kind: SecretKind::Token,
+            secret: Some(Secret::new(TOKEN)),
+            tailscale: TailscaleLogin::Off,
+        };
+        let files = HostFiles {
+            config: folder.path().join("openclaw.json"),
+            log: folder.path().join("gateway.log"),
+        };
+        let setup = GatewaySetup {
+            limits: Arc::new(limits),
+            admission: AdmissionPolicy::new(rule),
+            host: HostInfo {
+                version: "0.0.0".to_owned(),
+                hostname: "host".to_owned(),
+                platform: "linux".to_owned(),
+                device_family: "Linux".to_owned(),
+                pid: std::process::id(),
+                config_path: files.config.clone(),
+                config_hash: None,
+                state_dir: folder.path().to_owned(),
+                agents: vec!["main".to_owned()],
+            },
+            identity: Arc::new(DeviceIdentity::from_seed(&[1; 32])),
+        };
+        let options = ServerOptions {
+            seed: [2; 32],
+            threads: 2,
+            files,
+        };
+        let listener = clawgate_smol::listen(IpAddr::V4(Ipv4Addr::LOCALHOST), 0)?;
+        let address = listener.local_addr()?;
+        Ok(Self {
+            server: Some(Server::start(vec![listener], setup, options)?),
+            address,
+            folder,
+        })
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("ws://{}", self.address)
+    }
+
+    /// A client that is in, with every scope.
+    pub(crate) fn client(&self) -> TestResult<RawClient> {
+        RawClient::operator(&self.url(), TOKEN, &["operator.admin"])
+    }
+
+    /// Makes the log that `logs.tail` reads.
+    pub(crate) fn write_log(&self, text: &str) -> TestResult {
+        Ok(fs::write(self.folder.path().join("gateway.log"), text)?)
+    }
+
+    /// Where `config.get` reads.
+    pub(crate) fn config_path(&self) -> PathBuf {
+        self.folder.path().join("openclaw.json")
+    }
+
+    /// Sockets that have become connections and are not gone.
+    pub(crate) fn connections(&self) -> usize {
+        self.server.as_ref().map_or(0, Server::connections)
+    }
+
+    /// Begins the end.
+    pub(crate) fn stop(&self, reason: &str) {
+        if let Some(server) = &self.server {
+            server.stopper().stop(reason);
+        }
+    }
+
+    /// Waits for the end.
+    pub(crate) fn join(&mut self) {
+        if let Some(server) = self.server.take() {
+            server.join();
+        }
+    }
+}
+
+impl Drop for TestServer {
+    fn drop(&mut self) {
+        self.stop("the test is over");
+    }
+}
