@@ -7,7 +7,7 @@ use crate::{
     child::ServerProcess,
     fleet::{Fleet, Watch},
     protocol,
-    servers::Kind,
+    servers::{Bare, Kind},
     table::{Table, mib, millis, quantile, say},
     wire::{self, Incoming},
 };
@@ -41,7 +41,7 @@ pub(crate) fn measure(effort: Effort) -> Outcome {
         let gateway = ServerProcess::start(Kind::Gateway, "")?;
         let mut ours = Fleet::open(gateway.address, READERS, READERS)?;
         let text = String::from_utf8(announce(&mut ours, 0, size)?.text)?;
-        let bare = ServerProcess::start(Kind::Megaphone, &text)?;
+        let bare = ServerProcess::start(Kind::Bare(Bare::Megaphone), &text)?;
         let mut theirs = Fleet::open(bare.address, READERS, READERS)?;
         let mut series = [(); 2].map(|()| Vec::new());
         for round in 1..=rounds {

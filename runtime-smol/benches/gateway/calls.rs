@@ -10,7 +10,7 @@ use crate::{
     child::{self, ServerProcess},
     fleet::{Fleet, Watch},
     protocol,
-    servers::Kind,
+    servers::{Bare, Kind},
     table::{Table, count, median, millis, percent, quantile, say},
     wire::{self, Incoming},
 };
@@ -89,8 +89,8 @@ pub(crate) fn measure(effort: Effort) -> Outcome {
 fn against(gateway: ServerProcess, answer: &str) -> Outcome<Servers> {
     Ok([
         gateway,
-        ServerProcess::start(Kind::Echo, answer)?,
-        ServerProcess::start(Kind::DefaultEcho, answer)?,
+        ServerProcess::start(Kind::Bare(Bare::Echo), answer)?,
+        ServerProcess::start(Kind::Bare(Bare::DefaultEcho), answer)?,
     ])
 }
 

@@ -7,7 +7,7 @@ use crate::{
     child::ServerProcess,
     fleet::{Fleet, Watch},
     protocol,
-    servers::Kind,
+    servers::{Bare, Kind},
     table::{Table, kib, mib, say},
     wire::{self, Incoming},
 };
@@ -25,12 +25,12 @@ pub(crate) fn measure(effort: Effort) -> Outcome {
     let plan: &[(Kind, usize)] = match effort {
         Effort::Full => &[
             (Kind::Gateway, 1_000),
-            (Kind::Echo, 1_000),
-            (Kind::DefaultEcho, 1_000),
+            (Kind::Bare(Bare::Echo), 1_000),
+            (Kind::Bare(Bare::DefaultEcho), 1_000),
             (Kind::Gateway, 10_000),
-            (Kind::Echo, 10_000),
+            (Kind::Bare(Bare::Echo), 10_000),
         ],
-        Effort::Quick => &[(Kind::Gateway, 1_000), (Kind::Echo, 1_000)],
+        Effort::Quick => &[(Kind::Gateway, 1_000), (Kind::Bare(Bare::Echo), 1_000)],
     };
     let patience = match effort {
         Effort::Full => Duration::from_secs(5),

@@ -71,7 +71,10 @@ fn measure(args: &[&str]) -> Outcome {
     } else {
         Effort::Full
     };
-    // `cargo bench` adds `--bench` to whatever it is given.
+    // `cargo bench` adds `--bench` to whatever it is given; `cargo test --all-targets` does not.
+    if args.is_empty() {
+        return table::say("nothing is measured here: run `cargo bench -p clawgate-smol`");
+    }
     let wanted: Vec<&&str> = args.iter().filter(|arg| !arg.starts_with("--")).collect();
     let known = |name: &str| MEASUREMENTS.iter().any(|(known, _)| *known == name);
     if let Some(unknown) = wanted.iter().find(|name| !known(name)) {

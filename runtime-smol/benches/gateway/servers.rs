@@ -31,6 +31,13 @@ use crate::{Outcome, protocol};
 pub(crate) enum Kind {
     /// The gateway.
     Gateway,
+    /// What it is compared with.
+    Bare(Bare),
+}
+
+/// A server that is a codec and no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Bare {
     /// Answers every message with the same text, or with the message itself where that text is
     /// empty. Codec settings are the gateway's.
     Echo,
@@ -43,30 +50,32 @@ pub(crate) enum Kind {
 impl Kind {
     const ALL: [Self; 4] = [
         Self::Gateway,
-        Self::Echo,
-        Self::DefaultEcho,
-        Self::Megaphone,
+        Self::Bare(Bare::Echo),
+        Self::Bare(Bare::DefaultEcho),
+        Self::Bare(Bare::Megaphone),
     ];
 
     /// The name in tables and on the command line.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Gateway => "gateway",
-            Self::Echo => "echo",
-            Self::DefaultEcho => "echo-default",
-            Self::Megaphone => "megaphone",
+            Self::Bare(Bare::Echo) => "echo",
+            Self::Bare(Bare::DefaultEcho) => "echo-default",
+            Self::Bare(Bare::Megaphone) => "megaphone",
         }
     }
 
     pub(crate) fn of_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.name() == name)
     }
+}
 
+impl Bare {
     fn config(self) -> WebSocketConfig {
         let limits = Limits::default();
         match self {
             Self::DefaultEcho => WebSocketConfig::default(),
-            Self::Echo | Self::Gateway | Self::Megaphone => {
+            Self::Echo | Self::Megaphone => {
                 clawgate_smol::websocket::config(limits.max_payload, limits.max_buffered_bytes)
             }
         }
@@ -86,7 +95,7 @@ pub(crate) fn serve(kind: Kind) -> Outcome {
     // Kept until the end: dropping it would end nothing, but it belongs to this scope.
     let _server = match kind {
         Kind::Gateway => Some(gateway(listener)?),
-        Kind::Echo | Kind::DefaultEcho | Kind::Megaphone => {
+        Kind::Bare(kind) => {
             bare(kind, Async::new(listener)?, text)?;
             None
         }
@@ -134,7 +143,7 @@ type Socket = WebSocketStream<Async<TcpStream>>;
 type Megaphones = Arc<Mutex<Vec<WebSocketSender<Async<TcpStream>>>>>;
 
 /// Starts a bare server on as many threads as the gateway takes.
-fn bare(kind: Kind, listener: Async<TcpListener>, text: Utf8Bytes) -> Outcome {
+fn bare(kind: Bare, listener: Async<TcpListener>, text: Utf8Bytes) -> Outcome {
     let executor = Arc::new(Executor::new());
     let spawner = Arc::clone(&executor);
     let megaphones = Megaphones::default();
@@ -160,7 +169,7 @@ fn bare(kind: Kind, listener: Async<TcpListener>, text: Utf8Bytes) -> Outcome {
 }
 
 async fn connection(
-    kind: Kind,
+    kind: Bare,
     stream: Async<TcpStream>,
     text: Utf8Bytes,
     megaphones: Megaphones,
@@ -170,8 +179,8 @@ async fn connection(
     let accept = Box::pin(accept_async_with_config(stream, Some(kind.config())));
     let socket = accept.await?;
     match kind {
-        Kind::Echo | Kind::DefaultEcho | Kind::Gateway => echo(socket, text).await,
-        Kind::Megaphone => megaphone(socket, text, megaphones).await,
+        Bare::Echo | Bare::DefaultEcho => echo(socket, text).await,
+        Bare::Megaphone => megaphone(socket, text, megaphones).await,
     }
 }
 
