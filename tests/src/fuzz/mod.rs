@@ -6,13 +6,22 @@
     reason = "panicking is how a body reports a broken promise"
 )]
 
+mod client;
 mod config;
 mod credentials;
+mod frame;
+mod gateway;
 mod policy;
+mod script;
+mod server;
 
+pub use client::client_handshake;
 pub use config::config;
 pub use credentials::credentials;
+pub use frame::frame;
+pub use gateway::gateway;
 pub use policy::{endpoint, policy_text};
+pub use server::server_handshake;
 
 /// A body: takes whatever bytes there are, and panics when a promise is broken.
 pub type Body = fn(&[u8]);
@@ -20,8 +29,12 @@ pub type Body = fn(&[u8]);
 /// All targets by name. The name is also that of the file in `fuzz/fuzz_targets` and of the folder
 /// in `fuzz/corpus`.
 pub const TARGETS: &[(&str, Body)] = &[
+    ("client_handshake", client_handshake),
     ("config", config),
     ("credentials", credentials),
     ("endpoint", endpoint),
+    ("frame", frame),
+    ("gateway", gateway),
     ("policy_text", policy_text),
+    ("server_handshake", server_handshake),
 ];

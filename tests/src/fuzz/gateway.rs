@@ -1,0 +1,481 @@
+//! A body for the gateway with several connections.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    path::PathBuf,
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
+
+use clawgate_core::{
+    device::DeviceIdentity,
+    gateway::{
+        AdmissionPolicy, ConfigText, Effect, EffectOutcome, EffectRequest, Gateway, GatewaySetup,
+        HostInfo, LogTail, Phase, ProcessStats,
+    },
+    ids::{ConnId, EffectId, RequestId},
+    limits::Limits,
+    policy::{AuthRule, SecretKind, TailscaleLogin},
+    protocol::Role,
+    scope::{Scope, ScopeSet},
+    secret::Secret,
+    server::{Delivery, Event, PeerFacts, ServerConn},
+    time::Now,
+    transmit::Transmit,
+};
+
+use super::script::{self, TOKEN};
+
+/// Stands in the configuration file.
+const CONFIG_SECRET: &str = "config-file-password";
+
+static IDENTITY: LazyLock<Arc<DeviceIdentity>> =
+    LazyLock::new(|| Arc::new(DeviceIdentity::from_seed(&[1; 32])));
+
+/// A script for up to ten connections of one gateway and their host: a digit says which connection,
+/// the byte after it what happens there.
+pub fn gateway(data: &[u8]) {
+    let mut rig = Rig::new();
+    for (operation, argument) in script::lines(data) {
+        rig.operate(operation, argument);
+        rig.check();
+    }
+    rig.finish();
+}
+
+struct Line {
+    conn: ServerConn,
+    ip: [u8; 4],
+    nonce: String,
+    signed_at: u64,
+    /// Calls that the gateway has and did not answer.
+    open: BTreeMap<RequestId, usize>,
+    rights: Option<(Role, ScopeSet)>,
+    /// Events that the host keeps back.
+    held: Option<VecDeque<Event>>,
+    stalled: bool,
+}
+
+struct Rig {
+    gateway: Gateway,
+    limits: Arc<Limits>,
+    now: Now,
+    lines: BTreeMap<ConnId, Line>,
+    next: u64,
+    slots: [Option<ConnId>; 10],
+    effects: VecDeque<EffectRequest>,
+    /// The last text that left.
+    last: String,
+    /// An event of a connection that is gone.
+    stray: Option<(ConnId, Event)>,
+}
+
+impl Rig {
+    fn new() -> Self {
+        let limits = Arc::new(Limits {
+            max_buffered_bytes: 20_000,
+            max_in_flight: 3,
+            max_connections: 8,
+            max_pre_auth_per_ip: 2,
+            max_pre_auth_loopback: 4,
+            max_presence: 3,
+            max_dedupe: 2,
+            max_system_events: 2,
+            ..Limits::default()
+        });
+        let rule = AuthRule::Shared {
+            kind: SecretKind::Token,
+            secret: Some(Secret::new(TOKEN)),
+            tailscale: TailscaleLogin::Off,
+        };
+        let setup = GatewaySetup {
+            limits: Arc::clone(&limits),
+            admission: AdmissionPolicy::new(rule),
+            host: HostInfo {
+                version: "0.0.0".into(),
+                hostname: "host".into(),
+                platform: "linux".into(),
+                device_family: "Linux".into(),
+                pid: 1,
+                config_path: PathBuf::from("openclaw.json"),
+                config_hash: None,
+                state_dir: PathBuf::from("state"),
+                agents: vec!["main".into()],
+            },
+            identity: Arc::clone(&IDENTITY),
+        };
+        let now = script::start();
+        Self {
+            gateway: Gateway::new(setup, [2; 32], now),
+            limits,
+            now,
+            lines: BTreeMap::new(),
+            next: 0,
+            slots: [None; 10],
+            effects: VecDeque::new(),
+            last: String::new(),
+            stray: None,
+        }
+    }
+
+    fn operate(&mut self, operation: u8, argument: &[u8]) {
+        match operation {
+            b'0'..=b'9' => {
+                let slot = usize::from(operation - b'0');
+                if let Some((what, argument)) = argument.split_first() {
+                    self.operate_line(slot, *what, argument);
+                }
+            }
+            b'E' => {
+                if let Some(request) = self.effects.pop_front() {
+                    let outcome = outcome(argument, Some(&request.effect));
+                    self.gateway.complete(self.now, request.id, outcome);
+                }
+            }
+            b'e' => {
+                let id = EffectId(script::number(argument));
+                let pending = self.effects.iter().position(|request| request.id == id);
+                let request = pending.and_then(|pending| self.effects.remove(pending));
+                let effect = request.as_ref().map(|request| &request.effect);
+                self.gateway
+                    .complete(self.now, id, outcome(argument, effect));
+            }
+            b'!' => {
+                if let Some((conn, event)) = self.stray.take() {
+                    self.gateway.handle_event(self.now, conn, event);
+                }
+            }
+            b'S' => self.gateway.shutdown(self.now, "script"),
+            b'w' => self.wait(script::millis(argument)),
+            _ => {}
+        }
+        self.pump();
+    }
+
+    fn operate_line(&mut self, slot: usize, operation: u8, argument: &[u8]) {
+        let Some(place) = self.slots.get_mut(slot) else {
+            return;
+        };
+        let Some(id) = *place else {
+            if operation == b'o' {
+                self.open(slot, argument);
+            }
+            return;
+        };
+        let now = self.now;
+        let Some(line) = self.lines.get_mut(&id) else {
+            *place = None;
+            return;
+        };
+        match operation {
+            b't' => {
+                if let Some(text) = script::text(argument) {
+                    let _ = line.conn.handle_text(now, text.into());
+                }
+            }
+            b'c' => {
+                let text = script::connect(argument, &line.nonce, line.signed_at);
+                let _ = line.conn.handle_text(now, text.into());
+            }
+            b'h' => line.held = Some(line.held.take().unwrap_or_default()),
+            b'g' => {
+                for event in line.held.take().unwrap_or_default() {
+                    self.hand(id, event);
+                }
+            }
+            b's' => line.stalled = true,
+            b'r' => line.stalled = false,
+            b'p' => line.conn.handle_pong(),
+            b'z' => self.close(id),
+            _ => {}
+        }
+    }
+
+    fn open(&mut self, slot: usize, argument: &[u8]) {
+        let ip = match argument.first() {
+            Some(b'r') => [10, 0, 0, 1],
+            _ => [127, 0, 0, 1],
+        };
+        let id = ConnId(self.next);
+        let peer = PeerFacts::direct(ip.into());
+        if self.gateway.open(id, peer.ip).is_err() {
+            return;
+        }
+        self.next += 1;
+        let mut seed = [0; 32];
+        for (place, byte) in seed.iter_mut().zip(id.0.to_le_bytes()) {
+            *place = byte;
+        }
+        let mut conn = ServerConn::new(Arc::clone(&self.limits), peer, seed, self.now);
+        let Some(Transmit::Text(challenge)) = conn.poll_transmit() else {
+            panic!("no challenge");
+        };
+        conn.handle_written(challenge.len());
+        let challenge: serde_json::Value = json(&challenge);
+        let nonce = challenge.pointer("/payload/nonce");
+        let line = Line {
+            conn,
+            ip,
+            nonce: nonce
+                .and_then(|nonce| nonce.as_str())
+                .unwrap_or_default()
+                .into(),
+            signed_at: self.now.wall.0,
+            open: BTreeMap::new(),
+            rights: None,
+            held: None,
+            stalled: false,
+        };
+        self.lines.insert(id, line);
+        if let Some(place) = self.slots.get_mut(slot) {
+            *place = Some(id);
+        }
+    }
+
+    fn close(&mut self, id: ConnId) {
+        let Some(mut line) = self.lines.remove(&id) else {
+            return;
+        };
+        line.conn.handle_closed();
+        // The host of a script may be careless with what it kept.
+        if let Some(event) = line.held.and_then(|mut held| held.pop_front()) {
+            self.stray = Some((id, event));
+        }
+        self.gateway.close(self.now, id);
+        for place in &mut self.slots {
+            *place = place.filter(|taken| *taken != id);
+        }
+    }
+
+    fn hand(&mut self, id: ConnId, event: Event) {
+        if let (Event::Request { request, .. }, Some(line)) = (&event, self.lines.get_mut(&id)) {
+            *line.open.entry(request.id.clone()).or_default() += 1;
+        }
+        self.gateway.handle_event(self.now, id, event);
+        self.carry();
+    }
+
+    fn carry(&mut self) {
+        while let Some((id, delivery)) = self.gateway.poll_delivery() {
+            let Some(line) = self.lines.get_mut(&id) else {
+                panic!("a delivery for {id}, which is gone");
+            };
+            line.check_delivery(&delivery);
+            line.conn.deliver(self.now, delivery);
+        }
+        while let Some(request) = self.gateway.poll_effect() {
+            self.effects.push_back(request);
+        }
+    }
+
+    /// Moves values until nothing moves any more.
+    fn pump(&mut self) {
+        loop {
+            self.carry();
+            let ids: Vec<ConnId> = self.lines.keys().copied().collect();
+            let mut moved = false;
+            for id in ids {
+                while let Some(event) = self.poll_event(id) {
+                    moved = true;
+                    self.hand(id, event);
+                }
+                if self.write(id) {
+                    moved = true;
+                    self.close(id);
+                }
+            }
+            if !moved {
+                return;
+            }
+        }
+    }
+
+    /// The next event, unless the host keeps it back.
+    fn poll_event(&mut self, id: ConnId) -> Option<Event> {
+        let line = self.lines.get_mut(&id)?;
+        if let Some(held) = &mut line.held {
+            held.extend(std::iter::from_fn(|| line.conn.poll_event()));
+            return None;
+        }
+        line.conn.poll_event()
+    }
+
+    /// Writes what the client takes, and says whether the connection is over.
+    fn write(&mut self, id: ConnId) -> bool {
+        let Some(line) = self.lines.get_mut(&id) else {
+            return false;
+        };
+        if line.conn.is_terminated() {
+            return true;
+        }
+        while !line.stalled {
+            match line.conn.poll_transmit() {
+                None => break,
+                Some(Transmit::Text(text)) => {
+                    line.conn.handle_written(text.len());
+                    json(&text);
+                    assert!(!text.contains(CONFIG_SECRET), "{text}");
+                    self.last = text.to_string();
+                }
+                Some(Transmit::Close { .. } | Transmit::Ping) => {}
+                Some(Transmit::Terminate) => return true,
+            }
+        }
+        false
+    }
+
+    fn wait(&mut self, time: Duration) {
+        let end = self.now.after(time);
+        for _ in 0..5_000 {
+            let lines = self
+                .lines
+                .values()
+                .filter_map(|line| line.conn.poll_timeout());
+            let next = lines
+                .map(|(at, _)| at)
+                .chain(self.gateway.poll_timeout().map(|(at, _)| at))
+                .min()
+                .filter(|at| *at <= end.mono);
+            let Some(at) = next else { break };
+            self.now = self.now.after(at.saturating_duration_since(self.now.mono));
+            let mono = self.now.mono;
+            if self
+                .gateway
+                .poll_timeout()
+                .is_some_and(|(at, _)| at <= mono)
+            {
+                self.gateway.handle_timeout(self.now);
+                let next = self.gateway.poll_timeout();
+                assert!(next.is_none_or(|(at, _)| at > mono), "{next:?} is stale");
+            }
+            for line in self.lines.values_mut() {
+                line.conn.handle_timeout(self.now);
+                let next = line.conn.poll_timeout();
+                assert!(next.is_none_or(|(at, _)| at > mono), "{next:?} is stale");
+            }
+            self.pump();
+        }
+        self.now = end;
+    }
+
+    fn check(&self) {
+        assert_eq!(self.gateway.connections(), self.lines.len());
+        assert!(self.lines.len() <= self.limits.max_connections);
+        for line in self.lines.values() {
+            assert!(line.conn.buffered() <= self.limits.max_buffered_bytes);
+            assert!(line.conn.in_flight() <= self.limits.max_in_flight);
+        }
+    }
+
+    /// No call outlives the time of its effect, and nothing outlives its connection.
+    fn finish(&mut self) {
+        for line in self.lines.values_mut() {
+            line.stalled = false;
+        }
+        let ids: Vec<ConnId> = self.lines.keys().copied().collect();
+        for id in ids {
+            let held = self.lines.get_mut(&id).and_then(|line| line.held.take());
+            for event in held.unwrap_or_default() {
+                self.hand(id, event);
+            }
+        }
+        self.pump();
+        self.effects.clear();
+        self.wait(self.limits.effect + self.limits.drain);
+        for (id, line) in &self.lines {
+            assert!(line.open.is_empty(), "{id} waits for {:?}", line.open);
+            assert_eq!(line.conn.in_flight(), 0);
+        }
+        self.close_all();
+        self.wait(self.limits.presence_ttl);
+        if *self.gateway.phase() == Phase::Running {
+            self.check_presence();
+        }
+        self.gateway.shutdown(self.now, "the end");
+        assert_eq!(*self.gateway.phase(), Phase::Stopped, "a call is left over");
+        assert!(self.gateway.poll_delivery().is_none());
+        assert!(!format!("{:?}", self.gateway).contains(CONFIG_SECRET));
+    }
+
+    fn close_all(&mut self) {
+        while let Some(id) = self.lines.keys().next().copied() {
+            self.close(id);
+            self.carry();
+        }
+        self.check();
+    }
+
+    /// When everybody is gone for long enough, only the gateway has a presence row.
+    fn check_presence(&mut self) {
+        let ask = br#"t{"type":"req","id":"rows","method":"system-presence"}"#;
+        for (operation, argument) in [(b'0', &b"o"[..]), (b'0', b"ccread"), (b'0', ask)] {
+            self.operate(operation, argument);
+        }
+        let rows = json(&self.last);
+        let rows = rows.get("payload").and_then(|payload| payload.as_array());
+        assert_eq!(rows.map(Vec::len), Some(1), "{}", self.last);
+        self.close_all();
+    }
+}
+
+impl Line {
+    fn check_delivery(&mut self, delivery: &Delivery) {
+        let reads = self
+            .rights
+            .as_ref()
+            .is_some_and(|(role, scopes)| *role == Role::Operator && scopes.allows(Scope::Read));
+        match delivery {
+            Delivery::Admit(admission) => {
+                assert!(self.rights.is_none(), "admitted twice");
+                assert!(
+                    self.ip == [127, 0, 0, 1] || admission.scopes.is_empty(),
+                    "scopes for a stranger"
+                );
+                self.rights = Some((admission.role, admission.scopes.clone()));
+            }
+            Delivery::Close { .. } | Delivery::Refuse(_) => {}
+            Delivery::Event(event) => {
+                assert!(self.rights.is_some(), "an event before the admission");
+                assert!(
+                    event.name() != "presence" || reads,
+                    "presence for one who may not read"
+                );
+            }
+            Delivery::Response { id, .. } => {
+                let open = self.open.get_mut(id);
+                let open = open.unwrap_or_else(|| panic!("{id} was not asked, or answered before"));
+                *open -= 1;
+                if *open == 0 {
+                    self.open.remove(id);
+                }
+            }
+            Delivery::Targeted(event) => panic!("{} is for nobody yet", event.name()),
+        }
+    }
+}
+
+/// What a host answers: `f` fails, `x` is of a kind that may be wrong, all else is honest.
+fn outcome(argument: &[u8], effect: Option<&Effect>) -> EffectOutcome {
+    let process = EffectOutcome::Process(ProcessStats { rss_bytes: 7 });
+    match (argument.first(), effect) {
+        (Some(b'f'), _) => EffectOutcome::Failed("no".into()),
+        (Some(b'x'), _) | (_, None | Some(Effect::ReadProcess)) => process,
+        (_, Some(Effect::ReadConfig)) => EffectOutcome::Config(ConfigText {
+            text: Some(format!(
+                r#"{{"gateway":{{"auth":{{"password":"{CONFIG_SECRET}"}}}}}}"#
+            )),
+        }),
+        (_, Some(Effect::TailLog(tail))) => EffectOutcome::Log(LogTail {
+            file: "gateway.log".into(),
+            cursor: tail.cursor.unwrap_or_default(),
+            size: 0,
+            lines: Vec::new(),
+            truncated: None,
+            reset: None,
+        }),
+    }
+}
+
+fn json(text: &str) -> serde_json::Value {
+    serde_json::from_str(text).unwrap_or_else(|error| panic!("{text} is no JSON: {error}"))
+}
