@@ -425,6 +425,10 @@ fn limits_are_kept_without_the_gateway() {
     let mut rig = Rig::established(limits, hello);
     let big = || Call::new("x", json(&format!("\"{}\"", "a".repeat(300))));
     let fits = || Call::new("x", json(&format!("\"{}\"", "a".repeat(150))));
+    assert_eq!(
+        rig.conn.request(rig.now, Call::new("", json("{}"))),
+        Err(RequestError::NoMethod)
+    );
     assert!(matches!(
         rig.conn.request(rig.now, big()),
         Err(RequestError::TooBig { limit: 300, .. })

@@ -247,6 +247,9 @@ impl ClientConn {
         let State::Established { max_payload, .. } = self.state else {
             return Err(RequestError::NotConnected);
         };
+        if call.method.is_empty() {
+            return Err(RequestError::NoMethod);
+        }
         if self.pending.len() >= self.limits.max_pending {
             return Err(RequestError::TooManyPending {
                 limit: self.limits.max_pending,

@@ -68,6 +68,9 @@ pub enum CallError {
 /// Why a call was not sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum RequestError {
+    /// The call names no method.
+    #[error("the call names no method")]
+    NoMethod,
     /// There is no connection, or its handshake is not done.
     #[error("not connected to the gateway")]
     NotConnected,
