@@ -14,8 +14,8 @@ use crate::{
 
 const READERS: usize = 1_000;
 
-/// Bytes that the events have beside what they need.
-const SIZES: [usize; 2] = [0, 20_000];
+/// Bytes that the events have beside what they need, below the limit of the gateway.
+const SIZES: [usize; 2] = [0, 15_000];
 
 pub(crate) fn measure(effort: Effort) -> Outcome {
     let rounds = match effort {
@@ -83,10 +83,16 @@ fn announce(fleet: &mut Fleet, round: usize, size: usize) -> Outcome<Spread> {
         missing: fleet.size(),
         first: None,
         text: Vec::new(),
+        refusal: None,
     };
     let start = Instant::now();
     fleet.send(0, &wire::text(&protocol::system_event(round, size)))?;
-    fleet.watch(&mut hearing, |hearing| hearing.missing == 0)?;
+    fleet.watch(&mut hearing, |hearing| {
+        hearing.missing == 0 || hearing.refusal.is_some()
+    })?;
+    if let Some(refusal) = hearing.refusal {
+        return Err(format!("the call was refused: {refusal}").into());
+    }
     Ok(Spread {
         first: hearing.first.map_or(Duration::ZERO, |first| first - start),
         last: start.elapsed(),
@@ -94,17 +100,28 @@ fn announce(fleet: &mut Fleet, round: usize, size: usize) -> Outcome<Spread> {
     })
 }
 
+/// What a refusal has and an answer has not.
+const REFUSED: &[u8] = br#""ok":false"#;
+
 struct Hearing {
     heard: Vec<bool>,
     missing: usize,
     first: Option<Instant>,
     text: Vec<u8>,
+    refusal: Option<String>,
 }
 
 impl Watch for Hearing {
     fn message(&mut self, client: usize, message: Incoming<'_>) {
-        let Incoming::Event(text) = message else {
-            return;
+        let text = match message {
+            Incoming::Event(text) => text,
+            Incoming::Answer(text) => {
+                if text.windows(REFUSED.len()).any(|part| part == REFUSED) {
+                    self.refusal = Some(String::from_utf8_lossy(text).into_owned());
+                }
+                return;
+            }
+            Incoming::Close | Incoming::Ping => return,
         };
         let Some(heard) = self.heard.get_mut(client) else {
             return;
