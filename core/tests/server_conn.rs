@@ -70,6 +70,21 @@ fn wait(conn: &mut ServerConn, now: &mut Now) -> (Duration, Vec<Transmit>) {
 }
 
 #[test]
+fn a_refusal_that_finds_no_room_is_told_as_the_failure_that_it_became() {
+    let (now, peer) = (now(), PeerFacts::direct([127, 0, 0, 1].into()));
+    let limits = Limits {
+        max_buffered_bytes: 200,
+        ..Limits::default()
+    };
+    let mut conn = ServerConn::new(Arc::new(limits), peer, [7; 32], now);
+    let frame = r#"{"type":"req","id":"1","method":"health"}"#;
+    let error = conn.handle_text(now, frame.into()).unwrap_err();
+    assert_eq!(error.to_string(), "peer: slow consumer");
+    assert_eq!(conn.failure(), Some(&error));
+    assert_eq!(conn.handle_text(now, frame.into()), Err(error));
+}
+
+#[test]
 fn a_connection_without_pongs_is_dropped_and_one_with_them_stays() {
     let (mut now, interval) = (now(), Limits::default().ping_interval);
     let mut conn = deciding(now);

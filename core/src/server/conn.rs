@@ -469,8 +469,8 @@ impl ServerConn {
     }
 
     fn fail(&mut self, now: Now, fault: PeerFault) -> Result<(), Error> {
-        let error = Error::from(fault.clone());
-        self.failure.get_or_insert_with(|| error.clone());
+        let first = self.failure.get_or_insert_with(|| fault.clone().into());
+        let error = first.clone();
         self.close(now, fault.code, CloseReason::new(fault.reason));
         Err(error)
     }

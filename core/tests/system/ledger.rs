@@ -11,6 +11,15 @@ use serde_json::Value;
 
 use crate::{cast::Rights, work::Ask};
 
+/// What became of an event that was given to a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Became {
+    Dropped,
+    Queued,
+    /// The connection closes, because it is too slow.
+    TheEnd,
+}
+
 /// One connection as the gateway's side has to treat it.
 pub struct LineBook {
     rights: Rights,
@@ -51,23 +60,24 @@ impl LineBook {
     }
 
     /// An event was delivered to an established connection.
-    pub fn numbered(&mut self, event: &OutboundEvent, room: usize, dropped: bool) {
+    pub fn numbered(&mut self, event: &OutboundEvent, room: usize, became: Became) {
         assert!(
             event.name() != "presence" || self.rights.allow("operator.read"),
             "presence for a client that may not read"
         );
         self.seq += 1;
-        let fits = event.max_len() <= room;
-        assert_eq!(
-            dropped,
-            !fits && event.droppable() == Droppable::IfSlow,
-            "{} was dropped for no reason, or kept over the limit",
-            event.name()
-        );
-        if dropped {
-            self.dropped.insert(self.seq);
-        } else if fits {
-            self.due.push_back((self.seq, event.name().into()));
+        let right = match (event.max_len() <= room, event.droppable()) {
+            (true, _) => Became::Queued,
+            (false, Droppable::IfSlow) => Became::Dropped,
+            (false, Droppable::Never) => Became::TheEnd,
+        };
+        assert_eq!(became, right, "{} with room for {room} bytes", event.name());
+        match became {
+            Became::Dropped => {
+                self.dropped.insert(self.seq);
+            }
+            Became::Queued => self.due.push_back((self.seq, event.name().into())),
+            Became::TheEnd => {}
         }
     }
 

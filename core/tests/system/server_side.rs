@@ -18,7 +18,7 @@ use clawgate_core::{
 use crate::{
     cast::TOKEN,
     client::Dialling,
-    ledger::LineBook,
+    ledger::{Became, LineBook},
     network::{Link, Wire},
     work::{EFFECT_FAILURE, carry_out},
     world::{Effects, Line, Task, World, assert_no_secret, assert_shows_no_secret, show},
@@ -235,10 +235,16 @@ impl World {
         };
         line.conn.deliver(now, delivery);
         if let Some(event) = event {
-            let dropped = line.conn.dropped_events() > line.dropped;
+            let became = if line.conn.is_closing() {
+                Became::TheEnd
+            } else if line.conn.dropped_events() > line.dropped {
+                Became::Dropped
+            } else {
+                Became::Queued
+            };
             line.dropped = line.conn.dropped_events();
-            link.book.numbered(&event, room, dropped);
-            if dropped {
+            link.book.numbered(&event, room, became);
+            if became == Became::Dropped {
                 self.saw("event dropped");
             }
         }
