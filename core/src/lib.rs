@@ -41,5 +41,6 @@ pub mod rng;
 pub mod scope;
 pub mod secret;
 pub mod server;
+pub mod store;
 pub mod time;
 pub mod transmit;
