@@ -240,3 +240,28 @@ fn write_all(connection: &Connection, commits: &[Commit], audit_rows: u64) -> ru
     }
     connection.execute_batch("COMMIT")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{FILE_NAME, StoreFile};
+
+    #[test]
+    fn each_commit_is_flushed_before_it_is_reported() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(FILE_NAME);
+        let opened = StoreFile::open(&path, StoreOptions::default()).unwrap();
+        let State::Ready { connection, .. } = &opened.file.0.state else {
+            panic!("not ready");
+        };
+        let value = |name| {
+            connection
+                .pragma_query_value(None, name, |row| row.get::<_, rusqlite::types::Value>(0))
+                .unwrap()
+        };
+        // 2 is FULL. A crash of the machine, which no test can make, would lose what NORMAL reports.
+        assert_eq!(value("synchronous"), 2.into());
+        assert_eq!(value("fullfsync"), 1.into());
+        assert_eq!(value("journal_mode"), "wal".to_owned().into());
+    }
+}

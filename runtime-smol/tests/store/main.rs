@@ -8,8 +8,11 @@
 )]
 
 mod backup;
+mod child;
 mod damage;
 mod disk;
+mod full;
+mod kill;
 mod order;
 mod reading;
 
