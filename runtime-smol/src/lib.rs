@@ -34,4 +34,4 @@ pub mod websocket;
 
 pub use bind::listen;
 pub use effects::HostFiles;
-pub use server::{Server, ServerOptions, Stopper};
+pub use server::{Server, ServerOptions, State, Stopper};

@@ -14,7 +14,7 @@ use clawgate_core::{
     },
     ids::{ConnId, EffectId, RequestId},
     limits::Limits,
-    policy::{AuthRule, SecretKind, TailscaleLogin},
+    policy::{AuthRule, SecretKind, TailscaleLogin, Whois},
     protocol::Role,
     scope::{Scope, ScopeSet},
     secret::Secret,
@@ -440,6 +440,7 @@ fn outcome(argument: &[u8], effect: Option<&Effect>) -> EffectOutcome {
                 r#"{{"gateway":{{"auth":{{"password":"{CONFIG_SECRET}"}}}}}}"#
             )),
         }),
+        (_, Some(Effect::Whois(_))) => EffectOutcome::Whois(Whois::Unknown),
         (_, Some(Effect::TailLog(tail))) => EffectOutcome::Log(LogTail {
             file: "gateway.log".into(),
             cursor: tail.cursor.unwrap_or_default(),
