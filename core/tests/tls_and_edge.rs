@@ -1,4 +1,9 @@
 //! Which certificate a client accepts, and which headers it adds for a proxy, seen from outside.
+#![allow(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "helpers of tests are outside of test functions"
+)]
 
 use clawgate_core::client;
 use clawgate_core::config::{Config, EnvVars};

@@ -39,15 +39,15 @@ const BATCH: usize = 64 * 1024;
 const LARGE: usize = 4 * 1024;
 
 /// Serves a socket from its first byte to its end.
-/// `place` is held until the request head is done.
-pub(crate) async fn serve<S, P>(mut stream: S, ip: IpAddr, hub: Arc<Hub>, place: P)
+/// `place` is held, and `until` is the deadline, until the request head is done.
+pub(crate) async fn serve<S, P>(mut stream: S, ip: IpAddr, hub: Arc<Hub>, until: Instant, place: P)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let id = hub.next_conn();
     let ip = ip.to_canonical();
     let mut opened = false;
-    let accepted = http::accept(&mut stream, ip, &hub, |peer| {
+    let accepted = http::accept(&mut stream, ip, &hub, until, |peer| {
         hub.open(id, peer).inspect(|_| opened = true)
     })
     .await;

@@ -28,9 +28,11 @@ mod listener;
 mod server;
 mod socket;
 mod tap;
+mod tls;
 
 pub mod websocket;
 
 pub use bind::listen;
 pub use effects::HostFiles;
 pub use server::{Server, ServerOptions, Stopper};
+pub use tls::{MadeCertificate, TlsLoadError, TlsPort, ValidityWarning, make_certificate};

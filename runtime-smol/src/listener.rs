@@ -1,11 +1,22 @@
 //! Accepting sockets.
 
-use std::{io, net::TcpListener, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::TcpListener,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use smol::{Async, lock::Semaphore};
 use tracing::warn;
 
-use crate::{conn, heads::Heads, hub::Hub, socket::Socket};
+use crate::{
+    conn,
+    heads::Heads,
+    hub::Hub,
+    socket::Socket,
+    tls::{self, TlsPort},
+};
 
 /// Sockets that may be in their request head at once. More wait in the kernel's queue.
 const MAX_HEADS: usize = 1_024;
@@ -16,6 +27,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Accepts for as long as it is polled, and gives each socket a task of its own.
 pub(crate) async fn accept(
     listener: Async<TcpListener>,
+    tls: Option<TlsPort>,
     hub: Arc<Hub>,
     executor: Arc<smol::Executor<'static>>,
 ) {
@@ -31,15 +43,15 @@ pub(crate) async fn accept(
                 let Some(place) = heads.take(address.ip(), hub.limits().max_pre_auth_per_ip) else {
                     continue;
                 };
-                let hub = Arc::clone(&hub);
-                executor
-                    .spawn(conn::serve(
-                        Socket(stream),
-                        address.ip(),
-                        hub,
-                        (permit, place),
-                    ))
-                    .detach();
+                let (hub, ip) = (Arc::clone(&hub), address.ip());
+                let until = Instant::now() + hub.limits().request_head;
+                let (socket, place) = (Socket(stream), (permit, place));
+                // Two kinds of task: one that may become either would be as large as both.
+                match tls.clone() {
+                    None => executor.spawn(conn::serve(socket, ip, hub, until, place)),
+                    Some(tls) => executor.spawn(tls::serve(socket, ip, hub, tls, until, place)),
+                }
+                .detach();
             }
             Err(error) if is_about_one_socket(&error) => {}
             Err(error) => {

@@ -16,6 +16,7 @@ use crate::{
     effects::{self, HostFiles},
     hub::Hub,
     listener,
+    tls::TlsPort,
 };
 
 /// Effects that are carried out at once: a slow file must not hold up the others.
@@ -30,6 +31,8 @@ pub struct ServerOptions {
     pub threads: usize,
     /// Files that calls read.
     pub files: HostFiles,
+    /// TLS on every listener; without it they speak plaintext.
+    pub tls: Option<TlsPort>,
 }
 
 /// A gateway that serves.
@@ -77,13 +80,18 @@ impl Server {
             .into_iter()
             .map(|listener| {
                 let listener = Async::new(listener)?;
-                let accept = listener::accept(listener, Arc::clone(&hub), Arc::clone(&executor));
+                let tls = options.tls.clone();
+                let accept =
+                    listener::accept(listener, tls, Arc::clone(&hub), Arc::clone(&executor));
                 Ok(executor.spawn(accept))
             })
             .collect::<io::Result<Vec<_>>>()?;
         for _ in 0..EFFECT_WORKERS {
             let (hub, queue, files) = (Arc::clone(&hub), queue.clone(), options.files.clone());
             executor.spawn(effects::work(hub, queue, files)).detach();
+        }
+        if let Some(tls) = options.tls {
+            executor.spawn(tls.keep()).detach();
         }
         let keeper = Arc::clone(&hub);
         executor

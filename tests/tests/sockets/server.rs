@@ -63,6 +63,7 @@ impl TestServer {
             seed: [2; 32],
             threads: 2,
             files,
+            tls: None,
         };
         let listener = clawgate_smol::listen(IpAddr::V4(Ipv4Addr::LOCALHOST), 0)?;
         let address = listener.local_addr()?;
