@@ -35,4 +35,6 @@ pub mod websocket;
 pub use bind::listen;
 pub use effects::HostFiles;
 pub use server::{Server, ServerOptions, Stopper};
-pub use tls::{MadeCertificate, TlsLoadError, TlsPort, ValidityWarning, make_certificate};
+pub use tls::{
+    MadeCertificate, Refreshed, TlsLoadError, TlsPort, ValidityWarning, make_certificate,
+};

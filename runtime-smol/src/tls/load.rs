@@ -18,6 +18,7 @@ use futures_rustls::rustls::{
     sign::{CertifiedKey, SingleCertAndKey},
     version::TLS13,
 };
+use sha2::{Digest, Sha256};
 use thiserror::Error;
 
 /// Why files cannot be served with.
@@ -74,19 +75,43 @@ pub(super) struct Loaded {
     pub(super) fingerprint: TlsFingerprint,
 }
 
-/// Reads the files. What comes out is a pair that belongs together.
-pub(super) fn load(files: &TlsFiles) -> Result<Loaded, TlsLoadError> {
-    let certificate = read(TlsPart::Certificate, &files.certificate)?;
-    let key = read(TlsPart::Key, &files.key)?;
-    let authorities = files
-        .authorities
-        .as_deref()
-        .map(|path| read(TlsPart::Authorities, path))
-        .transpose()?;
+/// What the files hold.
+pub(super) struct Texts {
+    certificate: Vec<u8>,
+    key: Vec<u8>,
+    authorities: Option<Vec<u8>>,
+}
+
+impl Texts {
+    pub(super) fn read(files: &TlsFiles) -> Result<Self, TlsLoadError> {
+        Ok(Self {
+            certificate: read(TlsPart::Certificate, &files.certificate)?,
+            key: read(TlsPart::Key, &files.key)?,
+            authorities: files
+                .authorities
+                .as_deref()
+                .map(|path| read(TlsPart::Authorities, path))
+                .transpose()?,
+        })
+    }
+
+    /// Differs when anything in the files differs, whatever their dates say.
+    pub(super) fn digest(&self) -> [u8; 32] {
+        let mut hash = Sha256::new();
+        let authorities = self.authorities.as_deref().unwrap_or_default();
+        for text in [self.certificate.as_slice(), &self.key, authorities] {
+            hash.update(Sha256::digest(text));
+        }
+        hash.finalize().into()
+    }
+}
+
+/// Makes of the texts what a handshake needs. What comes out is a pair that belongs together.
+pub(super) fn load(files: &TlsFiles, texts: &Texts) -> Result<Loaded, TlsLoadError> {
     let identity = TlsIdentity::from_pem(TlsTexts {
-        certificate: &certificate,
-        key: &key,
-        authorities: authorities.as_deref(),
+        certificate: &texts.certificate,
+        key: &texts.key,
+        authorities: texts.authorities.as_deref(),
     })
     .map_err(|BadPem { part, problem }| TlsLoadError::Pem {
         part,

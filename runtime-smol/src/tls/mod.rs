@@ -9,7 +9,7 @@ mod validity;
 
 pub use load::TlsLoadError;
 pub use make::{MadeCertificate, make_certificate};
-pub use port::TlsPort;
+pub use port::{Refreshed, TlsPort};
 pub use validity::ValidityWarning;
 
 pub(crate) use accept::serve;

@@ -1,8 +1,7 @@
 //! The certificate that is served now, and the task that looks after it.
 
 use std::{
-    fmt, fs,
-    path::Path,
+    fmt,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -15,7 +14,7 @@ use futures_rustls::rustls::ServerConfig;
 use tracing::{info, warn};
 
 use super::{
-    load::{Loaded, TlsLoadError, load},
+    load::{Loaded, Texts, TlsLoadError, load},
     validity::{self, ValidityWarning},
 };
 
@@ -38,26 +37,20 @@ struct Current {
     config: Arc<ServerConfig>,
     fingerprint: TlsFingerprint,
     warning: Option<ValidityWarning>,
-    /// How the files looked when they were last read, well or badly.
-    looked: Look,
+    /// What the files held when they were last looked at, well or badly. `None` when they could not
+    /// be read.
+    digest: Option<[u8; 32]>,
 }
 
-/// How files look from outside. Two looks that are equal mean that nothing has changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Look([Option<(Option<SystemTime>, u64)>; 3]);
-
-impl Look {
-    fn at(files: &TlsFiles) -> Self {
-        let of = |path: &Path| {
-            let data = fs::metadata(path).ok()?;
-            Some((data.modified().ok(), data.len()))
-        };
-        Self([
-            of(&files.certificate),
-            of(&files.key),
-            files.authorities.as_deref().and_then(of),
-        ])
-    }
+/// What a look at the files has found.
+#[derive(Debug)]
+pub enum Refreshed {
+    /// They are as they were at the last look.
+    Unchanged,
+    /// They are served with from now on.
+    Replaced,
+    /// They cannot be served with; what was in use stays.
+    Kept(TlsLoadError),
 }
 
 impl TlsPort {
@@ -66,9 +59,8 @@ impl TlsPort {
     /// # Errors
     /// When they cannot be served with.
     pub fn load(files: TlsFiles) -> Result<Self, TlsLoadError> {
-        // Before they are read, so that a change in between is noticed later.
-        let looked = Look::at(&files);
-        let current = Current::new(load(&files)?, looked);
+        let texts = Texts::read(&files)?;
+        let current = Current::new(load(&files, &texts)?, Some(texts.digest()));
         Ok(Self(Arc::new(Shared {
             files,
             current: Mutex::new(current),
@@ -90,36 +82,40 @@ impl TlsPort {
         Arc::clone(&self.current().config)
     }
 
+    /// Looks at the files. A server does so by itself about every second.
+    pub fn refresh(&self) -> Refreshed {
+        let texts = Texts::read(&self.0.files);
+        let digest = texts.as_ref().ok().map(Texts::digest);
+        let mut current = self.current();
+        if digest == current.digest {
+            return Refreshed::Unchanged;
+        }
+        current.digest = digest;
+        match texts.and_then(|texts| load(&self.0.files, &texts)) {
+            Ok(loaded) => {
+                *current = Current::new(loaded, digest);
+                Refreshed::Replaced
+            }
+            Err(error) => Refreshed::Kept(error),
+        }
+    }
+
     /// Takes up changes of the files, for as long as it is polled.
     pub(crate) async fn keep(self) {
         loop {
             smol::Timer::after(LOOK).await;
             let port = self.clone();
-            smol::unblock(move || port.look()).await;
-        }
-    }
-
-    fn look(&self) {
-        let looked = Look::at(&self.0.files);
-        if looked == self.current().looked {
-            return;
-        }
-        let loaded = load(&self.0.files);
-        let mut current = self.current();
-        match loaded {
-            Ok(loaded) => {
-                let fingerprint = loaded.fingerprint;
-                if fingerprint != current.fingerprint {
-                    info!(%fingerprint, "the TLS certificate was replaced");
+            match smol::unblock(move || port.refresh()).await {
+                Refreshed::Unchanged => {}
+                Refreshed::Replaced => {
+                    info!(fingerprint = %self.fingerprint(), "the TLS certificate was replaced");
+                    if let Some(warning) = self.warning() {
+                        warn!("{warning}");
+                    }
                 }
-                *current = Current::new(loaded, looked);
-                if let Some(warning) = current.warning {
-                    warn!("{warning}");
+                Refreshed::Kept(error) => {
+                    warn!(%error, "the new TLS certificate cannot be used; the old one stays");
                 }
-            }
-            Err(error) => {
-                warn!(%error, "the new TLS certificate cannot be used; the old one stays");
-                current.looked = looked;
             }
         }
     }
@@ -133,12 +129,12 @@ impl TlsPort {
 }
 
 impl Current {
-    fn new(loaded: Loaded, looked: Look) -> Self {
+    fn new(loaded: Loaded, digest: Option<[u8; 32]>) -> Self {
         Self {
             warning: validity::check(&loaded.leaf, now()),
             config: loaded.config,
             fingerprint: loaded.fingerprint,
-            looked,
+            digest,
         }
     }
 }
