@@ -29,9 +29,11 @@ pub use scan::{MAX_CONFIG_BYTES, MAX_CONFIG_DEPTH, Position};
 pub use secret_input::{DEFAULT_PROVIDER, RefSource, RefSpelling, SecretInput, SecretRef};
 pub use types::{
     AuthConfig, AuthMode, BindMode, Config, ControlUiConfig, GatewayConfig, ModeSetting,
-    NodesConfig, RateLimitConfig, ReloadConfig, ReloadMode, RemoteConfig, SecretProvider,
-    SecretsConfig, TailscaleMode, TlsConfig, TrustedProxyConfig,
+    NodesConfig, RateLimitConfig, ReloadConfig, ReloadMode, RemoteConfig, SecretsConfig,
+    TailscaleMode, TlsConfig, TrustedProxyConfig,
 };
+
+pub(crate) use read::whole_number;
 
 use scan::LimitFault;
 

@@ -179,6 +179,14 @@ impl Locations {
     }
 }
 
+/// A path with the home folder in place of `~`.
+///
+/// # Errors
+/// [`PathsError::NoHome`] when the home folder is needed and unknown.
+pub(crate) fn expand_home(path: &str, env: &EnvVars) -> Result<PathBuf, PathsError> {
+    Home::of(env).expand(path)
+}
+
 /// The home folder, which may be unknown.
 struct Home(Option<PathBuf>);
 

@@ -235,15 +235,18 @@ impl Reasons<'_> {
             Some(SecretInput::Embedded(_)) if self.mode() == Mode::Local => {
                 return format!("{name} has text around ${{NAME}}, which is no secret");
             }
-            Some(SecretInput::Ref(reference)) if self.refs.is_broken(reference) => {
-                return format!("{name} refers to {reference}, which could not be read");
+            Some(SecretInput::Ref(reference)) => {
+                if let Some(fault) = self.refs.known_fault(reference) {
+                    return format!(
+                        "{name} refers to {reference}, which could not be read: {fault}"
+                    );
+                }
             }
             Some(
                 SecretInput::Absent
                 | SecretInput::Blank
                 | SecretInput::Plain(_)
-                | SecretInput::Embedded(_)
-                | SecretInput::Ref(_),
+                | SecretInput::Embedded(_),
             )
             | None => {}
         }

@@ -20,8 +20,9 @@ pub use precedence::{
     Chosen, KindOrder, LocalOrder, Mode, Order, RemoteFallback, RemoteInLocalMode, RemoteOrder,
     Selection, Unavailable,
 };
+pub use refs::RefAccess;
 pub(crate) use refs::RefReader;
-pub use refs::{RefAccess, RefValues, WantedRef};
+
 pub use request::{Flags, NodeScheme, NodeTarget, Presented, Request, Surface};
 pub use resolve::{Resolution, resolve, select_by_order};
 pub use source::{SecretPath, Source, env_name};

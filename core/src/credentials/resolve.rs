@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::error::CredentialError;
 use super::explain::{Explanation, Reasons, explain};
 use super::precedence::{Chosen, Mode, Order, Selection, Unavailable, from_env, select};
-use super::refs::{RefAccess, RefReader, WantedRef};
+use super::refs::{RefAccess, RefReader};
 use super::request::{Presented, Request, Surface};
 use super::source::{SecretPath, Source};
 use super::target::{
@@ -15,6 +15,7 @@ use crate::config::{AuthMode, Config, EnvVars};
 use crate::policy::SecretKind;
 use crate::policy::server_auth::{AuthOverride, resolve_server_auth};
 use crate::secret::Secret;
+use crate::secrets::WantedRef;
 
 /// The answer to a [`Request`].
 #[derive(Clone, Debug)]
@@ -218,7 +219,7 @@ fn by_order(
     let selection = match select(gateway, request.env, place.mode, &order, refs) {
         Ok(selection) => selection,
         Err(unavailable) if request.surface.is_probe() => {
-            warnings.push(Warning::ProbingWithout(unavailable.path));
+            warnings.push(Warning::ProbingWithout(unavailable));
             return Ok(Selection::default());
         }
         Err(unavailable) => return Err(CredentialError::SecretRefUnavailable(unavailable)),
@@ -237,9 +238,9 @@ fn by_order(
         if let Some(reference) = input.reference()
             && let Some(used) = selection.get(path.kind()).map(Chosen::source)
             && used != path.source()
-            && refs.is_broken(reference)
+            && let Some(fault) = refs.known_fault(reference)
         {
-            warnings.push(Warning::RefPassedOver { path, used });
+            warnings.push(Warning::RefPassedOver { path, used, fault });
         }
     }
     Ok(selection)
