@@ -5,6 +5,8 @@
 //! - [`Connection`] makes several calls, also at once, from one thread.
 //! - [`Client`] stays connected, delivers events, and can be used from any thread.
 //!
+//! [`read_secrets`] reads the files and runs the programs that secret references name.
+//!
 //! Everything that waits has a deadline, and can be cancelled from another thread with a
 //! [`Cancel`].
 #![forbid(unsafe_code)]
@@ -16,6 +18,7 @@ mod dial;
 mod error;
 mod os;
 mod resolve;
+mod secrets;
 mod socket;
 mod timings;
 mod tls;
@@ -28,4 +31,5 @@ pub use budget::Cancel;
 pub use client::{Client, ClientEvent, ClientOptions, PendingCall};
 pub use connection::{Connection, Options, call};
 pub use error::{CallError, ConnectError, Problem};
+pub use secrets::read_secrets;
 pub use timings::{Stage, Timings};

@@ -39,6 +39,11 @@ impl RefValues {
         self.0.get(wanted).map(Result::as_ref)
     }
 
+    /// Adds everything that another read gave.
+    pub fn extend(&mut self, other: Self) {
+        self.0.extend(other.0);
+    }
+
     /// Whether nothing was read.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
