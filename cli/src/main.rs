@@ -10,6 +10,7 @@ mod failure;
 mod help;
 mod output;
 mod params;
+mod references;
 mod refusal;
 mod run;
 mod secrets;

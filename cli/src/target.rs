@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use clawgate_core::config::{Config, EnvVars, ModeSetting, RefSource};
+use clawgate_core::config::{Config, EnvVars, ModeSetting};
 use clawgate_core::credentials::{
-    CredentialError, Explanation, Flags, NodeTarget, Presented, RefAccess, RefValues, Request,
-    Resolution, Shown, Source, Surface, Target, UrlSource, resolve,
+    CredentialError, Explanation, Flags, NodeTarget, Presented, RefAccess, Request, Resolution,
+    Shown, Source, Surface, Target, UrlSource, resolve,
 };
 use clawgate_core::policy::{SecretKind, TlsFingerprint};
 use clawgate_core::secret::Secret;
@@ -22,6 +22,7 @@ use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output;
+use crate::references::with_references;
 use crate::run::running_gateway;
 use crate::secrets::GivenSecrets;
 
@@ -208,17 +209,14 @@ fn answer(
             read_certificate(&written.or_else(default)?)
         })
         .flatten();
-    let first = resolve(&request);
-    if first.wanted.is_empty() {
-        return first;
-    }
-    // Nothing but the environment is read here, so all of these count as unreadable.
-    let mut values = RefValues::new();
-    for wanted in first.wanted {
-        values.insert(wanted, None);
-    }
-    request.refs = RefAccess::Available(&values);
-    resolve(&request)
+    with_references(&config.secrets, env, |values| {
+        let resolution = resolve(&Request {
+            refs: RefAccess::Available(values),
+            ..request
+        });
+        let wanted = resolution.wanted.clone();
+        (resolution, wanted)
+    })
 }
 
 fn read_token(path: &Path) -> Option<Secret> {
@@ -263,14 +261,6 @@ fn read_certificate(path: &Path) -> Option<TlsFingerprint> {
 /// The failure of a command that has no target.
 pub(crate) fn failure(error: &CredentialError, why: &Explanation) -> Failure {
     let mut next = error.next_step();
-    if let CredentialError::SecretRefUnavailable(unavailable) = error
-        && unavailable.reference.source != RefSource::Env
-    {
-        next = format!(
-            "clawgate reads references to environment variables only, not yet from source \"{}\". {next}",
-            unavailable.reference.source.as_str()
-        );
-    }
     let exit = match error {
         CredentialError::ExplicitAuthRequired { .. }
         | CredentialError::CredentialsRequired { .. } => {

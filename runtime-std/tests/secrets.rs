@@ -6,7 +6,7 @@ use std::fs;
 use std::io::Read;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::sync::{PoisonError, RwLock};
+use std::process::Command;
 use std::thread;
 
 use clawgate_core::config::{Config, EnvVars, RefSource};
@@ -15,9 +15,6 @@ use clawgate_std::read_secrets;
 use rustix::fs::{CWD, FileType, Mode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-
-/// A program that is still open for writing cannot be run, and a fork elsewhere may hold it open.
-static WRITING: RwLock<()> = RwLock::new(());
 
 struct Place(TempDir);
 
@@ -31,15 +28,29 @@ impl Place {
     }
 
     fn file(&self, name: &str, mode: u32, content: &str) -> PathBuf {
-        let _alone = WRITING.write().unwrap_or_else(PoisonError::into_inner);
         let path = self.path(name);
         fs::write(&path, content).unwrap();
         set_mode(&path, mode);
         path
     }
 
+    /// Copied by another process: a program that a fork of this one holds open for writing could not
+    /// be run.
     fn script(&self, name: &str, body: &str) -> PathBuf {
-        self.file(name, 0o700, &format!("#!/bin/sh\n{body}\n"))
+        let text = self.file(
+            "text",
+            0o600,
+            &format!(
+                "#!/bin/sh
+{body}
+"
+            ),
+        );
+        let path = self.path(name);
+        let copied = Command::new("cp").args([&text, &path]).status().unwrap();
+        assert!(copied.success());
+        set_mode(&path, 0o700);
+        path
     }
 }
 
@@ -66,10 +77,7 @@ fn ask_all(provider: &Value, ids: &[&str]) -> Vec<Result<String, String>> {
         .into_iter()
         .collect();
     let mut values = RefValues::new();
-    {
-        let _running = WRITING.read().unwrap_or_else(PoisonError::into_inner);
-        read_secrets(&wanted, &config.secrets, &env, &mut values);
-    }
+    read_secrets(&wanted, &config.secrets, &env, &mut values);
     assert!(!format!("{values:?}").contains("hunter2"));
     wanted
         .iter()
@@ -369,8 +377,8 @@ fn programs_that_misbehave_are_stopped_or_refused() {
         let found = ask(&provider, "a").unwrap_err();
         assert!(found.ends_with(reason), "{name}: {found}");
     }
-    let text = place.file("text", 0o600, "#!/bin/sh\n");
-    let found = ask(&program_at(&text), "a").unwrap_err();
+    let plain = place.file("plain", 0o600, "#!/bin/sh\n");
+    let found = ask(&program_at(&plain), "a").unwrap_err();
     assert!(found.contains("could not be started"), "{found}");
 }
 
@@ -453,7 +461,6 @@ fn providers_are_read_side_by_side() {
     });
     let config = Config::from_value(&json!({ "secrets": { "providers": providers } }));
     let mut values = RefValues::new();
-    let _running = WRITING.read().unwrap_or_else(PoisonError::into_inner);
     read_secrets(&wanted, &config.secrets, &EnvVars::new(), &mut values);
     for wanted in &wanted {
         assert!(values.get(wanted).unwrap().is_ok(), "{values:?}");

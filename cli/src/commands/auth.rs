@@ -45,6 +45,7 @@ fn without_config(failure: &Failure, format: Format) -> Result<Exit, Failure> {
                 "password": none,
                 "tlsFingerprint": null,
                 "skipped": [],
+                "references": [],
                 "warnings": [],
                 "error": failure.to_json(),
             }))?;
@@ -69,6 +70,9 @@ fn describe(why: &Explanation, failure: Option<&Failure>) -> String {
     }
     if let Some(pin) = &why.tls_fingerprint {
         sheet.line("Pin", format!("sha256:{pin}"));
+    }
+    for reference in &why.references {
+        sheet.line("Reference", reference.describe());
     }
     for warning in &why.warnings {
         sheet.line("Warning", &warning.message);

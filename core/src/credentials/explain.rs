@@ -7,6 +7,7 @@ use super::precedence::{Mode, RemoteFallback, RemoteInLocalMode};
 use super::refs::RefReader;
 use super::request::Request;
 use super::resolve::{KINDS, Rule};
+use super::shown_refs::{ShownRef, shown_refs};
 use super::source::{SecretPath, Source, env_name};
 use super::target::{Place, Target, Warning};
 use crate::config::{AuthMode, SecretInput};
@@ -30,6 +31,8 @@ pub struct Explanation {
     pub tls_fingerprint: Option<String>,
     /// What was passed over.
     pub skipped: Vec<Skipped>,
+    /// How the references among the credentials resolve.
+    pub references: Vec<ShownRef>,
     /// What the user should know, though the client goes on.
     pub warnings: Vec<ShownWarning>,
     /// Why the client does not connect.
@@ -137,6 +140,11 @@ pub(super) fn explain(reasons: &Reasons<'_>) -> Explanation {
         password: reasons.shown(SecretKind::Password),
         tls_fingerprint: target.and_then(Target::tls_pin).map(ToString::to_string),
         skipped,
+        references: shown_refs(
+            reasons.request.config,
+            reasons.request.env,
+            reasons.request.refs,
+        ),
         warnings: target
             .map(|target| target.warnings().iter().map(ShownWarning::from).collect())
             .unwrap_or_default(),
@@ -174,13 +182,7 @@ impl Reasons<'_> {
     }
 
     fn input(&self, source: Source, kind: SecretKind) -> Option<&SecretInput> {
-        let gateway = &self.request.config.gateway;
-        SecretPath::of(source, kind).map(|path| match path {
-            SecretPath::AuthToken => &gateway.auth.token,
-            SecretPath::AuthPassword => &gateway.auth.password,
-            SecretPath::RemoteToken => &gateway.remote.token,
-            SecretPath::RemotePassword => &gateway.remote.password,
-        })
+        SecretPath::of(source, kind).map(|path| self.request.config.secret_input(path))
     }
 
     fn is_given(&self, kind: SecretKind, source: Source) -> bool {

@@ -11,6 +11,7 @@ mod precedence;
 mod refs;
 mod request;
 mod resolve;
+mod shown_refs;
 mod source;
 mod target;
 
@@ -25,5 +26,6 @@ pub(crate) use refs::RefReader;
 
 pub use request::{Flags, NodeScheme, NodeTarget, Presented, Request, Surface};
 pub use resolve::{Resolution, resolve, select_by_order};
+pub use shown_refs::{ShownRef, shown_refs};
 pub use source::{SecretPath, Source, env_name};
 pub use target::{BoundAuth, Place, Target, UrlSource, Warning, locate};

@@ -229,13 +229,7 @@ fn by_order(
         Mode::Remote => [SecretPath::RemoteToken, SecretPath::RemotePassword],
     };
     for path in preferred {
-        let input = match path {
-            SecretPath::AuthToken => &gateway.auth.token,
-            SecretPath::AuthPassword => &gateway.auth.password,
-            SecretPath::RemoteToken => &gateway.remote.token,
-            SecretPath::RemotePassword => &gateway.remote.password,
-        };
-        if let Some(reference) = input.reference()
+        if let Some(reference) = request.config.secret_input(path).reference()
             && let Some(used) = selection.get(path.kind()).map(Chosen::source)
             && used != path.source()
             && let Some(fault) = refs.known_fault(reference)

@@ -246,21 +246,11 @@ fn check(auth: &ServerAuth, config: &Config) -> Result<(), StartupAuthError> {
         AuthMode::None | AuthMode::TrustedProxy => return Ok(()),
     };
     let weak = |reason| StartupAuthError::KnownWeak { kind, reason };
-    match (secret, input(config, path)) {
+    match (secret, config.secret_input(path)) {
         (Some(secret), _) => check_secret(kind, secret.secret.expose()).map_err(weak),
         (None, SecretInput::Blank) => Err(weak(NotASecret::Blank)),
         (None, SecretInput::Embedded(_)) => Err(StartupAuthError::TextAroundTemplate(path)),
         (None, SecretInput::Absent | SecretInput::Plain(_) | SecretInput::Ref(_)) => Ok(()),
-    }
-}
-
-const fn input(config: &Config, path: SecretPath) -> &SecretInput {
-    let gateway = &config.gateway;
-    match path {
-        SecretPath::AuthToken => &gateway.auth.token,
-        SecretPath::AuthPassword => &gateway.auth.password,
-        SecretPath::RemoteToken => &gateway.remote.token,
-        SecretPath::RemotePassword => &gateway.remote.password,
     }
 }
 
@@ -282,7 +272,7 @@ enum Need {
 
 impl Startup<'_> {
     fn read(&mut self, path: SecretPath) -> Result<Option<Secret>, StartupAuthError> {
-        let given = input(self.config, path);
+        let given = self.config.secret_input(path);
         let SecretInput::Ref(reference) = given else {
             return Ok(given.plain().cloned());
         };

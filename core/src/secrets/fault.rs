@@ -98,8 +98,13 @@ pub enum PathFault {
         /// The owner's number.
         owner: u32,
     },
-    /// Others may read or write it.
+    /// Others may read or write a file of secrets.
     OpenToOthers {
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// Others may write a program.
+    WritableByOthers {
         /// Its permission bits.
         mode: u32,
     },
@@ -268,6 +273,9 @@ impl fmt::Display for PathFault {
             Self::SeveralNames => f.write_str("is a file with several names (hard links)"),
             Self::ForeignOwner { owner } => write!(f, "belongs to another user ({owner})"),
             Self::OpenToOthers { mode } => write!(f, "is open to others (mode {mode:04o})"),
+            Self::WritableByOthers { mode } => {
+                write!(f, "can be written by others (mode {mode:04o})")
+            }
             Self::Folder(folder, fault) => {
                 let fault = match fault {
                     FolderFault::ForeignOwner => "belongs to another user",
@@ -294,9 +302,8 @@ impl PathFault {
             Self::ForeignOwner { .. } => {
                 "Give it to the user that clawgate runs as (chown).".to_owned()
             }
-            Self::OpenToOthers { .. } => {
-                format!("Close it with `chmod go-w {path}`, and `chmod 600 {path}` for a secret.")
-            }
+            Self::OpenToOthers { .. } => format!("Close it with `chmod 600 {path}`."),
+            Self::WritableByOthers { .. } => format!("Close it with `chmod go-w {path}`."),
             Self::Folder(folder, FolderFault::OpenToOthers) => {
                 format!("Close the folder with `chmod o-w {}`.", folder.display())
             }

@@ -65,7 +65,11 @@ impl Standing {
         if self.target.links > 1 {
             return Err(PathFault::SeveralNames);
         }
-        self.hands(READABLE | WRITABLE)
+        let mode = self.target.mode & 0o7777;
+        if mode & (READABLE | WRITABLE) != 0 {
+            return Err(PathFault::OpenToOthers { mode });
+        }
+        self.hands()
     }
 
     /// A program: nobody else may have put it there or changed it.
@@ -75,23 +79,22 @@ impl Standing {
             PathKind::Link => return Err(PathFault::Link),
             PathKind::Folder | PathKind::Other => return Err(PathFault::NotAFile),
         }
-        match trust {
-            PathTrust::Unchecked => Ok(()),
-            PathTrust::Checked => self.hands(WRITABLE),
+        if trust == PathTrust::Unchecked {
+            return Ok(());
         }
+        let mode = self.target.mode & 0o7777;
+        if mode & WRITABLE != 0 {
+            return Err(PathFault::WritableByOthers { mode });
+        }
+        self.hands()
     }
 
-    fn hands(&self, forbidden: u32) -> Result<(), PathFault> {
+    fn hands(&self) -> Result<(), PathFault> {
         // Root can change everything anyway.
         let foreign = |owner: u32| owner != self.user && owner != 0;
         if foreign(self.target.owner) {
             return Err(PathFault::ForeignOwner {
                 owner: self.target.owner,
-            });
-        }
-        if self.target.mode & forbidden != 0 {
-            return Err(PathFault::OpenToOthers {
-                mode: self.target.mode & 0o7777,
             });
         }
         // Whoever can write to a folder can put another file in its place. Folders of a group are
