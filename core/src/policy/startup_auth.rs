@@ -317,6 +317,8 @@ impl Startup<'_> {
             (SecretKind::Password, Some(AuthMode::TrustedProxy)) => Need::Optional,
             (SecretKind::Token, None) if plain.password.is_none() => Need::Required,
             (SecretKind::Password, None) if plain.token.is_none() => Need::Required,
+            // With a value it decides the mode, before any token.
+            (SecretKind::Password, None) => Need::Optional,
             (_, Some(_) | None) => Need::None,
         }
     }
@@ -360,6 +362,23 @@ mod tests {
         assert_eq!(started.passed_over[0].path, SecretPath::AuthToken);
         assert!(started.passed_over[0].to_string().contains("B is not set"));
         assert_eq!(started.auth.token.unwrap().source, ServerSecretSource::Env);
+    }
+
+    #[test]
+    fn a_configured_password_comes_before_variables_that_are_set_too() {
+        let env = [
+            ("A", "from the reference"),
+            ("OPENCLAW_GATEWAY_TOKEN", "from env"),
+            ("OPENCLAW_GATEWAY_PASSWORD", "from env"),
+        ];
+        let started = start(json!({ "password": "${A}" }), &env).unwrap();
+        assert_eq!(started.auth.mode, AuthMode::Password);
+        assert_eq!(
+            started.auth.password.unwrap().secret.expose(),
+            "from the reference"
+        );
+        let started = start(json!({ "password": "${B}" }), &env).unwrap();
+        assert_eq!(started.passed_over[0].path, SecretPath::AuthPassword);
     }
 
     #[test]
