@@ -13,6 +13,7 @@ mod frame;
 mod gateway;
 mod policy;
 mod script;
+mod secret_ref;
 mod server;
 
 pub use client::client_handshake;
@@ -21,6 +22,7 @@ pub use credentials::credentials;
 pub use frame::frame;
 pub use gateway::gateway;
 pub use policy::{endpoint, policy_text};
+pub use secret_ref::secret_ref;
 pub use server::server_handshake;
 
 /// A body: takes whatever bytes there are, and panics when a promise is broken.
@@ -36,5 +38,6 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("frame", frame),
     ("gateway", gateway),
     ("policy_text", policy_text),
+    ("secret_ref", secret_ref),
     ("server_handshake", server_handshake),
 ];
