@@ -43,7 +43,9 @@ pub(super) fn run(args: GatewayRunArgs, context: Context) -> Result<Exit, Failur
 /// configuration, so that service managers do not try again.
 fn failure(error: &RunError) -> Failure {
     let exit = match error {
-        RunError::File { .. } | RunError::Random(_) | RunError::Server(_) => Exit::Failed,
+        RunError::File { .. } | RunError::Random(_) | RunError::Server(_) | RunError::Store(_) => {
+            Exit::Failed
+        }
         RunError::AlreadyRunning { .. }
         | RunError::Auth(_)
         | RunError::BrokenKey { .. }

@@ -90,6 +90,9 @@ pub(crate) enum RunError {
     /// The configuration does not allow a start.
     #[error("{0}")]
     Refused(#[from] StartupRefusal),
+    /// The state database cannot be used.
+    #[error(transparent)]
+    Store(#[from] clawgate_smol::store::OpenError),
     /// The server's threads or sockets failed.
     #[error("cannot start the server: {0}")]
     Server(#[source] io::Error),
@@ -110,6 +113,7 @@ impl RunError {
             Self::Random(_) => "no_random_bytes",
             Self::Refused(refusal) => refusal.code(),
             Self::Server(_) => "server_failed",
+            Self::Store(_) => "state_database",
         }
     }
 
@@ -129,7 +133,9 @@ impl RunError {
                     "Correct them, and check with `clawgate config validate`.".into(),
                 );
             }
-            Self::File { .. } | Self::Random(_) | Self::Server(_) => return (text, String::new()),
+            Self::File { .. } | Self::Random(_) | Self::Server(_) | Self::Store(_) => {
+                return (text, String::new());
+            }
         };
         match text.split_once(mark) {
             Some((what, next)) => (format!("{what}."), capitalised(next)),

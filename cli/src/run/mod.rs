@@ -3,6 +3,7 @@
 mod auth;
 mod error;
 mod facts;
+mod kept;
 mod logging;
 mod state;
 
@@ -109,6 +110,7 @@ pub(crate) fn gateway_run(request: RunRequest) -> Result<(), RunError> {
             .collect::<Vec<_>>(),
     );
 
+    let kept = kept::open(&own)?;
     let port = gateway_port(request.port, &request.env, gateway.port, &request.profile).port;
     let listeners = listen(runtime.bind_host, port)?;
     let limits = Arc::new(Limits::configured(gateway, &request.env));
@@ -116,7 +118,10 @@ pub(crate) fn gateway_run(request: RunRequest) -> Result<(), RunError> {
     let setup = GatewaySetup {
         limits,
         admission: AdmissionPolicy::of_config(&started.auth, gateway),
-        host: host_info(&request, &file),
+        host: HostInfo {
+            problems: kept.problem.into_iter().collect(),
+            ..host_info(&request, &file)
+        },
         identity: Arc::new(own.identity()?),
     };
     let options = ServerOptions {
@@ -126,6 +131,7 @@ pub(crate) fn gateway_run(request: RunRequest) -> Result<(), RunError> {
             config: request.places.config.clone(),
             log,
         },
+        state: kept.state,
     };
     // Caught from here on: whoever reads that the gateway is ready may end it at once.
     let signals = Signals::new([Signal::Int, Signal::Term]).map_err(RunError::Server)?;
@@ -251,8 +257,6 @@ fn host_info(request: &RunRequest, file: &ConfigFile) -> HostInfo {
         agents.push("main".into());
     }
     HostInfo {
-        version: env!("CARGO_PKG_VERSION").into(),
-        hostname: gethostname::gethostname().to_string_lossy().into_owned(),
         platform: platform.into(),
         device_family: device_family.into(),
         pid: process::id(),
@@ -260,6 +264,10 @@ fn host_info(request: &RunRequest, file: &ConfigFile) -> HostInfo {
         config_hash: file.exists.then(|| file.hash.clone()),
         state_dir: request.places.state.clone(),
         agents,
+        ..HostInfo::new(
+            env!("CARGO_PKG_VERSION"),
+            gethostname::gethostname().to_string_lossy(),
+        )
     }
 }
 

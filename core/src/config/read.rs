@@ -5,8 +5,8 @@ use serde_json::Value;
 use super::secret_input::SecretInput;
 use super::types::{
     AuthConfig, AuthMode, BindMode, Config, ControlUiConfig, GatewayConfig, ModeSetting,
-    NodesConfig, RateLimitConfig, ReloadConfig, ReloadMode, RemoteConfig, SecretsConfig,
-    TailscaleMode, TlsConfig, TrustedProxyConfig,
+    NodePairingConfig, NodesConfig, RateLimitConfig, ReloadConfig, ReloadMode, RemoteConfig,
+    SecretsConfig, TailscaleMode, TlsConfig, TrustedProxyConfig,
 };
 use crate::secrets::SecretProvider;
 
@@ -81,6 +81,10 @@ impl GatewayConfig {
                     nodes.at("denyCommands").texts(),
                 ]
                 .concat(),
+                pairing: NodePairingConfig {
+                    auto_approve_local: !nodes.at("pairing").at("autoApproveLocal").is(false),
+                    auto_approve_cidrs: nodes.at("pairing").at("autoApproveCidrs").texts(),
+                },
             },
         }
     }

@@ -330,6 +330,26 @@ pub struct NodesConfig {
     pub allow_commands: Vec<String>,
     /// `commands.deny`, then the older `denyCommands`.
     pub deny_commands: Vec<String>,
+    /// `pairing`.
+    pub pairing: NodePairingConfig,
+}
+
+/// `gateway.nodes.pairing`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodePairingConfig {
+    /// `autoApproveLocal`.
+    pub auto_approve_local: bool,
+    /// `autoApproveCidrs`, as written.
+    pub auto_approve_cidrs: Vec<String>,
+}
+
+impl Default for NodePairingConfig {
+    fn default() -> Self {
+        Self {
+            auto_approve_local: true,
+            auto_approve_cidrs: Vec::new(),
+        }
+    }
 }
 
 /// `secrets`.

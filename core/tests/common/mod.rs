@@ -11,13 +11,13 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use clawgate_core::{
     device::{DeviceIdentity, PayloadVersion, SignedFacts},
+    frame::RawJson,
     gateway::{
         AdmissionPolicy, EffectOutcome, EffectRequest, Gateway, GatewaySetup, HostInfo, OpenRefusal,
     },
@@ -27,6 +27,7 @@ use clawgate_core::{
     protocol::{ClientId, ClientInfo, ClientMode, Role},
     secret::Secret,
     server::{Event, PeerFacts, ServerConn},
+    store::{Commit, Row, StoreFailure, Table, Write},
     time::{Now, WallTime},
     transmit::Transmit,
 };
@@ -71,7 +72,52 @@ struct Line {
     stalled: bool,
 }
 
+/// What a host keeps on disk.
+#[derive(Default)]
+pub struct Disk {
+    pub rows: BTreeMap<(Table, String), RawJson>,
+    pub audit: Vec<Value>,
+    /// What every commit comes to, while it is set.
+    pub failure: Option<StoreFailure>,
+}
+
+impl Disk {
+    pub fn take(&mut self, commit: &Commit) -> Result<(), StoreFailure> {
+        if let Some(failure) = &self.failure {
+            return Err(failure.clone());
+        }
+        for write in commit.writes.clone() {
+            match write {
+                Write::Audit { entry } => self.audit.push(entry.parse().unwrap()),
+                Write::Delete { table, key } => {
+                    self.rows.remove(&(table, key));
+                }
+                Write::Put {
+                    table,
+                    key,
+                    document,
+                } => {
+                    self.rows.insert((table, key), document);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub fn rows(&self) -> Vec<Row> {
+        self.rows
+            .iter()
+            .map(|((table, key), document)| Row {
+                table: *table,
+                key: key.clone(),
+                document: document.clone(),
+            })
+            .collect()
+    }
+}
+
 pub struct Host {
+    pub disk: Disk,
     pub gateway: Gateway,
     pub limits: Limits,
     pub effects: Vec<EffectRequest>,
@@ -86,6 +132,7 @@ impl Host {
         let now = start();
         let limits = Limits::default();
         Self {
+            disk: Disk::default(),
             gateway: Self::gateway(&auth, &limits, now),
             limits,
             effects: Vec::new(),
@@ -107,17 +154,7 @@ impl Host {
         let setup = GatewaySetup {
             limits: Arc::new(limits.clone()),
             admission: AdmissionPolicy::new(auth.clone()),
-            host: HostInfo {
-                version: "0.0.0".into(),
-                hostname: "host".into(),
-                platform: "linux".into(),
-                device_family: "Linux".into(),
-                pid: 1,
-                config_path: PathBuf::from("openclaw.json"),
-                config_hash: None,
-                state_dir: PathBuf::from("state"),
-                agents: vec!["main".into()],
-            },
+            host: HostInfo::new("0.0.0", "host"),
             identity: Arc::new(DeviceIdentity::from_seed(&[1; 32])),
         };
         Gateway::new(setup, [2; 32], now)
@@ -368,12 +405,19 @@ impl Host {
     }
 
     fn carry(&mut self) {
-        while let Some((conn, delivery)) = self.gateway.poll_delivery() {
-            if let Some(line) = self.lines.get_mut(&conn) {
-                line.conn.deliver(self.now, delivery);
+        loop {
+            while let Some((conn, delivery)) = self.gateway.poll_delivery() {
+                if let Some(line) = self.lines.get_mut(&conn) {
+                    line.conn.deliver(self.now, delivery);
+                }
             }
+            self.effects
+                .extend(std::iter::from_fn(|| self.gateway.poll_effect()));
+            let Some(commit) = self.gateway.poll_commit() else {
+                return;
+            };
+            let outcome = self.disk.take(&commit);
+            self.gateway.handle_committed(self.now, commit.id, outcome);
         }
-        self.effects
-            .extend(std::iter::from_fn(|| self.gateway.poll_effect()));
     }
 }

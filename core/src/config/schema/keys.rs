@@ -114,9 +114,15 @@ const NODES_COMMANDS: &[Key] = &[
     key("deny", TEXTS, Hot, "Node commands refused even if a node declares them."),
 ];
 
+const NODES_PAIRING: &[Key] = &[
+    key("autoApproveLocal", Bool, Hot, "Whether devices on this machine are paired without asking (default true)."),
+    key("autoApproveCidrs", TEXTS, Hot, "Networks from which new nodes are paired without asking."),
+    key("sshVerify", Any, Unread, "Checking new nodes over SSH."),
+];
+
 const NODES: &[Key] = &[
     key("browser", Any, Hot, "Routing of browser commands."),
-    key("pairing", Any, Hot, "Pairing of nodes."),
+    key("pairing", Object(NODES_PAIRING), Hot, "Which devices are paired without asking."),
     key("commands", Object(NODES_COMMANDS), Hot, "Which node commands may be invoked."),
     key("allowCommands", TEXTS, Hot, "Node commands allowed besides the defaults."),
     key("denyCommands", TEXTS, Hot, "Node commands refused even if a node declares them."),
