@@ -3,7 +3,6 @@
 use std::{
     collections::HashMap,
     io,
-    net::IpAddr,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -16,7 +15,7 @@ use clawgate_core::{
     gateway::{EffectOutcome, EffectRequest, Gateway, GatewaySetup, OpenRefusal, Phase},
     ids::{ConnId, EffectId},
     limits::Limits,
-    policy::{Ingress, Listener, RequestHeaders},
+    policy::{Ingress, RequestHeaders},
     rng::{Rng, Seed},
     server::{Event, PeerFacts, ServerConn},
     store::{CommitId, Row, StoreFailure},
@@ -25,7 +24,10 @@ use clawgate_core::{
 use event_listener::{Event as Signal, EventListener};
 use tracing::{debug, warn};
 
-use crate::store::{Store, StoreFile};
+use crate::{
+    conn::Arrival,
+    store::{Store, StoreFile},
+};
 
 /// Reads both clocks.
 pub(crate) fn now() -> Now {
@@ -147,9 +149,11 @@ impl Hub {
         &self.setup.host.version
     }
 
-    pub(crate) fn classify(&self, peer: IpAddr, headers: &RequestHeaders) -> Ingress {
-        let listener = Listener::Ordinary;
-        self.setup.admission.classify(listener, peer, headers)
+    pub(crate) fn classify(&self, arrival: Arrival, headers: &RequestHeaders) -> Ingress {
+        match arrival {
+            Arrival::Owner => Ingress::Owner,
+            Arrival::Tcp(peer, listener) => self.setup.admission.classify(listener, peer, headers),
+        }
     }
 
     pub(crate) fn is_running(&self) -> bool {

@@ -25,6 +25,7 @@ mod heads;
 mod http;
 mod hub;
 mod listener;
+mod owner;
 mod server;
 mod socket;
 mod tap;
@@ -34,4 +35,5 @@ pub mod websocket;
 
 pub use bind::listen;
 pub use effects::HostFiles;
+pub use owner::OwnerSocket;
 pub use server::{Server, ServerOptions, State, Stopper};

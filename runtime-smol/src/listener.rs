@@ -2,10 +2,16 @@
 
 use std::{io, net::TcpListener, sync::Arc, time::Duration};
 
+use clawgate_core::policy::Listener;
 use smol::{Async, lock::Semaphore};
 use tracing::warn;
 
-use crate::{conn, heads::Heads, hub::Hub, socket::Socket};
+use crate::{
+    conn::{self, Arrival},
+    heads::Heads,
+    hub::Hub,
+    socket::Socket,
+};
 
 /// Sockets that may be in their request head at once. More wait in the kernel's queue.
 const MAX_HEADS: usize = 1_024;
@@ -32,10 +38,11 @@ pub(crate) async fn accept(
                     continue;
                 };
                 let hub = Arc::clone(&hub);
+                let ip = address.ip().to_canonical();
                 executor
                     .spawn(conn::serve(
                         Socket(stream),
-                        address.ip(),
+                        Arrival::Tcp(ip, Listener::Ordinary),
                         hub,
                         (permit, place),
                     ))

@@ -10,12 +10,13 @@ use std::{
 
 use clawgate_core::{gateway::GatewaySetup, rng::Seed, store::Row};
 use smol::Async;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::{
     effects::{self, HostFiles},
     hub::Hub,
     listener,
+    owner::OwnerSocket,
     store::StoreFile,
 };
 
@@ -33,6 +34,8 @@ pub struct ServerOptions {
     pub files: HostFiles,
     /// What is kept across restarts.
     pub state: State,
+    /// The way in for the owner of the gateway's files.
+    pub owner: Option<OwnerSocket>,
 }
 
 /// Where a gateway keeps its state.
@@ -92,7 +95,7 @@ impl Server {
             hub.keep_in(file)?;
         }
         let executor = Arc::new(smol::Executor::new());
-        let accepting = listeners
+        let mut accepting = listeners
             .into_iter()
             .map(|listener| {
                 let listener = Async::new(listener)?;
@@ -100,6 +103,14 @@ impl Server {
                 Ok(executor.spawn(accept))
             })
             .collect::<io::Result<Vec<_>>>()?;
+        if let Some(owner) = options.owner {
+            let accept = owner.accept(Arc::clone(&hub), Arc::clone(&executor));
+            accepting.push(executor.spawn(async move {
+                if let Err(error) = accept.await {
+                    warn!(%error, "the owner's socket does not work");
+                }
+            }));
+        }
         for _ in 0..EFFECT_WORKERS {
             let (hub, queue, files) = (Arc::clone(&hub), queue.clone(), options.files.clone());
             executor.spawn(effects::work(hub, queue, files)).detach();

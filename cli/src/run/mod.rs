@@ -33,7 +33,7 @@ use clawgate_core::{
         startup_auth::{KeptToken, StartupAuth},
     },
 };
-use clawgate_smol::{HostFiles, Server, ServerOptions};
+use clawgate_smol::{HostFiles, OwnerSocket, Server, ServerOptions};
 use futures_lite::StreamExt;
 use tracing::{info, warn};
 
@@ -42,6 +42,9 @@ pub(crate) use logging::Verbosity;
 
 use state::StateFolder;
 pub(crate) use state::running_gateway;
+
+/// The name of the owner's socket in the gateway's folder.
+pub(crate) const SOCKET: &str = "gateway.sock";
 
 /// What to do with a configuration that does not say `gateway.mode: "local"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,6 +135,7 @@ pub(crate) fn gateway_run(request: RunRequest) -> Result<(), RunError> {
             log,
         },
         state: kept.state,
+        owner: owner_socket(&own),
     };
     // Caught from here on: whoever reads that the gateway is ready may end it at once.
     let signals = Signals::new([Signal::Int, Signal::Term]).map_err(RunError::Server)?;
@@ -205,6 +209,16 @@ fn adopt_token(started: &mut StartupAuth, own: &StateFolder, file: &Path) -> Res
             state::write_private(file, format!("{}\n", token.expose()).as_bytes())
         }
     }
+}
+
+/// The owner's socket. A gateway without it is complete but for the way in of last resort.
+fn owner_socket(own: &StateFolder) -> Option<OwnerSocket> {
+    let path = own.file(SOCKET);
+    OwnerSocket::bind(&path)
+        .inspect_err(|error| {
+            warn!(path = %path.display(), %error, "no owner's socket: devices are approved over the port only");
+        })
+        .ok()
 }
 
 fn report(file: &ConfigFile, env: &EnvVars, warnings: &[String]) {

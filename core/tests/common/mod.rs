@@ -124,7 +124,87 @@ pub struct Host {
     pub now: Now,
     lines: BTreeMap<ConnId, Line>,
     next: u64,
-    auth: AuthRule,
+    policy: AdmissionPolicy,
+}
+
+/// A program on a device, and what it sends.
+#[derive(Clone)]
+pub struct Device {
+    pub seed: u8,
+    pub client: ClientInfo,
+    pub role: Role,
+    pub scopes: Vec<String>,
+    /// The fields of `auth`.
+    pub auth: Value,
+    pub peer: PeerFacts,
+}
+
+impl Device {
+    /// An app of an operator, from elsewhere.
+    pub fn remote(seed: u8, scopes: &[&str]) -> Self {
+        Self {
+            seed,
+            client: ClientInfo::new(ClientId::OpenclawTui, ClientMode::Ui, "1", "linux"),
+            role: Role::Operator,
+            scopes: scopes.iter().map(|&scope| scope.to_owned()).collect(),
+            auth: json!({}),
+            peer: PeerFacts::direct([203, 0, 113, seed].into()),
+        }
+    }
+
+    /// A node, from elsewhere.
+    pub fn node(seed: u8) -> Self {
+        Self {
+            client: ClientInfo::new(ClientId::NodeHost, ClientMode::Node, "1", "linux"),
+            role: Role::Node,
+            ..Self::remote(seed, &[])
+        }
+    }
+
+    pub fn local(mut self) -> Self {
+        self.peer = PeerFacts::direct([127, 0, 0, 1].into());
+        self
+    }
+
+    pub fn with(mut self, auth: Value) -> Self {
+        self.auth = auth;
+        self
+    }
+
+    pub fn id(&self) -> String {
+        DeviceIdentity::from_seed(&[self.seed; 32])
+            .id()
+            .as_str()
+            .into()
+    }
+
+    /// The parameters of `connect`, signed for a challenge.
+    pub fn params(&self, challenge: &Value) -> Value {
+        let identity = DeviceIdentity::from_seed(&[self.seed; 32]);
+        let signed = ["token", "deviceToken", "bootstrapToken"]
+            .iter()
+            .find_map(|name| self.auth[*name].as_str())
+            .unwrap_or_default();
+        let facts = SignedFacts {
+            device_id: identity.id().as_str(),
+            client: &self.client,
+            role: self.role,
+            scopes: &self.scopes,
+            signed_at: challenge["payload"]["ts"].as_u64().unwrap(),
+            secret: &Secret::new(signed),
+            nonce: challenge["payload"]["nonce"].as_str().unwrap(),
+        };
+        json!({
+            "minProtocol": 4,
+            "maxProtocol": 4,
+            "client": self.client,
+            "caps": [],
+            "auth": self.auth,
+            "role": self.role,
+            "scopes": self.scopes,
+            "device": identity.prove(&facts, PayloadVersion::V3),
+        })
+    }
 }
 
 impl Host {
@@ -133,31 +213,88 @@ impl Host {
         let limits = Limits::default();
         Self {
             disk: Disk::default(),
-            gateway: Self::gateway(&auth, &limits, now),
+            gateway: Self::gateway(&AdmissionPolicy::new(auth.clone()), &limits, &[], now),
             limits,
             effects: Vec::new(),
             now,
             lines: BTreeMap::new(),
             next: 0,
-            auth,
+            policy: AdmissionPolicy::new(auth),
         }
+    }
+
+    /// Starts anew with another policy; only before the first connection.
+    pub fn with_policy(mut self, change: impl FnOnce(&mut AdmissionPolicy)) -> Self {
+        change(&mut self.policy);
+        self.restart();
+        self
+    }
+
+    /// The process ends at once and starts again: only what is on disk is left.
+    pub fn restart(&mut self) {
+        self.lines.clear();
+        self.effects.clear();
+        let rows = self.disk.rows();
+        self.gateway = Self::gateway(&self.policy, &self.limits, &rows, self.now);
+    }
+
+    /// Opens a connection of a device and gives the answer to its `connect`, waiting as long as
+    /// the gateway holds it back.
+    pub fn join(&mut self, device: &Device) -> (ConnId, Value) {
+        let conn = self.open_peer(device.peer.clone()).unwrap();
+        let challenge = self.recv(conn);
+        self.call(conn, "1", "connect", device.params(&challenge));
+        for _ in 0..3 {
+            if let Some(answer) = self.try_recv(conn) {
+                return (conn, answer);
+            }
+            self.advance(Duration::from_secs(2));
+        }
+        panic!("no answer to connect");
+    }
+
+    /// As [`Host::join`], when it must succeed; gives the `auth` of the hello.
+    pub fn welcome(&mut self, device: &Device) -> (ConnId, Value) {
+        let (conn, answer) = self.join(device);
+        assert_eq!(answer["ok"], true, "{answer}");
+        (conn, answer["payload"]["auth"].clone())
+    }
+
+    /// As [`Host::join`], when it must fail; gives the error.
+    pub fn refused(&mut self, device: &Device) -> Value {
+        let (_, answer) = self.join(device);
+        assert_eq!(answer["ok"], false, "{answer}");
+        answer["error"].clone()
+    }
+
+    /// The answer to a call.
+    pub fn ask(&mut self, conn: ConnId, method: &str, params: Value) -> Value {
+        self.call(conn, "ask", method, params);
+        self.recv_response(conn)
+    }
+
+    /// The payload of a call that must succeed.
+    pub fn get(&mut self, conn: ConnId, method: &str, params: Value) -> Value {
+        let answer = self.ask(conn, method, params);
+        assert_eq!(answer["ok"], true, "{method}: {answer}");
+        answer["payload"].clone()
     }
 
     /// Starts anew with other limits; only before the first connection.
     pub fn with_limits(mut self, change: impl FnOnce(&mut Limits)) -> Self {
         change(&mut self.limits);
-        self.gateway = Self::gateway(&self.auth, &self.limits, self.now);
+        self.restart();
         self
     }
 
-    pub fn gateway(auth: &AuthRule, limits: &Limits, now: Now) -> Gateway {
+    fn gateway(policy: &AdmissionPolicy, limits: &Limits, rows: &[Row], now: Now) -> Gateway {
         let setup = GatewaySetup {
             limits: Arc::new(limits.clone()),
-            admission: AdmissionPolicy::new(auth.clone()),
+            admission: policy.clone(),
             host: HostInfo::new("0.0.0", "host"),
             identity: Arc::new(DeviceIdentity::from_seed(&[1; 32])),
         };
-        Gateway::new(setup, [2; 32], now)
+        Gateway::restore(setup, rows, [2; 32], now)
     }
 
     pub fn try_open(&mut self) -> Result<ConnId, OpenRefusal> {
@@ -172,6 +309,10 @@ impl Host {
     fn try_open_with(&mut self, headers: &[(&str, &str)]) -> Result<ConnId, OpenRefusal> {
         let mut peer = PeerFacts::direct([127, 0, 0, 1].into());
         peer.headers = RequestHeaders::new(headers.iter().copied());
+        self.open_peer(peer)
+    }
+
+    pub fn open_peer(&mut self, peer: PeerFacts) -> Result<ConnId, OpenRefusal> {
         let id = ConnId(self.next);
         self.next += 1;
         self.gateway.open(id, peer.ip)?;

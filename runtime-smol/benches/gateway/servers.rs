@@ -124,6 +124,7 @@ fn gateway(listener: TcpListener) -> Outcome<Server> {
     let options = ServerOptions {
         seed: [2; 32],
         state: State::Memory,
+        owner: None,
         threads: 0,
         files: HostFiles {
             config: state_dir.join("openclaw.json"),

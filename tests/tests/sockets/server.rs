@@ -56,6 +56,7 @@ impl TestServer {
         let options = ServerOptions {
             seed: [2; 32],
             state: State::Memory,
+            owner: None,
             threads: 2,
             files,
         };
