@@ -14,6 +14,7 @@ mod references;
 mod refusal;
 mod run;
 mod secrets;
+mod span;
 mod target;
 mod text;
 

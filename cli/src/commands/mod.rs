@@ -8,6 +8,7 @@ mod gateway_status;
 mod health;
 mod probe;
 mod run;
+mod secrets;
 mod status;
 mod url;
 
@@ -43,6 +44,7 @@ pub(crate) fn dispatch(cli: Cli, format: Format) -> Result<Exit, Failure> {
         Command::Gateway(GatewayCommand::Status(args)) => {
             gateway_status::run(&TargetFlags::read(args)?, &context()?)
         }
+        Command::Secrets(command) => secrets::run(command, &context()?),
         Command::Status(args) => status::run(args, &context()?),
         Command::Url(UrlCommand::Check { urls }) => url::check(&urls, format),
     }

@@ -24,7 +24,7 @@ pub mod startup_auth;
 pub use auth_outcome::{AuthReason, Granted};
 pub use authorize::{
     AuthRequest, AuthRule, LocalAddresses, LoopbackProxy, Surface, TailscaleLogin,
-    TrustedProxyRule, Whois, authorize, settle, whois_wanted,
+    TrustedProxyRule, Whois, authorize, presented_secret, settle, whois_wanted,
 };
 pub use endpoint::{Endpoint, EndpointWarning, Host, Scheme, Target, UrlPolicy};
 pub use fingerprint::{InvalidFingerprint, TlsFingerprint};
