@@ -2,8 +2,10 @@
 
 mod error;
 mod facts;
+mod kept;
 mod logging;
 mod state;
+mod tls;
 
 use std::{
     env, fs,
@@ -25,14 +27,14 @@ use clawgate_core::{
     gateway::{AdmissionPolicy, GatewaySetup, HostInfo},
     limits::Limits,
     policy::{
-        bind,
+        Scheme, bind,
         port::gateway_port,
         server_auth::{AuthOverride, ServerSecretSource},
         startup::resolve_start,
         startup_auth::{KeptToken, StartupAuth, resolve_startup_auth},
     },
 };
-use clawgate_smol::{HostFiles, Server, ServerOptions};
+use clawgate_smol::{HostFiles, OwnerSocket, Server, ServerOptions};
 use futures_lite::StreamExt;
 use tracing::{info, warn};
 
@@ -41,6 +43,10 @@ pub(crate) use logging::Verbosity;
 
 use state::StateFolder;
 pub(crate) use state::running_gateway;
+use tls::GatewayTls;
+
+/// The name of the owner's socket in the gateway's folder.
+pub(crate) const SOCKET: &str = "gateway.sock";
 
 /// What to do with a configuration that does not say `gateway.mode: "local"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,7 +99,7 @@ pub(crate) fn gateway_run(request: RunRequest) -> Result<(), RunError> {
     let mut started =
         resolve_startup_auth(&file.config, &request.env, &request.auth, refs, random()?)?;
     let runtime = resolve_start(gateway, &started, &facts)?;
-    refuse_unfinished(gateway.tailscale, gateway.tls.enabled, runtime.auth.mode)?;
+    refuse_unfinished(gateway.tailscale, runtime.auth.mode)?;
 
     let own = StateFolder::open(&request.places.own)?;
     let mut lock = own.lock()?;
@@ -111,6 +117,8 @@ pub(crate) fn gateway_run(request: RunRequest) -> Result<(), RunError> {
             .collect::<Vec<_>>(),
     );
 
+    let kept = kept::open(&own)?;
+    let tls = tls::prepare(&gateway.tls, &request.places, &request.env)?;
     let port = gateway_port(request.port, &request.env, gateway.port, &request.profile).port;
     let listeners = listen(runtime.bind_host, port)?;
     let limits = Arc::new(Limits::configured(gateway, &request.env));
@@ -118,7 +126,11 @@ pub(crate) fn gateway_run(request: RunRequest) -> Result<(), RunError> {
     let setup = GatewaySetup {
         limits,
         admission: AdmissionPolicy::of_config(&started.auth, gateway),
-        host: host_info(&request, &file),
+        host: HostInfo {
+            problems: kept.problem.into_iter().collect(),
+            tls_fingerprint: tls.as_ref().map(|tls| tls.port.fingerprint().to_string()),
+            ..host_info(&request, &file)
+        },
         identity: Arc::new(own.identity()?),
     };
     let options = ServerOptions {
@@ -128,19 +140,33 @@ pub(crate) fn gateway_run(request: RunRequest) -> Result<(), RunError> {
             config: request.places.config.clone(),
             log,
         },
+        state: kept.state,
+        owner: owner_socket(&own),
+        tls: tls.as_ref().map(|tls| tls.port.clone()),
     };
     // Caught from here on: whoever reads that the gateway is ready may end it at once.
     let signals = Signals::new([Signal::Int, Signal::Term]).map_err(RunError::Server)?;
     let server = Server::start(listeners, setup, options).map_err(RunError::Server)?;
+    let scheme = if tls.is_some() {
+        Scheme::Wss
+    } else {
+        Scheme::Ws
+    };
     let addresses: Vec<String> = server
         .addresses()
         .iter()
-        .map(|address| format!("ws://{address}"))
+        .map(|address| format!("{}://{address}", scheme.as_str()))
         .collect();
     lock.describe(addresses.clone())
         .map_err(RunError::file("write the lock", &own.file(state::LOCK)))?;
     info!(addresses = addresses.join(" "), "gateway ready");
-    announce(&addresses, &started, &request.places, &token_file);
+    announce(
+        &addresses,
+        tls.as_ref(),
+        &started,
+        &request.places,
+        &token_file,
+    );
     serve_until_signal(server, signals);
     drop(lock);
     Ok(())
@@ -175,7 +201,7 @@ fn read_config(path: &Path) -> Result<ConfigFile, RunError> {
 }
 
 /// Says plainly what the configuration asks for and does not exist yet.
-fn refuse_unfinished(tailscale: TailscaleMode, tls: bool, auth: AuthMode) -> Result<(), RunError> {
+fn refuse_unfinished(tailscale: TailscaleMode, auth: AuthMode) -> Result<(), RunError> {
     if auth == AuthMode::TrustedProxy {
         return Err(RunError::NotImplemented(
             "gateway.auth.mode \"trusted-proxy\"",
@@ -184,11 +210,6 @@ fn refuse_unfinished(tailscale: TailscaleMode, tls: bool, auth: AuthMode) -> Res
     if tailscale != TailscaleMode::Off {
         return Err(RunError::NotImplemented(
             "gateway.tailscale.mode \"serve\" or \"funnel\"",
-        ));
-    }
-    if tls {
-        return Err(RunError::NotImplemented(
-            "gateway.tls on the gateway's own port",
         ));
     }
     Ok(())
@@ -201,6 +222,16 @@ fn adopt_token(started: &mut StartupAuth, own: &StateFolder, file: &Path) -> Res
             state::write_private(file, format!("{}\n", token.expose()).as_bytes())
         }
     }
+}
+
+/// The owner's socket. A gateway without it is complete but for the way in of last resort.
+fn owner_socket(own: &StateFolder) -> Option<OwnerSocket> {
+    let path = own.file(SOCKET);
+    OwnerSocket::bind(&path)
+        .inspect_err(|error| {
+            warn!(path = %path.display(), %error, "no owner's socket: devices are approved over the port only");
+        })
+        .ok()
 }
 
 fn report(file: &ConfigFile, env: &EnvVars, warnings: &[String]) {
@@ -253,8 +284,6 @@ fn host_info(request: &RunRequest, file: &ConfigFile) -> HostInfo {
         agents.push("main".into());
     }
     HostInfo {
-        version: env!("CARGO_PKG_VERSION").into(),
-        hostname: gethostname::gethostname().to_string_lossy().into_owned(),
         platform: platform.into(),
         device_family: device_family.into(),
         pid: process::id(),
@@ -262,6 +291,10 @@ fn host_info(request: &RunRequest, file: &ConfigFile) -> HostInfo {
         config_hash: file.exists.then(|| file.hash.clone()),
         state_dir: request.places.state.clone(),
         agents,
+        ..HostInfo::new(
+            env!("CARGO_PKG_VERSION"),
+            gethostname::gethostname().to_string_lossy(),
+        )
     }
 }
 
@@ -279,7 +312,13 @@ fn raise_file_limit(limits: &Limits) {
 }
 
 /// Tells the person at the terminal how to reach it.
-fn announce(addresses: &[String], started: &StartupAuth, places: &Locations, token_file: &Path) {
+fn announce(
+    addresses: &[String],
+    tls: Option<&GatewayTls>,
+    started: &StartupAuth,
+    places: &Locations,
+    token_file: &Path,
+) {
     let auth = match (
         started.auth.mode,
         &started.auth.token,
@@ -302,11 +341,12 @@ fn announce(addresses: &[String], started: &StartupAuth, places: &Locations, tok
             "none usable".into()
         }
     };
+    let tls = tls.map_or_else(String::new, |tls| format!("\n  tls     {}", tls.describe()));
     let mut out = io::stdout().lock();
     // A closed standard output is no reason to stop.
     let _ = writeln!(
         out,
-        "clawgate {} is ready on {}\n  auth    {auth}\n  config  {}\n  state   {}\n  try     clawgate \
+        "clawgate {} is ready on {}\n  auth    {auth}{tls}\n  config  {}\n  state   {}\n  try     clawgate \
          health, clawgate gateway probe\n  stop    Ctrl-C",
         env!("CARGO_PKG_VERSION"),
         addresses.join(" and "),

@@ -11,6 +11,7 @@ mod config;
 mod credentials;
 mod frame;
 mod gateway;
+mod pem;
 mod policy;
 mod script;
 mod server;
@@ -20,6 +21,7 @@ pub use config::config;
 pub use credentials::credentials;
 pub use frame::frame;
 pub use gateway::gateway;
+pub use pem::pem;
 pub use policy::{endpoint, policy_text};
 pub use server::server_handshake;
 
@@ -35,6 +37,7 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("endpoint", endpoint),
     ("frame", frame),
     ("gateway", gateway),
+    ("pem", pem),
     ("policy_text", policy_text),
     ("server_handshake", server_handshake),
 ];
