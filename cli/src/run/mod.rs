@@ -1,5 +1,6 @@
 //! `clawgate gateway run`: reads what the core wants to know, and carries out what it decides.
 
+mod auth;
 mod error;
 mod facts;
 mod kept;
@@ -23,7 +24,6 @@ use clawgate_core::{
         AuthMode, BindMode, ConfigFile, EnvVars, ModeSetting, TailscaleMode,
         paths::{Locations, Profile},
     },
-    credentials::{RefAccess, RefValues},
     gateway::{AdmissionPolicy, GatewaySetup, HostInfo},
     limits::Limits,
     policy::{
@@ -31,7 +31,7 @@ use clawgate_core::{
         port::gateway_port,
         server_auth::{AuthOverride, ServerSecretSource},
         startup::resolve_start,
-        startup_auth::{KeptToken, StartupAuth, resolve_startup_auth},
+        startup_auth::{KeptToken, StartupAuth},
     },
 };
 use clawgate_smol::{HostFiles, OwnerSocket, Server, ServerOptions};
@@ -80,7 +80,7 @@ pub(crate) struct RunRequest {
 
 /// Runs a gateway until it is told to stop.
 pub(crate) fn gateway_run(request: RunRequest) -> Result<(), RunError> {
-    let mut file = read_config(&request.places.config)?;
+    let mut file = read_config(&request.places.config, &request.env)?;
     let unconfigured = file.exists && file.config.gateway.mode != ModeSetting::Local;
     if unconfigured && request.unconfigured == Unconfigured::Refuse {
         return Err(RunError::NotLocal {
@@ -94,10 +94,7 @@ pub(crate) fn gateway_run(request: RunRequest) -> Result<(), RunError> {
     }
     let gateway = &file.config.gateway;
     let facts = facts::host_facts(gateway);
-    let values = RefValues::new();
-    let refs = RefAccess::Available(&values);
-    let mut started =
-        resolve_startup_auth(&file.config, &request.env, &request.auth, refs, random()?)?;
+    let mut started = auth::startup_auth(&file.config, &request.env, &request.auth, random()?)?;
     let runtime = resolve_start(gateway, &started, &facts)?;
     refuse_unfinished(gateway.tailscale, runtime.auth.mode)?;
 
@@ -114,6 +111,7 @@ pub(crate) fn gateway_run(request: RunRequest) -> Result<(), RunError> {
             .warnings
             .iter()
             .map(ToString::to_string)
+            .chain(started.passed_over.iter().map(ToString::to_string))
             .collect::<Vec<_>>(),
     );
 
@@ -179,10 +177,10 @@ fn random<const N: usize>() -> Result<[u8; N], RunError> {
     Ok(bytes)
 }
 
-fn read_config(path: &Path) -> Result<ConfigFile, RunError> {
+fn read_config(path: &Path, env: &EnvVars) -> Result<ConfigFile, RunError> {
     let name = path.to_string_lossy();
     let file = match fs::read_to_string(path) {
-        Ok(text) => ConfigFile::parse(name.as_ref(), text).map_err(Box::new)?,
+        Ok(text) => ConfigFile::parse_with(name.as_ref(), text, env).map_err(Box::new)?,
         Err(error) if error.kind() == io::ErrorKind::NotFound => ConfigFile::missing(name.as_ref()),
         Err(error) => return Err(RunError::file("read", path)(error)),
     };
