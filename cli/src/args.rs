@@ -76,6 +76,9 @@ pub(crate) enum Command {
     /// Look at gateway URLs
     #[command(subcommand)]
     Url(UrlCommand),
+    /// Copy the state database, while the gateway runs or not
+    #[command(after_help = help::BACKUP)]
+    Backup(BackupArgs),
     /// Print completions for a shell
     #[command(after_help = help::COMPLETION)]
     Completion {
@@ -167,6 +170,16 @@ pub(crate) enum UrlCommand {
         #[arg(required = true, value_name = "URL")]
         urls: Vec<String>,
     },
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct BackupArgs {
+    /// The copy [default: backups/state-TIME.sqlite in the gateway's own folder]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) to: Option<PathBuf>,
+    /// Replace a file that is already there
+    #[arg(long)]
+    pub(crate) force: bool,
 }
 
 /// A secret, or where it is.

@@ -1,6 +1,7 @@
 //! One module for each command.
 
 mod auth;
+mod backup;
 mod call;
 mod completion;
 mod config;
@@ -32,6 +33,7 @@ pub(crate) fn dispatch(cli: Cli, format: Format) -> Result<Exit, Failure> {
             let flags = TargetFlags::read(args.target)?;
             auth::explain(args.surface.into(), &flags, &context()?)
         }
+        Command::Backup(args) => backup::run(args, &context()?),
         Command::Completion { shell } => completion::print(shell),
         Command::Config(command) => config::run(command, &context()?),
         Command::Gateway(GatewayCommand::Call(args)) => call::run(args, &context()?),
