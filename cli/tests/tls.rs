@@ -401,36 +401,79 @@ fn a_broken_list_of_pins_stops_connections_that_it_may_be_about() {
     assert_eq!(client.run(&pinned).code, 0);
 }
 
-/// Answers one request over TLS with what `answer` makes of its head.
-fn edge(
-    pair: &Pair,
-    answer: impl FnOnce(&str) -> String + Send + 'static,
-) -> (u16, JoinHandle<()>) {
-    let chain = vec![CertificateDer::from_pem_slice(pair.certificate.as_bytes()).unwrap()];
-    let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).unwrap();
-    let config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(chain, key)
-        .unwrap();
+/// Serves each pair to one connection, and gives the heads of the requests that came.
+fn edges(
+    pairs: &[&Pair],
+    answer: impl Fn(&str) -> String + Send + 'static,
+) -> (u16, JoinHandle<Vec<String>>) {
+    let configs: Vec<_> = pairs
+        .iter()
+        .map(|pair| {
+            let chain = vec![CertificateDer::from_pem_slice(pair.certificate.as_bytes()).unwrap()];
+            let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).unwrap();
+            ServerConfig::builder_with_provider(Arc::new(default_provider()))
+                .with_safe_default_protocol_versions()
+                .unwrap()
+                .with_no_client_auth()
+                .with_single_cert(chain, key)
+                .unwrap()
+        })
+        .collect();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let serving = thread::spawn(move || {
-        let (stream, _) = listener.accept().unwrap();
-        let session = ServerConnection::new(Arc::new(config)).unwrap();
-        let mut stream = StreamOwned::new(session, stream);
-        let mut head = Vec::new();
-        let mut byte = [0];
-        while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).unwrap() > 0 {
-            head.push(byte[0]);
+        let mut heads = Vec::new();
+        for config in configs {
+            let (stream, _) = listener.accept().unwrap();
+            let session = ServerConnection::new(Arc::new(config)).unwrap();
+            let mut stream = StreamOwned::new(session, stream);
+            let mut head = Vec::new();
+            let mut byte = [0];
+            while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).unwrap_or(0) > 0 {
+                head.push(byte[0]);
+            }
+            let head = String::from_utf8(head).unwrap();
+            if !head.is_empty() {
+                stream.write_all(answer(&head).as_bytes()).unwrap();
+                stream.conn.send_close_notify();
+                stream.flush().unwrap();
+            }
+            heads.push(head);
         }
-        let text = answer(&String::from_utf8(head).unwrap());
-        stream.write_all(text.as_bytes()).unwrap();
-        stream.conn.send_close_notify();
-        stream.flush().unwrap();
+        heads
     });
     (port, serving)
+}
+
+fn edge(
+    pair: &Pair,
+    answer: impl Fn(&str) -> String + Send + 'static,
+) -> (u16, JoinHandle<Vec<String>>) {
+    edges(&[pair], answer)
+}
+
+#[test]
+fn a_swap_between_the_first_use_and_the_connection_is_found() {
+    let authority = Authority::new();
+    let (first, second) = (authority.pair(), authority.pair());
+    let (port, serving) = edges(&[&first, &second], |_| String::new());
+    let client = Sandbox::new();
+    let roots = client.write("roots.pem", &authority.0.pem());
+    let token = client.write("token", SECRET);
+    let client = client.env("SSL_CERT_FILE", &roots);
+    let url = format!("wss://127.0.0.1:{port}");
+    let outcome = client.run(&[
+        "health",
+        "--url",
+        &url,
+        "--token-file",
+        &token,
+        "--pin-on-first-use",
+        "--json",
+    ]);
+    assert_eq!(outcome.code, 7, "{outcome:?}");
+    assert_eq!(outcome.error()["got"], second.sha256.as_str());
+    assert_eq!(serving.join().unwrap(), ["", ""], "something was sent");
 }
 
 fn behind_a_proxy(port: u16, pair: &Pair) -> Sandbox {
