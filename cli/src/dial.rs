@@ -185,7 +185,7 @@ fn scopes(methods: &[&str]) -> Vec<String> {
         let needed: &[Scope] = match METHODS.iter().find(|spec| spec.name == *method) {
             None => &UNKNOWN_METHOD,
             Some(spec) => match spec.access {
-                Access::Anyone | Access::Node => &[],
+                Access::Anyone | Access::AnyOperator | Access::Node => &[],
                 Access::Operator(ref scope) => std::slice::from_ref(scope),
             },
         };

@@ -12,6 +12,7 @@ mod output;
 mod params;
 mod pins;
 mod private_file;
+mod references;
 mod refusal;
 mod run;
 mod secrets;

@@ -4,7 +4,8 @@
 //!
 //! 1. read the clocks and make random seeds, since the core does neither;
 //! 2. carry what one side wants to send (`poll_transmit`) to the other side (`handle_*`);
-//! 3. after every input, carry out what came of it (`poll_event`, `poll_delivery`, `poll_effect`);
+//! 3. after every input, carry out what came of it (`poll_event`, `poll_delivery`, `poll_effect`,
+//!    `poll_commit`);
 //! 4. wake the machines when `poll_timeout` says so (`handle_timeout`).
 //!
 //! Here time is a variable: two minutes of ticks and pings pass at once, and every run prints the
@@ -13,7 +14,7 @@
 //! `cargo run -p clawgate-core --example in_memory`
 #![allow(clippy::print_stdout, reason = "an example prints")]
 
-use std::{error::Error, path::PathBuf, sync::Arc, time::Duration};
+use std::{error::Error, sync::Arc, time::Duration};
 
 use clawgate_core::{
     client::{self, Call, ClientConn, Profile, Route, Target},
@@ -94,17 +95,7 @@ impl World {
             limits: Arc::clone(&limits),
             // No secret is asked for: a client from this machine that shows a device may come in.
             admission: AdmissionPolicy::new(AuthRule::None),
-            host: HostInfo {
-                version: "1.0.0".into(),
-                hostname: "memory".into(),
-                platform: "linux".into(),
-                device_family: "Linux".into(),
-                pid: 1,
-                config_path: PathBuf::from("openclaw.json"),
-                config_hash: None,
-                state_dir: PathBuf::from("state"),
-                agents: vec!["main".into()],
-            },
+            host: HostInfo::new("1.0.0", "memory"),
             // Real hosts keep keys in files.
             identity: Arc::new(DeviceIdentity::from_seed(&[1; 32])),
         };
@@ -190,7 +181,9 @@ impl World {
             self.happened.push("effect".into());
             let outcome = match request.effect {
                 Effect::ReadProcess => EffectOutcome::Process(ProcessStats { rss_bytes: 4096 }),
-                Effect::ReadConfig | Effect::TailLog(_) => EffectOutcome::Failed("no files".into()),
+                Effect::ReadConfig | Effect::TailLog(_) | Effect::Whois(_) => {
+                    EffectOutcome::Failed("no files".into())
+                }
             };
             self.gateway.complete(self.now, request.id, outcome);
             self.drain_gateway();
@@ -199,11 +192,18 @@ impl World {
 
     /// Must follow every input of the gateway. With many connections, the id says which is meant.
     fn drain_gateway(&mut self) {
-        while let Some((_, delivery)) = self.gateway.poll_delivery() {
-            self.server.deliver(self.now, delivery);
+        loop {
+            while let Some((_, delivery)) = self.gateway.poll_delivery() {
+                self.server.deliver(self.now, delivery);
+            }
+            self.work
+                .extend(std::iter::from_fn(|| self.gateway.poll_effect()));
+            // A real host reports a commit when it is on disk. Here nothing is kept.
+            let Some(commit) = self.gateway.poll_commit() else {
+                return;
+            };
+            self.gateway.handle_committed(self.now, commit.id, Ok(()));
         }
-        self.work
-            .extend(std::iter::from_fn(|| self.gateway.poll_effect()));
     }
 
     /// Must follow every input of the client.

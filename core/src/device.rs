@@ -168,6 +168,13 @@ pub struct VerifiedDevice {
     pub public_key: [u8; 32],
 }
 
+impl VerifiedDevice {
+    /// The public key as it stands on the wire: raw, base64url without padding.
+    pub fn wire_key(&self) -> String {
+        URL_SAFE_NO_PAD.encode(self.public_key)
+    }
+}
+
 /// Why a proof was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(

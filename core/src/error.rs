@@ -35,7 +35,8 @@ impl Error {
                 | CloseCode::Policy
                 | CloseCode::Protocol
                 | CloseCode::TooBig => RpcCode::InvalidRequest,
-                CloseCode::ClientTimeout
+                CloseCode::AuthChanged
+                | CloseCode::ClientTimeout
                 | CloseCode::Internal
                 | CloseCode::Normal
                 | CloseCode::ServiceRestart

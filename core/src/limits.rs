@@ -42,6 +42,10 @@ pub struct Limits {
     pub max_presence: usize,
     /// Time after which a presence row without refresh is gone.
     pub presence_ttl: Duration,
+    /// Paired devices.
+    pub max_devices: usize,
+    /// Pairing requests that wait for an answer.
+    pub max_pair_requests: usize,
     /// Idempotency keys that are remembered.
     pub max_dedupe: usize,
     /// Time for which an idempotency key is remembered.
@@ -74,6 +78,8 @@ impl Default for Limits {
             max_pre_auth_loopback: 2_048,
             max_presence: 200,
             presence_ttl: Duration::from_secs(300),
+            max_devices: 1_000,
+            max_pair_requests: 100,
             max_dedupe: 1_000,
             dedupe_ttl: Duration::from_secs(300),
             effect: Duration::from_secs(10),

@@ -11,6 +11,8 @@ use crate::{
 pub enum Access {
     /// Any role and scope.
     Anyone,
+    /// Role `operator` with whatever scopes.
+    AnyOperator,
     /// Role `node`.
     Node,
     /// Role `operator` with this scope.
@@ -27,7 +29,20 @@ pub enum Method {
     ConfigSchema,
     CronList,
     CronStatus,
+    DeviceInviteCreate,
+    DeviceInviteList,
+    DeviceInviteRevoke,
+    DevicePairApprove,
     DevicePairList,
+    DevicePairReject,
+    DevicePairRemove,
+    DevicePairRename,
+    DevicePairSetupCode,
+    DevicePairSetupStatus,
+    DeviceScopesRequestUpgrade,
+    DeviceScopesWaitUpgrade,
+    DeviceTokenRevoke,
+    DeviceTokenRotate,
     GatewayIdentityGet,
     Health,
     LastHeartbeat,
@@ -63,7 +78,7 @@ const fn row(method: Method, name: &'static str, access: Access) -> MethodSpec {
 }
 
 /// The table, in the order in which `features.methods` lists it.
-pub const METHODS: [MethodSpec; 20] = [
+pub const METHODS: &[MethodSpec] = &[
     row(Method::Health, "health", Access::Anyone),
     row(Method::LogsTail, "logs.tail", Access::Operator(Scope::Read)),
     row(
@@ -117,6 +132,71 @@ pub const METHODS: [MethodSpec; 20] = [
     row(
         Method::DevicePairList,
         "device.pair.list",
+        Access::Operator(Scope::Pairing),
+    ),
+    row(
+        Method::DevicePairApprove,
+        "device.pair.approve",
+        Access::Operator(Scope::Pairing),
+    ),
+    row(
+        Method::DevicePairReject,
+        "device.pair.reject",
+        Access::Operator(Scope::Pairing),
+    ),
+    row(
+        Method::DevicePairRemove,
+        "device.pair.remove",
+        Access::Operator(Scope::Pairing),
+    ),
+    row(
+        Method::DevicePairRename,
+        "device.pair.rename",
+        Access::Operator(Scope::Pairing),
+    ),
+    row(
+        Method::DeviceTokenRotate,
+        "device.token.rotate",
+        Access::Operator(Scope::Pairing),
+    ),
+    row(
+        Method::DeviceTokenRevoke,
+        "device.token.revoke",
+        Access::Operator(Scope::Pairing),
+    ),
+    row(
+        Method::DevicePairSetupCode,
+        "device.pair.setupCode",
+        Access::Operator(Scope::Admin),
+    ),
+    row(
+        Method::DevicePairSetupStatus,
+        "device.pair.setupStatus",
+        Access::Operator(Scope::Admin),
+    ),
+    row(
+        Method::DeviceScopesRequestUpgrade,
+        "device.scopes.requestUpgrade",
+        Access::AnyOperator,
+    ),
+    row(
+        Method::DeviceScopesWaitUpgrade,
+        "device.scopes.waitUpgrade",
+        Access::AnyOperator,
+    ),
+    row(
+        Method::DeviceInviteCreate,
+        "device.invite.create",
+        Access::Operator(Scope::Pairing),
+    ),
+    row(
+        Method::DeviceInviteList,
+        "device.invite.list",
+        Access::Operator(Scope::Pairing),
+    ),
+    row(
+        Method::DeviceInviteRevoke,
+        "device.invite.revoke",
         Access::Operator(Scope::Pairing),
     ),
     row(Method::CronList, "cron.list", Access::Operator(Scope::Read)),
@@ -196,8 +276,11 @@ pub fn authorize(name: &str, role: Role, scopes: &ScopeSet) -> Result<&'static M
     };
     let access = found.map_or(unlisted, |spec| spec.access);
     match (access, role) {
-        (Access::Anyone, Role::Node | Role::Operator) | (Access::Node, Role::Node) => {}
-        (Access::Node, Role::Operator) | (Access::Operator(_), Role::Node) => {
+        (Access::Anyone, Role::Node | Role::Operator)
+        | (Access::AnyOperator, Role::Operator)
+        | (Access::Node, Role::Node) => {}
+        (Access::Node, Role::Operator)
+        | (Access::AnyOperator | Access::Operator(_), Role::Node) => {
             return Err(wrong_role());
         }
         (Access::Operator(needed), Role::Operator) => {
@@ -233,11 +316,16 @@ mod tests {
     }
 
     #[test]
-    fn health_is_for_everyone_and_all_else_is_denied_by_default() {
+    fn what_is_not_open_is_denied_by_default() {
         for role in [Role::Node, Role::Operator] {
-            for spec in &METHODS {
+            for spec in METHODS {
                 let allowed = authorize(spec.name, role, &ScopeSet::NONE).is_ok();
-                assert_eq!(allowed, spec.method == Method::Health, "{}", spec.name);
+                let open = match spec.access {
+                    Access::Anyone => true,
+                    Access::AnyOperator => role == Role::Operator,
+                    Access::Node | Access::Operator(_) => false,
+                };
+                assert_eq!(allowed, open, "{}", spec.name);
             }
         }
     }

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
 /// A scope that the gateway knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[allow(missing_docs, reason = "the names are the protocol's own")]
@@ -117,6 +119,31 @@ impl ScopeSet {
     }
 }
 
+impl ScopeSet {
+    /// Whether everything that `asked` allows is allowed by this set.
+    pub fn covers(&self, asked: &Self) -> bool {
+        asked.0.iter().all(|scope| self.allows(*scope))
+    }
+
+    /// Both sets.
+    #[must_use]
+    pub fn union(&self, other: &Self) -> Self {
+        Self(self.0.union(&other.0).copied().collect())
+    }
+}
+
+impl Serialize for ScopeSet {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(|scope| scope.as_str()))
+    }
+}
+
+impl<'de> Deserialize<'de> for ScopeSet {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Self::parse(&Vec::<String>::deserialize(deserializer)?))
+    }
+}
+
 impl FromIterator<Scope> for ScopeSet {
     fn from_iter<I: IntoIterator<Item = Scope>>(scopes: I) -> Self {
         Self(scopes.into_iter().collect())
@@ -152,6 +179,17 @@ mod tests {
             assert!(!capped.allows(Scope::Write) && !capped.allows(Scope::Admin));
         }
         assert!(admin.capped(&ScopeSet::NONE).is_empty());
+    }
+
+    #[test]
+    fn a_set_covers_what_it_implies() {
+        let writer = ScopeSet::from_iter([Scope::Write]);
+        assert!(writer.covers(&ScopeSet::from_iter([Scope::Read, Scope::Talk])));
+        assert!(!writer.covers(&ScopeSet::from_iter([Scope::Read, Scope::Pairing])));
+        assert!(writer.covers(&ScopeSet::NONE));
+        let text = serde_json::to_string(&writer).unwrap();
+        assert_eq!(text, r#"["operator.write"]"#);
+        assert_eq!(serde_json::from_str::<ScopeSet>(&text).unwrap(), writer);
     }
 
     #[test]

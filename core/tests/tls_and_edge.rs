@@ -8,10 +8,11 @@
 use clawgate_core::client;
 use clawgate_core::config::{Config, EnvVars};
 use clawgate_core::credentials::{
-    FirstUse, Presented, RefAccess, RefValues, Request, Surface, Target, resolve,
+    FirstUse, Presented, RefAccess, Request, Surface, Target, resolve,
 };
 use clawgate_core::policy::{PinBook, PinPlace, TlsFingerprint, TlsTrust};
 use clawgate_core::secret::Secret;
+use clawgate_core::secrets::RefValues;
 use clawgate_core::time::WallTime;
 use serde_json::{Value, json};
 
@@ -240,7 +241,7 @@ fn the_host_is_asked_for_every_reference_of_a_header_at_once() {
     assert_eq!(first.wanted.len(), 2);
     let mut values = RefValues::new();
     for (index, wanted) in first.wanted.into_iter().enumerate() {
-        values.insert(wanted, Some(&format!("value {index}")));
+        values.insert(wanted, Ok(&format!("value {index}")));
     }
     let mut request = Request::new(Surface::Call, &env, &config);
     request.refs = RefAccess::Available(&values);

@@ -2,7 +2,7 @@
 
 use std::{
     future::{Future, poll_fn},
-    net::IpAddr,
+    net::{IpAddr, Ipv4Addr},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -17,7 +17,7 @@ use async_tungstenite::{
     },
 };
 use bytestring::ByteString;
-use clawgate_core::{ids::ConnId, transmit::Transmit};
+use clawgate_core::{ids::ConnId, policy::Listener, transmit::Transmit};
 use futures_lite::{AsyncRead, AsyncWrite, Stream};
 use futures_util::Sink;
 use tracing::debug;
@@ -38,16 +38,40 @@ const BATCH: usize = 64 * 1024;
 /// A message from which on the codec's buffers count as swollen.
 const LARGE: usize = 4 * 1024;
 
+/// By which of the gateway's sockets somebody came.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Arrival {
+    /// By the socket of the owner.
+    #[cfg_attr(not(unix), expect(dead_code, reason = "there is no such socket"))]
+    Owner,
+    /// By TCP, from this address, which is not IPv4-mapped.
+    Tcp(IpAddr, Listener),
+}
+
+impl Arrival {
+    /// The address of the other end.
+    pub(crate) const fn ip(self) -> IpAddr {
+        match self {
+            Self::Owner => IpAddr::V4(Ipv4Addr::LOCALHOST),
+            Self::Tcp(ip, _) => ip,
+        }
+    }
+}
+
 /// Serves a socket from its first byte to its end.
 /// `place` is held, and `until` is the deadline, until the request head is done.
-pub(crate) async fn serve<S, P>(mut stream: S, ip: IpAddr, hub: Arc<Hub>, until: Instant, place: P)
-where
+pub(crate) async fn serve<S, P>(
+    mut stream: S,
+    arrival: Arrival,
+    hub: Arc<Hub>,
+    until: Instant,
+    place: P,
+) where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let id = hub.next_conn();
-    let ip = ip.to_canonical();
     let mut opened = false;
-    let accepted = http::accept(&mut stream, ip, &hub, until, |peer| {
+    let accepted = http::accept(&mut stream, arrival, &hub, until, |peer| {
         hub.open(id, peer).inspect(|_| opened = true)
     })
     .await;

@@ -51,6 +51,7 @@ fn carry_out(effect: &Effect, files: &HostFiles) -> EffectOutcome {
             Ok(tail) => EffectOutcome::Log(tail),
             Err(error) => failed("log file", &error),
         },
+        Effect::Whois(_) => EffectOutcome::Failed("tailscale is not asked yet".into()),
     }
 }
 

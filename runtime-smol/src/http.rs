@@ -2,7 +2,6 @@
 
 use std::{
     io,
-    net::IpAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -19,7 +18,10 @@ use clawgate_core::{
 use futures_lite::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, FutureExt};
 use serde_json::{Value, json};
 
-use crate::hub::{Hub, Line};
+use crate::{
+    conn::Arrival,
+    hub::{Hub, Line},
+};
 
 /// Bytes that a request head may have.
 const MAX_HEAD: usize = 16 * 1024;
@@ -58,7 +60,7 @@ enum BadHead {
 /// Reads the request head and answers it, before `until`. `open` claims a place for a WebSocket connection.
 pub(crate) async fn accept<S>(
     stream: &mut S,
-    ip: IpAddr,
+    arrival: Arrival,
     hub: &Hub,
     until: Instant,
     open: impl FnOnce(PeerFacts) -> Result<Arc<Line>, OpenRefusal>,
@@ -71,7 +73,7 @@ where
         Err(io::Error::from(io::ErrorKind::TimedOut))
     };
     // The state of the request is large; it is gone before the connection begins.
-    Box::pin(serve(stream, ip, hub, open).or(late)).await
+    Box::pin(serve(stream, arrival, hub, open).or(late)).await
 }
 
 /// Answers a client that speaks plaintext to a port with TLS.
@@ -85,7 +87,7 @@ where
 
 async fn serve<S>(
     stream: &mut S,
-    ip: IpAddr,
+    arrival: Arrival,
     hub: &Hub,
     open: impl FnOnce(PeerFacts) -> Result<Arc<Line>, OpenRefusal>,
 ) -> io::Result<Accepted>
@@ -93,7 +95,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let reply = match read_head(stream).await {
-        Ok(head) => match judge(&head, ip, hub, open) {
+        Ok(head) => match judge(&head, arrival, hub, open) {
             Ok((line, response)) => {
                 stream.write_all(&response).await?;
                 stream.flush().await?;
@@ -114,12 +116,12 @@ where
 /// Takes the connection, and gives the bytes that say so; or says no.
 fn judge(
     head: &Head,
-    ip: IpAddr,
+    arrival: Arrival,
     hub: &Hub,
     open: impl FnOnce(PeerFacts) -> Result<Arc<Line>, OpenRefusal>,
 ) -> Result<(Arc<Line>, Vec<u8>), Reply> {
     let headers = RequestHeaders::new(head.fields.iter().map(|(name, value)| (name, value)));
-    let ingress = hub.classify(ip, &headers);
+    let ingress = hub.classify(arrival, &headers);
     let Some(upgrade) = headers.get("upgrade") else {
         return Err(probe(head, hub, ingress));
     };
@@ -140,7 +142,7 @@ fn judge(
     }
     let response = switching(head).ok_or_else(Reply::bad_request)?;
     let peer = PeerFacts {
-        ip,
+        ip: arrival.ip(),
         headers,
         ingress,
     };

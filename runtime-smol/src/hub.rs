@@ -2,9 +2,9 @@
 
 use std::{
     collections::HashMap,
-    net::IpAddr,
+    io,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::{Instant, SystemTime, UNIX_EPOCH},
@@ -18,10 +18,16 @@ use clawgate_core::{
     policy::{Ingress, RequestHeaders},
     rng::{Rng, Seed},
     server::{Event, PeerFacts, ServerConn},
+    store::{CommitId, Row, StoreFailure},
     time::{Now, WallTime},
 };
 use event_listener::{Event as Signal, EventListener};
-use tracing::debug;
+use tracing::{debug, warn};
+
+use crate::{
+    conn::Arrival,
+    store::{Store, StoreFile},
+};
 
 /// Reads both clocks.
 pub(crate) fn now() -> Now {
@@ -57,6 +63,8 @@ pub(crate) struct Hub {
     started: Instant,
     next_conn: AtomicU64,
     effects: smol::channel::Sender<EffectRequest>,
+    /// Where changes are kept, if they are kept at all.
+    store: OnceLock<Store>,
     /// Told when the gateway's deadline moved forward.
     rearm: Signal,
     /// Told when a connection went away or the gateway changed its phase.
@@ -75,6 +83,7 @@ struct State {
 impl Hub {
     pub(crate) fn new(
         setup: GatewaySetup,
+        rows: &[Row],
         seed: Seed,
         effects: smol::channel::Sender<EffectRequest>,
     ) -> Self {
@@ -82,7 +91,7 @@ impl Hub {
         let now = now();
         Self {
             state: Mutex::new(State {
-                gateway: Gateway::new(setup.clone(), rng.seed(), now),
+                gateway: Gateway::restore(setup.clone(), rows, rng.seed(), now),
                 lines: HashMap::new(),
                 rng,
                 armed: None,
@@ -92,9 +101,40 @@ impl Hub {
             started: now.mono,
             next_conn: AtomicU64::new(0),
             effects,
+            store: OnceLock::new(),
             rearm: Signal::new(),
             changed: Signal::new(),
         }
+    }
+
+    /// From now on, changes are written to this file.
+    ///
+    /// # Errors
+    /// When the system gives no thread for it.
+    pub(crate) fn keep_in(self: &Arc<Self>, file: StoreFile) -> io::Result<()> {
+        let hub = Arc::downgrade(self);
+        let store = Store::start(file, move |commit, outcome| {
+            if let Some(hub) = hub.upgrade() {
+                hub.committed(commit, outcome);
+            }
+        })?;
+        let _ = self.store.set(store);
+        Ok(())
+    }
+
+    /// Writes what is left to write. Blocks.
+    pub(crate) fn close_store(&self) {
+        if let Some(store) = self.store.get() {
+            store.close();
+        }
+    }
+
+    fn committed(&self, commit: CommitId, outcome: Result<(), StoreFailure>) {
+        if let Err(failure) = &outcome {
+            warn!(%failure, "a change could not be saved, and was not made");
+        }
+        self.with(|gateway, now| gateway.handle_committed(now, commit, outcome));
+        self.changed.notify(usize::MAX);
     }
 
     pub(crate) fn limits(&self) -> &Arc<Limits> {
@@ -109,8 +149,11 @@ impl Hub {
         &self.setup.host.version
     }
 
-    pub(crate) fn classify(&self, peer: IpAddr, headers: &RequestHeaders) -> Ingress {
-        self.setup.admission.classify(peer, headers)
+    pub(crate) fn classify(&self, arrival: Arrival, headers: &RequestHeaders) -> Ingress {
+        match arrival {
+            Arrival::Owner => Ingress::Owner,
+            Arrival::Tcp(peer, listener) => self.setup.admission.classify(listener, peer, headers),
+        }
     }
 
     pub(crate) fn is_running(&self) -> bool {
@@ -223,17 +266,27 @@ impl Hub {
         let mut state = self.lock();
         let state = &mut *state;
         let result = input(&mut state.gateway);
-        while let Some((id, delivery)) = state.gateway.poll_delivery() {
-            if let Some(line) = state.lines.get(&id) {
-                line.conn().deliver(now, delivery);
-                if current != Some(id) {
-                    line.waker.wake();
+        loop {
+            while let Some((id, delivery)) = state.gateway.poll_delivery() {
+                if let Some(line) = state.lines.get(&id) {
+                    line.conn().deliver(now, delivery);
+                    if current != Some(id) {
+                        line.waker.wake();
+                    }
                 }
             }
-        }
-        while let Some(effect) = state.gateway.poll_effect() {
-            // A closed queue means that the process ends.
-            let _ = self.effects.try_send(effect);
+            while let Some(effect) = state.gateway.poll_effect() {
+                // A closed queue means that the process ends.
+                let _ = self.effects.try_send(effect);
+            }
+            let Some(commit) = state.gateway.poll_commit() else {
+                break;
+            };
+            match self.store.get() {
+                Some(store) => store.submit(commit),
+                // Nothing is kept, so nothing has to be waited for.
+                None => state.gateway.handle_committed(now, commit.id, Ok(())),
+            }
         }
         let next = state.gateway.poll_timeout().map(|(at, _)| at);
         if next.is_some_and(|at| state.armed.is_none_or(|armed| at < armed)) {

@@ -1,7 +1,7 @@
 //! The clawgate gateway on smol: one listener for WebSocket and HTTP, a task for each connection.
 //!
 //! Everything here carries out what [`clawgate_core`] decides: it reads and writes sockets, keeps
-//! time, and does the effects that the gateway machine asks for.
+//! time, keeps rows on disk ([`store`]), and does the effects that the gateway machine asks for.
 //!
 //! ```
 //! use clawgate_core::gateway::GatewaySetup;
@@ -25,16 +25,19 @@ mod heads;
 mod http;
 mod hub;
 mod listener;
+mod owner;
 mod server;
 mod socket;
 mod tap;
 mod tls;
 
+pub mod store;
 pub mod websocket;
 
 pub use bind::listen;
 pub use effects::HostFiles;
-pub use server::{Server, ServerOptions, Stopper};
+pub use owner::OwnerSocket;
+pub use server::{Server, ServerOptions, State, Stopper};
 pub use tls::{
     MadeCertificate, Refreshed, TlsLoadError, TlsPort, ValidityWarning, make_certificate,
 };

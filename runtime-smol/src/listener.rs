@@ -7,11 +7,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use clawgate_core::policy::Listener;
 use smol::{Async, lock::Semaphore};
 use tracing::warn;
 
 use crate::{
-    conn,
+    conn::{self, Arrival},
     heads::Heads,
     hub::Hub,
     socket::Socket,
@@ -43,13 +44,16 @@ pub(crate) async fn accept(
                 let Some(place) = heads.take(address.ip(), hub.limits().max_pre_auth_per_ip) else {
                     continue;
                 };
-                let (hub, ip) = (Arc::clone(&hub), address.ip());
+                let hub = Arc::clone(&hub);
+                let arrival = Arrival::Tcp(address.ip().to_canonical(), Listener::Ordinary);
                 let until = Instant::now() + hub.limits().request_head;
                 let (socket, place) = (Socket(stream), (permit, place));
                 // Two kinds of task: one that may become either would be as large as both.
                 match tls.clone() {
-                    None => executor.spawn(conn::serve(socket, ip, hub, until, place)),
-                    Some(tls) => executor.spawn(tls::serve(socket, ip, hub, tls, until, place)),
+                    None => executor.spawn(conn::serve(socket, arrival, hub, until, place)),
+                    Some(tls) => {
+                        executor.spawn(tls::serve(socket, arrival, hub, tls, until, place))
+                    }
                 }
                 .detach();
             }

@@ -8,14 +8,16 @@ use std::{
     time::Duration,
 };
 
-use clawgate_core::{gateway::GatewaySetup, rng::Seed};
+use clawgate_core::{gateway::GatewaySetup, rng::Seed, store::Row};
 use smol::Async;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::{
     effects::{self, HostFiles},
     hub::Hub,
     listener,
+    owner::OwnerSocket,
+    store::StoreFile,
     tls::TlsPort,
 };
 
@@ -23,7 +25,7 @@ use crate::{
 const EFFECT_WORKERS: usize = 8;
 
 /// What a server needs beside the gateway's own setup.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct ServerOptions {
     /// 32 bytes from the operating system.
     pub seed: Seed,
@@ -31,8 +33,21 @@ pub struct ServerOptions {
     pub threads: usize,
     /// Files that calls read.
     pub files: HostFiles,
+    /// What is kept across restarts.
+    pub state: State,
+    /// The way in for the owner of the gateway's files.
+    pub owner: Option<OwnerSocket>,
     /// TLS on every listener; without it they speak plaintext.
     pub tls: Option<TlsPort>,
+}
+
+/// Where a gateway keeps its state.
+#[derive(Debug)]
+pub enum State {
+    /// In a database, with the rows that were found there.
+    Kept(StoreFile, Vec<Row>),
+    /// In memory: it is gone with the process.
+    Memory,
 }
 
 /// A gateway that serves.
@@ -74,9 +89,16 @@ impl Server {
         // As long as the calls in flight, which the limits bound; a bounded queue would take its
         // room at once.
         let (effects, queue) = smol::channel::unbounded();
-        let hub = Arc::new(Hub::new(setup, options.seed, effects));
+        let (file, rows) = match options.state {
+            State::Kept(file, rows) => (Some(file), rows),
+            State::Memory => (None, Vec::new()),
+        };
+        let hub = Arc::new(Hub::new(setup, &rows, options.seed, effects));
+        if let Some(file) = file {
+            hub.keep_in(file)?;
+        }
         let executor = Arc::new(smol::Executor::new());
-        let accepting = listeners
+        let mut accepting = listeners
             .into_iter()
             .map(|listener| {
                 let listener = Async::new(listener)?;
@@ -86,6 +108,14 @@ impl Server {
                 Ok(executor.spawn(accept))
             })
             .collect::<io::Result<Vec<_>>>()?;
+        if let Some(owner) = options.owner {
+            let accept = owner.accept(Arc::clone(&hub), Arc::clone(&executor));
+            accepting.push(executor.spawn(async move {
+                if let Err(error) = accept.await {
+                    warn!(%error, "the owner's socket does not work");
+                }
+            }));
+        }
         for _ in 0..EFFECT_WORKERS {
             let (hub, queue, files) = (Arc::clone(&hub), queue.clone(), options.files.clone());
             executor.spawn(effects::work(hub, queue, files)).detach();
@@ -116,14 +146,16 @@ impl Server {
         let main = thread::Builder::new()
             .name("gateway-0".into())
             .spawn(move || {
+                let draining = &main_hub;
                 smol::block_on(main_executor.run(async {
                     let reason = stopped.recv().await.unwrap_or_default();
-                    drain(&main_hub, &reason).await;
+                    drain(draining, &reason).await;
                     // Until here, newcomers were told that the gateway stops.
                     for accept in accepting {
                         accept.cancel().await;
                     }
                 }));
+                main_hub.close_store();
                 ended.notify(usize::MAX);
             })?;
         Ok(Self {

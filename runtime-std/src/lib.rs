@@ -6,6 +6,8 @@
 //! - [`look_at_certificate`] tells which certificate a gateway shows, before anything is sent.
 //! - [`Client`] stays connected, delivers events, and can be used from any thread.
 //!
+//! [`read_secrets`] reads the files and runs the programs that secret references name.
+//!
 //! Everything that waits has a deadline, and can be cancelled from another thread with a
 //! [`Cancel`].
 #![forbid(unsafe_code)]
@@ -18,6 +20,7 @@ mod error;
 mod first_use;
 mod os;
 mod resolve;
+mod secrets;
 mod socket;
 mod timings;
 mod tls;
@@ -31,4 +34,5 @@ pub use client::{Client, ClientEvent, ClientOptions, PendingCall};
 pub use connection::{Connection, Options, call};
 pub use error::{CallError, ConnectError, Problem};
 pub use first_use::look_at_certificate;
+pub use secrets::read_secrets;
 pub use timings::{Stage, Timings};

@@ -46,7 +46,8 @@ fn failure(error: &RunError) -> Failure {
         RunError::Certificate(_)
         | RunError::File { .. }
         | RunError::Random(_)
-        | RunError::Server(_) => Exit::Failed,
+        | RunError::Server(_)
+        | RunError::Store(_) => Exit::Failed,
         RunError::AlreadyRunning { .. }
         | RunError::Auth(_)
         | RunError::BrokenKey { .. }

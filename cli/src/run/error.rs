@@ -91,6 +91,9 @@ pub(crate) enum RunError {
     /// The configuration does not allow a start.
     #[error("{0}")]
     Refused(#[from] StartupRefusal),
+    /// The state database cannot be used.
+    #[error(transparent)]
+    Store(#[from] clawgate_smol::store::OpenError),
     /// The certificate and the key cannot be served with.
     #[error("{0}; correct the files, or remove both to have a self-signed pair made")]
     Tls(#[source] TlsLoadError),
@@ -139,6 +142,7 @@ impl RunError {
             Self::TlsPlace(error) => error.code(),
             Self::Certificate(_) => "certificate_not_made",
             Self::Server(_) => "server_failed",
+            Self::Store(_) => "state_database",
         }
     }
 
@@ -164,6 +168,7 @@ impl RunError {
             | Self::File { .. }
             | Self::Random(_)
             | Self::Server(_)
+            | Self::Store(_)
             | Self::TlsPlace(_) => return (text, String::new()),
         };
         match text.split_once(mark) {

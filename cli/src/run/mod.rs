@@ -1,7 +1,9 @@
 //! `clawgate gateway run`: reads what the core wants to know, and carries out what it decides.
 
+mod auth;
 mod error;
 mod facts;
+mod kept;
 mod logging;
 mod state;
 mod tls;
@@ -22,7 +24,6 @@ use clawgate_core::{
         AuthMode, BindMode, ConfigFile, EnvVars, ModeSetting, TailscaleMode,
         paths::{Locations, Profile},
     },
-    credentials::{RefAccess, RefValues},
     gateway::{AdmissionPolicy, GatewaySetup, HostInfo},
     limits::Limits,
     policy::{
@@ -30,10 +31,10 @@ use clawgate_core::{
         port::gateway_port,
         server_auth::{AuthOverride, ServerSecretSource},
         startup::resolve_start,
-        startup_auth::{KeptToken, StartupAuth, resolve_startup_auth},
+        startup_auth::{KeptToken, StartupAuth},
     },
 };
-use clawgate_smol::{HostFiles, Server, ServerOptions};
+use clawgate_smol::{HostFiles, OwnerSocket, Server, ServerOptions};
 use futures_lite::StreamExt;
 use tracing::{info, warn};
 
@@ -43,6 +44,9 @@ pub(crate) use logging::Verbosity;
 use state::StateFolder;
 pub(crate) use state::running_gateway;
 use tls::GatewayTls;
+
+/// The name of the owner's socket in the gateway's folder.
+pub(crate) const SOCKET: &str = "gateway.sock";
 
 /// What to do with a configuration that does not say `gateway.mode: "local"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,7 +80,7 @@ pub(crate) struct RunRequest {
 
 /// Runs a gateway until it is told to stop.
 pub(crate) fn gateway_run(request: RunRequest) -> Result<(), RunError> {
-    let mut file = read_config(&request.places.config)?;
+    let mut file = read_config(&request.places.config, &request.env)?;
     let unconfigured = file.exists && file.config.gateway.mode != ModeSetting::Local;
     if unconfigured && request.unconfigured == Unconfigured::Refuse {
         return Err(RunError::NotLocal {
@@ -90,10 +94,7 @@ pub(crate) fn gateway_run(request: RunRequest) -> Result<(), RunError> {
     }
     let gateway = &file.config.gateway;
     let facts = facts::host_facts(gateway);
-    let values = RefValues::new();
-    let refs = RefAccess::Available(&values);
-    let mut started =
-        resolve_startup_auth(&file.config, &request.env, &request.auth, refs, random()?)?;
+    let mut started = auth::startup_auth(&file.config, &request.env, &request.auth, random()?)?;
     let runtime = resolve_start(gateway, &started, &facts)?;
     refuse_unfinished(gateway.tailscale, runtime.auth.mode)?;
 
@@ -110,9 +111,11 @@ pub(crate) fn gateway_run(request: RunRequest) -> Result<(), RunError> {
             .warnings
             .iter()
             .map(ToString::to_string)
+            .chain(started.passed_over.iter().map(ToString::to_string))
             .collect::<Vec<_>>(),
     );
 
+    let kept = kept::open(&own)?;
     let tls = tls::prepare(&gateway.tls, &request.places, &request.env)?;
     let port = gateway_port(request.port, &request.env, gateway.port, &request.profile).port;
     let listeners = listen(runtime.bind_host, port)?;
@@ -121,7 +124,11 @@ pub(crate) fn gateway_run(request: RunRequest) -> Result<(), RunError> {
     let setup = GatewaySetup {
         limits,
         admission: AdmissionPolicy::of_config(&started.auth, gateway),
-        host: host_info(&request, &file),
+        host: HostInfo {
+            problems: kept.problem.into_iter().collect(),
+            tls_fingerprint: tls.as_ref().map(|tls| tls.port.fingerprint().to_string()),
+            ..host_info(&request, &file)
+        },
         identity: Arc::new(own.identity()?),
     };
     let options = ServerOptions {
@@ -131,6 +138,8 @@ pub(crate) fn gateway_run(request: RunRequest) -> Result<(), RunError> {
             config: request.places.config.clone(),
             log,
         },
+        state: kept.state,
+        owner: owner_socket(&own),
         tls: tls.as_ref().map(|tls| tls.port.clone()),
     };
     // Caught from here on: whoever reads that the gateway is ready may end it at once.
@@ -168,10 +177,10 @@ fn random<const N: usize>() -> Result<[u8; N], RunError> {
     Ok(bytes)
 }
 
-fn read_config(path: &Path) -> Result<ConfigFile, RunError> {
+fn read_config(path: &Path, env: &EnvVars) -> Result<ConfigFile, RunError> {
     let name = path.to_string_lossy();
     let file = match fs::read_to_string(path) {
-        Ok(text) => ConfigFile::parse(name.as_ref(), text).map_err(Box::new)?,
+        Ok(text) => ConfigFile::parse_with(name.as_ref(), text, env).map_err(Box::new)?,
         Err(error) if error.kind() == io::ErrorKind::NotFound => ConfigFile::missing(name.as_ref()),
         Err(error) => return Err(RunError::file("read", path)(error)),
     };
@@ -211,6 +220,16 @@ fn adopt_token(started: &mut StartupAuth, own: &StateFolder, file: &Path) -> Res
             state::write_private(file, format!("{}\n", token.expose()).as_bytes())
         }
     }
+}
+
+/// The owner's socket. A gateway without it is complete but for the way in of last resort.
+fn owner_socket(own: &StateFolder) -> Option<OwnerSocket> {
+    let path = own.file(SOCKET);
+    OwnerSocket::bind(&path)
+        .inspect_err(|error| {
+            warn!(path = %path.display(), %error, "no owner's socket: devices are approved over the port only");
+        })
+        .ok()
 }
 
 fn report(file: &ConfigFile, env: &EnvVars, warnings: &[String]) {
@@ -263,8 +282,6 @@ fn host_info(request: &RunRequest, file: &ConfigFile) -> HostInfo {
         agents.push("main".into());
     }
     HostInfo {
-        version: env!("CARGO_PKG_VERSION").into(),
-        hostname: gethostname::gethostname().to_string_lossy().into_owned(),
         platform: platform.into(),
         device_family: device_family.into(),
         pid: process::id(),
@@ -272,6 +289,10 @@ fn host_info(request: &RunRequest, file: &ConfigFile) -> HostInfo {
         config_hash: file.exists.then(|| file.hash.clone()),
         state_dir: request.places.state.clone(),
         agents,
+        ..HostInfo::new(
+            env!("CARGO_PKG_VERSION"),
+            gethostname::gethostname().to_string_lossy(),
+        )
     }
 }
 

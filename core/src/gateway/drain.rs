@@ -39,6 +39,7 @@ impl Gateway {
                 deadline,
             };
             self.finish_drain(now);
+            self.out.seal();
         }
     }
 

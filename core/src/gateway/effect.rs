@@ -1,10 +1,11 @@
 //! Work that the gateway needs from its host, and what comes back.
 
-use std::fmt;
+use core::net::IpAddr;
+use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::EffectId;
+use crate::{ids::EffectId, policy::Whois};
 
 /// One piece of work. Answer it with [`crate::gateway::Gateway::complete`]; an answer that does not
 /// come within `limits.effect` fails the call that needs it.
@@ -25,7 +26,13 @@ pub enum Effect {
     ReadProcess,
     /// Read the end of the log file.
     TailLog(TailLog),
+    /// Ask the Tailscale daemon of this machine who is at an address. The host gives up after
+    /// [`WHOIS_TIMEOUT`].
+    Whois(IpAddr),
 }
+
+/// How long Tailscale may take to answer (spec hostpolicy §5).
+pub const WHOIS_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What came of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +45,8 @@ pub enum EffectOutcome {
     Log(LogTail),
     /// [`Effect::ReadProcess`].
     Process(ProcessStats),
+    /// [`Effect::Whois`].
+    Whois(Whois),
 }
 
 /// The configuration file as it lies on disk.

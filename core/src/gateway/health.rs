@@ -3,26 +3,42 @@
 use serde_json::json;
 
 use super::setup::HostInfo;
-use crate::{frame::RawJson, time::Now};
+use crate::{frame::RawJson, store::StoreFailure, time::Now};
 
 /// The payload and its version.
 #[derive(Debug)]
 pub(super) struct Health {
     payload: RawJson,
     version: u64,
+    /// Why nothing can be kept at the moment.
+    store_failure: Option<String>,
+    /// Keys of rows that could not be read at the start.
+    unreadable: Vec<String>,
 }
 
 impl Health {
-    pub(super) fn new(now: Now, host: &HostInfo) -> Self {
-        Self {
-            payload: build(now, host),
-            version: 1,
-        }
+    pub(super) fn new(now: Now, host: &HostInfo, unreadable: Vec<String>) -> Self {
+        let mut health = Self {
+            payload: RawJson::empty_object(),
+            version: 0,
+            store_failure: None,
+            unreadable,
+        };
+        health.refresh(now, host);
+        health
     }
 
     pub(super) fn refresh(&mut self, now: Now, host: &HostInfo) {
-        self.payload = build(now, host);
+        self.payload = self.build(now, host);
         self.version += 1;
+    }
+
+    /// Takes the news of the store; tells whether they are news.
+    pub(super) fn set_store(&mut self, failure: Option<&StoreFailure>) -> bool {
+        let failure = failure.map(ToString::to_string);
+        let news = self.store_failure != failure;
+        self.store_failure = failure;
+        news
     }
 
     /// Sharing it costs no copy.
@@ -35,38 +51,61 @@ impl Health {
     }
 }
 
-fn build(now: Now, host: &HostInfo) -> RawJson {
-    let sessions = json!({ "path": host.state_dir, "count": 0, "recent": [] });
-    let agents: Vec<_> = host
-        .agents
-        .iter()
-        .map(|agent| {
-            json!({
-                "agentId": agent,
-                "isDefault": *agent == host.default_agent(),
-                "heartbeat": {
-                    "enabled": false,
-                    "every": "0m",
-                    "everyMs": null,
-                    "prompt": "",
-                    "target": "none",
-                    "ackMaxChars": 0,
-                },
-                "sessions": sessions,
+impl Health {
+    fn build(&self, now: Now, host: &HostInfo) -> RawJson {
+        let mut problems: Vec<String> = host.problems.clone();
+        problems.extend(self.store_failure.clone());
+        if !self.unreadable.is_empty() {
+            let shown: Vec<&str> = self.unreadable.iter().take(5).map(String::as_str).collect();
+            problems.push(format!(
+                "{} kept records cannot be read, among them {}",
+                self.unreadable.len(),
+                shown.join(", ")
+            ));
+        }
+        let sessions = json!({ "path": host.state_dir, "count": 0, "recent": [] });
+        let agents: Vec<_> = host
+            .agents
+            .iter()
+            .map(|agent| {
+                json!({
+                    "agentId": agent,
+                    "isDefault": *agent == host.default_agent(),
+                    "heartbeat": {
+                        "enabled": false,
+                        "every": "0m",
+                        "everyMs": null,
+                        "prompt": "",
+                        "target": "none",
+                        "ackMaxChars": 0,
+                    },
+                    "sessions": sessions,
+                })
             })
-        })
-        .collect();
-    RawJson::encode(&json!({
-        "ok": true,
-        "ts": now.wall,
-        "durationMs": 0,
-        "channels": {},
-        "channelOrder": [],
-        "channelLabels": {},
-        "heartbeatSeconds": 0,
-        "defaultAgentId": host.default_agent(),
-        "agents": agents,
-        "sessions": sessions,
-    }))
-    .unwrap_or_else(|_| RawJson::empty_object())
+            .collect();
+        let mut payload = json!({
+            "ok": true,
+            "ts": now.wall,
+            "durationMs": 0,
+            "channels": {},
+            "channelOrder": [],
+            "channelLabels": {},
+            "heartbeatSeconds": 0,
+            "defaultAgentId": host.default_agent(),
+            "agents": agents,
+            "sessions": sessions,
+        });
+        // The published shape is closed: this is where it has room for what went wrong.
+        let errors: Vec<_> = problems
+            .iter()
+            .map(|problem| {
+                json!({ "id": "state", "origin": "gateway", "activated": true, "error": problem })
+            })
+            .collect();
+        if let (false, Some(fields)) = (errors.is_empty(), payload.as_object_mut()) {
+            let plugins = json!({ "loaded": [], "errors": errors });
+            fields.insert("plugins".into(), plugins);
+        }
+        RawJson::encode(&payload).unwrap_or_else(|_| RawJson::empty_object())
+    }
 }

@@ -2,7 +2,7 @@
 
 use core::net::IpAddr;
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::BTreeMap,
     time::{Duration, Instant},
 };
 
@@ -10,19 +10,26 @@ use serde_json::json;
 
 use super::{
     Effect, EffectOutcome, EffectRequest, GatewaySetup, Phase, PresenceEntry,
+    admission::Proof,
+    audit::Audit,
     calls::{CallState, PendingCall},
     dedupe::Dedupe,
+    devices::DeviceBook,
     health::Health,
+    invites::InviteBook,
+    outputs::Outputs,
     presence::Presence,
+    whois::WhoisCache,
 };
 use crate::{
     frame::{Droppable, OutboundEvent, RawJson, StateVersion},
     ids::{ConnId, EffectId},
-    policy::RateLimiter,
-    protocol::{ClientInfo, Role, RpcError},
+    policy::{RateLimiter, Whois},
+    protocol::{ClientInfo, CloseCode, CloseReason, Role, RpcError},
     rng::{Rng, Seed},
     scope::{Scope, ScopeSet},
-    server::{Delivery, Event},
+    server::{ConnectRequest, Delivery, Event, Refusal},
+    store::{Commit, CommitId, Row, StoreFailure},
     time::{Now, Timers},
 };
 
@@ -42,6 +49,10 @@ pub enum Timer {
     Effect,
     /// Health is to be renewed.
     Health,
+    /// A refusal was held back long enough.
+    LateRefusal,
+    /// A pairing request ends without an answer.
+    PairRequest,
     /// Presence changed and is to be told.
     Presence,
     /// A presence row has run out.
@@ -66,9 +77,10 @@ pub enum OpenRefusal {
 
 /// The gateway, apart from its sockets.
 ///
-/// After each input, drain [`Gateway::poll_delivery`] and [`Gateway::poll_effect`] until they give
-/// `None`, then re-arm [`Gateway::poll_timeout`]. Debug builds assert that this was done.
-/// Deliveries must reach their connections in the order in which they come out.
+/// After each input, drain [`Gateway::poll_delivery`], [`Gateway::poll_effect`] and
+/// [`Gateway::poll_commit`] until they give `None`, then re-arm [`Gateway::poll_timeout`]. Debug
+/// builds assert that this was done. Deliveries must reach their connections in the order in which
+/// they come out, and commits the disk.
 #[derive(Debug)]
 pub struct Gateway {
     pub(super) setup: GatewaySetup,
@@ -79,20 +91,47 @@ pub struct Gateway {
     pub(super) dedupe: Dedupe,
     pub(super) failures: RateLimiter,
     pub(super) calls: CallState,
+    pub(super) devices: DeviceBook,
+    pub(super) invites: InviteBook,
+    pub(super) audit: Audit,
+    pub(super) whois: WhoisCache,
     pub(super) boot_id: String,
     pub(super) started: Instant,
+    pub(super) out: Outputs,
+    /// Refusals that are held back, so that guessing is slow.
+    pub(super) late: Vec<(Instant, ConnId, Box<Refusal>)>,
+    /// The newest commit that was given out before the last failure.
+    failed_until: Option<CommitId>,
     conns: BTreeMap<ConnId, Conn>,
     pre_auth: BTreeMap<IpAddr, usize>,
-    deliveries: VecDeque<(ConnId, Delivery)>,
-    effects: VecDeque<EffectRequest>,
     pending: BTreeMap<EffectId, Pending>,
-    next_effect: u64,
     timers: Timers<Timer>,
+}
+
+/// Who waits for a piece of work.
+#[derive(Debug)]
+pub(super) enum Waiter {
+    Call(PendingCall),
+    /// A client whose address Tailscale is asked about.
+    Connect {
+        conn: ConnId,
+        ip: IpAddr,
+        request: Box<ConnectRequest>,
+    },
+}
+
+impl Waiter {
+    fn conn(&self) -> ConnId {
+        match self {
+            Self::Call(call) => call.conn,
+            Self::Connect { conn, .. } => *conn,
+        }
+    }
 }
 
 #[derive(Debug)]
 struct Pending {
-    call: PendingCall,
+    waiter: Waiter,
     deadline: Instant,
 }
 
@@ -101,6 +140,8 @@ enum Conn {
     /// Not authenticated.
     Opened(IpAddr),
     Admitted(Box<Client>),
+    /// Told to go; it is heard no more.
+    Leaving(Box<Client>),
 }
 
 /// A client that is in.
@@ -110,6 +151,8 @@ pub(super) struct Client {
     pub(super) scopes: ScopeSet,
     pub(super) info: ClientInfo,
     pub(super) ip: IpAddr,
+    /// How it came in.
+    pub(super) proof: Proof,
     /// The device, or nothing for a client without one.
     pub(super) device_id: Option<String>,
     /// What a node claims to have; empty for operators.
@@ -122,8 +165,20 @@ pub(super) struct Client {
 }
 
 impl Gateway {
-    /// Starts serving at `now`.
+    /// Starts serving at `now`, with nothing kept from earlier.
     pub fn new(setup: GatewaySetup, seed: Seed, now: Now) -> Self {
+        Self::restore(setup, &[], seed, now)
+    }
+
+    /// Starts serving at `now`, with the rows of the last run. Rows that cannot be read are left
+    /// alone and named in the health payload.
+    pub fn restore(setup: GatewaySetup, rows: &[Row], seed: Seed, now: Now) -> Self {
+        let (devices, mut unreadable) = DeviceBook::restore(rows, now);
+        let (invites, more) = InviteBook::restore(rows);
+        unreadable.extend(more);
+        let (max, ttl) = (setup.limits.max_dedupe, setup.limits.dedupe_ttl);
+        let (dedupe, more) = Dedupe::restore(rows, now, max, ttl);
+        unreadable.extend(more);
         let mut rng = Rng::new(seed);
         let boot_id = rng.uuid();
         let host = &setup.host;
@@ -148,8 +203,8 @@ impl Gateway {
         timers.arm(Timer::Health, now.mono + HEALTH_INTERVAL);
         Self {
             presence: Presence::new(own, limits.max_presence, limits.presence_ttl),
-            health: Health::new(now, &setup.host),
-            dedupe: Dedupe::new(limits.max_dedupe, limits.dedupe_ttl),
+            health: Health::new(now, &setup.host, unreadable),
+            dedupe,
             failures: RateLimiter::new(setup.admission.rate_limit),
             calls: CallState::default(),
             boot_id,
@@ -157,10 +212,14 @@ impl Gateway {
             phase: Phase::Running,
             conns: BTreeMap::new(),
             pre_auth: BTreeMap::new(),
-            deliveries: VecDeque::new(),
-            effects: VecDeque::new(),
             pending: BTreeMap::new(),
-            next_effect: 0,
+            devices,
+            invites,
+            audit: Audit::new(now),
+            whois: WhoisCache::default(),
+            out: Outputs::default(),
+            late: Vec::new(),
+            failed_until: None,
             timers,
             rng,
             setup,
@@ -198,23 +257,14 @@ impl Gateway {
     /// A connection's event. One of a connection that is gone, or never was, comes to nothing.
     pub fn handle_event(&mut self, now: Now, conn: ConnId, event: Event) {
         self.assert_drained();
-        if !self.conns.contains_key(&conn) {
-            return;
-        }
-        match event {
-            Event::Connect(request) => {
-                let decision = self.decide(now, conn, &request);
-                let delivery = match decision {
-                    Ok((client, admission)) => {
-                        self.admitted(now, conn, client);
-                        Delivery::Admit(Box::new(admission))
-                    }
-                    Err(refusal) => Delivery::Refuse(refusal),
-                };
-                self.deliver(conn, delivery);
+        match (event, self.conns.get(&conn)) {
+            (Event::Connect(request), Some(Conn::Opened(_))) => self.connect(now, conn, request),
+            (Event::Request { method, request }, Some(Conn::Admitted(_))) => {
+                self.call(now, conn, method, request);
             }
-            Event::Request { method, request } => self.call(now, conn, method, request),
+            (Event::Connect(_) | Event::Request { .. }, _) => {}
         }
+        self.out.seal();
     }
 
     /// A connection is gone. Its calls are forgotten, its presence row runs out.
@@ -223,24 +273,96 @@ impl Gateway {
         match self.conns.remove(&conn) {
             None => return,
             Some(Conn::Opened(ip)) => self.left_pre_auth(ip),
-            Some(Conn::Admitted(client)) => {
+            Some(Conn::Admitted(client) | Conn::Leaving(client)) => {
                 if let Some(key) = client.presence_key {
                     self.presence.disconnected(now, &key);
                     self.presence_changed(now);
                 }
             }
         }
-        self.pending.retain(|_, pending| pending.call.conn != conn);
+        self.pending
+            .retain(|_, pending| pending.waiter.conn() != conn);
+        self.late.retain(|(_, late, _)| *late != conn);
+        self.calls.forget(conn);
+        self.out.forget(conn);
         self.finish_drain(now);
+        self.out.seal();
     }
 
     /// The host did what an effect asked for.
     pub fn complete(&mut self, now: Now, effect: EffectId, outcome: EffectOutcome) {
         self.assert_drained();
         if let Some(pending) = self.pending.remove(&effect) {
-            self.resume(now, pending.call, outcome);
+            self.go_on(now, pending.waiter, outcome);
         }
         self.finish_drain(now);
+        self.out.seal();
+    }
+
+    /// A commit, and with it all before, is durable; or it and all after it of its epoch failed,
+    /// and nothing of them may come back. Reported once for each commit, in their order.
+    pub fn handle_committed(
+        &mut self,
+        now: Now,
+        commit: CommitId,
+        outcome: Result<(), StoreFailure>,
+    ) {
+        debug_assert!(
+            self.out.is_told(),
+            "drain poll_delivery and poll_effect first"
+        );
+        match outcome {
+            Ok(()) => {
+                self.devices.settle(commit);
+                self.invites.settle(commit);
+                self.dedupe.settle(commit);
+                self.out.release(commit);
+                self.store_works(now, None);
+            }
+            // The first failure of an epoch took its followers along.
+            Err(_) if self.failed_until.is_some_and(|until| commit <= until) => {}
+            Err(failure) => {
+                self.failed_until = Some(self.out.journal.last());
+                self.devices.roll_back(commit, now);
+                self.invites.roll_back(commit);
+                self.dedupe.roll_back(commit, now);
+                for effect in self.out.fail(&failure) {
+                    if let Some(pending) = self.pending.remove(&effect) {
+                        let outcome = EffectOutcome::Failed(failure.to_string());
+                        self.go_on(now, pending.waiter, outcome);
+                    }
+                }
+                self.store_works(now, Some(&failure));
+            }
+        }
+        self.finish_drain(now);
+        self.out.seal();
+    }
+
+    /// Health tells whether what the gateway is told can be kept.
+    fn store_works(&mut self, now: Now, failure: Option<&StoreFailure>) {
+        if self.health.set_store(failure) {
+            self.refresh_health(now);
+        }
+    }
+
+    fn go_on(&mut self, now: Now, waiter: Waiter, outcome: EffectOutcome) {
+        match waiter {
+            Waiter::Call(call) => self.resume(now, call, outcome),
+            Waiter::Connect { conn, ip, request } => {
+                let whois = match outcome {
+                    EffectOutcome::Whois(whois) => whois,
+                    EffectOutcome::Config(_)
+                    | EffectOutcome::Failed(_)
+                    | EffectOutcome::Log(_)
+                    | EffectOutcome::Process(_) => Whois::Unknown,
+                };
+                self.whois.keep(now.mono, ip, whois.clone());
+                if matches!(self.conns.get(&conn), Some(Conn::Opened(_))) {
+                    self.conclude(now, conn, &request, &whois);
+                }
+            }
+        }
     }
 
     /// Acts on every timer that is due.
@@ -251,14 +373,16 @@ impl Gateway {
                 Timer::Drain => self.finish_drain(now),
                 Timer::Effect => self.expire_effects(now),
                 Timer::Health => {
-                    self.health.refresh(now, &self.setup.host);
                     self.timers.arm(Timer::Health, now.mono + HEALTH_INTERVAL);
-                    let payload = self.health.payload();
-                    let version = Some(self.state_version());
-                    self.broadcast(
-                        &OutboundEvent::new("health", &payload, version, Droppable::IfSlow),
-                        None,
-                    );
+                    self.refresh_health(now);
+                }
+                Timer::LateRefusal => self.refuse_late(now),
+                Timer::PairRequest => {
+                    let ended = self.devices.expire(&mut self.out.journal, now.mono);
+                    for request in ended {
+                        self.tell_resolved(now, &request, "expired");
+                        self.answer_upgrades(now, &request, "expired");
+                    }
                 }
                 Timer::Presence => {
                     self.timers.disarm(Timer::Presence);
@@ -279,16 +403,23 @@ impl Gateway {
                 }
             }
         }
+        self.out.seal();
     }
 
     /// The next value for a connection. Call it after every input until it gives `None`.
     pub fn poll_delivery(&mut self) -> Option<(ConnId, Delivery)> {
-        self.deliveries.pop_front()
+        self.out.poll_delivery()
     }
 
     /// The next piece of work. Call it after every input until it gives `None`.
     pub fn poll_effect(&mut self) -> Option<EffectRequest> {
-        self.effects.pop_front()
+        self.out.poll_effect()
+    }
+
+    /// The next commit to make durable; report it by [`Gateway::handle_committed`]. Call it after
+    /// every input until it gives `None`.
+    pub fn poll_commit(&mut self) -> Option<Commit> {
+        self.out.poll_commit()
     }
 
     /// When to call [`Gateway::handle_timeout`], and what for. It may change with every input.
@@ -312,7 +443,7 @@ impl Gateway {
     }
 
     pub(super) fn deliver(&mut self, conn: ConnId, delivery: Delivery) {
-        self.deliveries.push_back((conn, delivery));
+        self.out.deliver(conn, delivery);
     }
 
     /// Sends an event to everybody, or to operators that hold a scope (spec protocol §5.1).
@@ -324,8 +455,7 @@ impl Gateway {
             let wanted = scope
                 .is_none_or(|scope| client.role == Role::Operator && client.scopes.allows(scope));
             if wanted {
-                self.deliveries
-                    .push_back((*conn, Delivery::Event(event.clone())));
+                self.out.deliver(*conn, Delivery::Event(event.clone()));
             }
         }
     }
@@ -333,49 +463,87 @@ impl Gateway {
     pub(super) fn client(&self, conn: ConnId) -> Option<&Client> {
         match self.conns.get(&conn) {
             Some(Conn::Admitted(client)) => Some(client),
-            Some(Conn::Opened(_)) | None => None,
+            Some(Conn::Opened(_) | Conn::Leaving(_)) | None => None,
         }
     }
 
     pub(super) fn clients(&self) -> impl Iterator<Item = &Client> {
         self.conns.values().filter_map(|conn| match conn {
             Conn::Admitted(client) => Some(&**client),
-            Conn::Opened(_) => None,
+            Conn::Opened(_) | Conn::Leaving(_) => None,
         })
+    }
+
+    /// Sends the clients away that the test picks. From now on nothing that they say is heard.
+    pub(super) fn dismiss(
+        &mut self,
+        code: CloseCode,
+        reason: &str,
+        picks: impl Fn(&Client) -> bool,
+    ) {
+        let picked: Vec<ConnId> = self
+            .conns
+            .iter()
+            .filter(|(_, conn)| matches!(conn, Conn::Admitted(client) if picks(client)))
+            .map(|(id, _)| *id)
+            .collect();
+        for conn in picked {
+            if let Some(Conn::Admitted(client)) = self.conns.remove(&conn) {
+                self.conns.insert(conn, Conn::Leaving(client));
+            }
+            self.pending
+                .retain(|_, pending| pending.waiter.conn() != conn);
+            let reason = CloseReason::new(reason);
+            self.out.deliver(conn, Delivery::Close { code, reason });
+        }
     }
 
     pub(super) fn connection_ids(&self) -> Vec<ConnId> {
         self.conns.keys().copied().collect()
     }
 
-    pub(super) fn request_effect(&mut self, now: Now, effect: Effect, call: PendingCall) {
-        let id = EffectId(self.next_effect);
-        self.next_effect += 1;
-        self.pending.insert(
-            id,
-            Pending {
-                call,
-                deadline: now.mono + self.setup.limits.effect,
-            },
-        );
-        self.effects.push_back(EffectRequest { id, effect });
+    pub(super) fn wait_for(&mut self, now: Now, effect: Effect, waiter: Waiter) {
+        let deadline = now.mono + self.setup.limits.effect;
+        let id = self.out.effect(effect);
+        self.pending.insert(id, Pending { waiter, deadline });
     }
 
     pub(super) fn has_pending_calls(&self) -> bool {
-        !self.pending.is_empty()
+        !self.pending.is_empty() || self.out.is_waiting()
     }
 
     pub(super) fn fail_pending_calls(&mut self, message: &str) {
-        for (_, Pending { call, .. }) in std::mem::take(&mut self.pending) {
-            let error = RpcError::retry_later(message, 1_000);
-            self.deliver(
-                call.conn,
-                Delivery::Response {
-                    id: call.id,
-                    outcome: Err(error),
-                },
-            );
+        for (_, Pending { waiter, .. }) in std::mem::take(&mut self.pending) {
+            // A client that is not in yet is told by the close.
+            if let Waiter::Call(call) = waiter {
+                let error = RpcError::retry_later(message, 1_000);
+                self.deliver(
+                    call.conn,
+                    Delivery::Response {
+                        id: call.id,
+                        outcome: Err(error),
+                    },
+                );
+            }
         }
+    }
+
+    fn refuse_late(&mut self, now: Now) {
+        let due = self
+            .late
+            .extract_if(.., |(at, _, _)| *at <= now.mono)
+            .collect::<Vec<_>>();
+        for (_, conn, refusal) in due {
+            self.deliver(conn, Delivery::Refuse(refusal));
+        }
+    }
+
+    fn refresh_health(&mut self, now: Now) {
+        self.health.refresh(now, &self.setup.host);
+        let payload = self.health.payload();
+        let version = Some(self.state_version());
+        let event = OutboundEvent::new("health", &payload, version, Droppable::IfSlow);
+        self.broadcast(&event, None);
     }
 
     pub(super) fn presence_changed(&mut self, now: Now) {
@@ -400,7 +568,7 @@ impl Gateway {
         }
     }
 
-    fn admitted(&mut self, now: Now, conn: ConnId, client: Client) {
+    pub(super) fn admitted(&mut self, now: Now, conn: ConnId, client: Client) {
         if let Some(key) = &client.presence_key {
             let entry = PresenceEntry {
                 host: client.info.display_name.clone(),
@@ -444,9 +612,9 @@ impl Gateway {
             .map(|(id, _)| *id)
             .collect();
         for id in late {
-            if let Some(Pending { call, .. }) = self.pending.remove(&id) {
+            if let Some(Pending { waiter, .. }) = self.pending.remove(&id) {
                 let outcome = EffectOutcome::Failed("the host took too long".into());
-                self.resume(now, call, outcome);
+                self.go_on(now, waiter, outcome);
             }
         }
         self.finish_drain(now);
@@ -467,7 +635,10 @@ impl Gateway {
             .presence
             .next_expiry()
             .map(|at| (at, Timer::PresenceExpiry));
-        [self.timers.next(), drain, effect, presence]
+        let late = self.late.iter().map(|(at, _, _)| *at).min();
+        let late = late.map(|at| (at, Timer::LateRefusal));
+        let request = self.devices.next_end().map(|at| (at, Timer::PairRequest));
+        [self.timers.next(), drain, effect, presence, late, request]
             .into_iter()
             .flatten()
             .min_by_key(|(at, _)| *at)
@@ -475,8 +646,8 @@ impl Gateway {
 
     fn assert_drained(&self) {
         debug_assert!(
-            self.deliveries.is_empty() && self.effects.is_empty(),
-            "drain poll_delivery and poll_effect before the next input"
+            self.out.is_drained(),
+            "drain poll_delivery, poll_effect and poll_commit before the next input"
         );
     }
 }

@@ -3,23 +3,29 @@
 //!
 //! [`Gateway`] speaks only in values. The host moves [`crate::server::Event`]s of its connections
 //! in, and carries out what comes back: [`Gateway::poll_delivery`] gives values for connections,
-//! [`Gateway::poll_effect`] gives work that needs the outside, [`Gateway::poll_timeout`] the next
-//! deadline.
+//! [`Gateway::poll_effect`] gives work that needs the outside, [`Gateway::poll_commit`] changes to
+//! make durable, [`Gateway::poll_timeout`] the next deadline.
 
 mod admission;
+mod audit;
 mod calls;
 mod dedupe;
+mod devices;
 mod drain;
 mod effect;
 mod health;
+mod invites;
 mod machine;
+mod outputs;
 mod presence;
 mod setup;
+mod whois;
 
 pub use admission::AdmissionPolicy;
+pub use devices::{LocalApproval, PairingPolicy};
 pub use drain::Phase;
 pub use effect::{
-    ConfigText, Effect, EffectOutcome, EffectRequest, LogTail, ProcessStats, TailLog,
+    ConfigText, Effect, EffectOutcome, EffectRequest, LogTail, ProcessStats, TailLog, WHOIS_TIMEOUT,
 };
 pub use machine::{Gateway, OpenRefusal, Timer};
 pub use presence::PresenceEntry;

@@ -26,9 +26,34 @@ pub struct HostInfo {
     pub state_dir: PathBuf,
     /// Ids of the configured agents; never empty.
     pub agents: Vec<String>,
+    /// The URL by which others reach this gateway, if it listens on more than loopback.
+    pub url: Option<String>,
+    /// SHA-256 of the certificate that it shows, in hexadecimal, if it speaks TLS.
+    pub tls_fingerprint: Option<String>,
+    /// What went wrong at the start and does not keep the gateway from running, in words for
+    /// people; shown as degraded health.
+    pub problems: Vec<String>,
 }
 
 impl HostInfo {
+    /// A host that is known by name only: one agent, no files. Set what is known beside it.
+    pub fn new(version: impl Into<String>, hostname: impl Into<String>) -> Self {
+        Self {
+            version: version.into(),
+            hostname: hostname.into(),
+            platform: "unknown".into(),
+            device_family: "Unknown".into(),
+            pid: 0,
+            config_path: "openclaw.json".into(),
+            config_hash: None,
+            state_dir: "state".into(),
+            agents: vec!["main".into()],
+            url: None,
+            tls_fingerprint: None,
+            problems: Vec::new(),
+        }
+    }
+
     /// The agent that is meant when none is named.
     pub fn default_agent(&self) -> &str {
         self.agents.first().map_or("main", String::as_str)

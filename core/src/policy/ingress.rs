@@ -1,7 +1,7 @@
 //! Where a request comes from, and whose word is taken for it (spec protocol §1.3, spec hostpolicy
 //! §5, attribution).
 
-use core::net::IpAddr;
+use core::net::{IpAddr, Ipv4Addr};
 
 use super::proxy::{self, host_name};
 use super::{ClientLocality, HostClass, RealIpFallback, RequestHeaders, TrustedProxies};
@@ -42,6 +42,8 @@ pub enum Ingress {
     DirectLocal(IpAddr),
     /// From the peer itself.
     DirectRemote(IpAddr),
+    /// From the user who owns the gateway's files, by the socket among them.
+    Owner,
     /// From the client that a trusted proxy names.
     TrustedProxy(IpAddr),
     /// From the tailnet, by managed Serve.
@@ -94,7 +96,20 @@ impl Ingress {
 
     /// Whether the request comes from this machine with nothing in between.
     pub const fn is_direct_local(self) -> bool {
-        matches!(self, Self::DirectLocal(_))
+        matches!(self, Self::DirectLocal(_) | Self::Owner)
+    }
+
+    /// The name in logs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::DirectLocal(_) => "direct-local",
+            Self::DirectRemote(_) => "direct-remote",
+            Self::Owner => "owner-socket",
+            Self::TrustedProxy(_) => "trusted-proxy",
+            Self::TailscaleServe(_) => "tailscale-serve",
+            Self::TailscaleFunnel(_) => "tailscale-funnel",
+            Self::Unattributable => "unattributable",
+        }
     }
 
     /// The address of the client, unless nobody knows it.
@@ -105,6 +120,7 @@ impl Ingress {
             | Self::TrustedProxy(ip)
             | Self::TailscaleServe(ip)
             | Self::TailscaleFunnel(ip) => Some(ip),
+            Self::Owner => Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
             Self::Unattributable => None,
         }
     }
@@ -112,7 +128,7 @@ impl Ingress {
     /// The locality that origins are judged by.
     pub const fn client_locality(self) -> ClientLocality {
         match self {
-            Self::DirectLocal(_) => ClientLocality::Local,
+            Self::DirectLocal(_) | Self::Owner => ClientLocality::Local,
             Self::DirectRemote(_)
             | Self::TrustedProxy(_)
             | Self::TailscaleServe(_)

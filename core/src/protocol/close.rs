@@ -25,6 +25,8 @@ pub enum CloseCode {
     TryAgainLater,
     /// 4000: a client gave up waiting.
     ClientTimeout,
+    /// 4001: what let the client in is worth nothing any more.
+    AuthChanged,
 }
 
 impl CloseCode {
@@ -40,6 +42,7 @@ impl CloseCode {
             Self::ServiceRestart => 1012,
             Self::TryAgainLater => 1013,
             Self::ClientTimeout => 4000,
+            Self::AuthChanged => 4001,
         }
     }
 }

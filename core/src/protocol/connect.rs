@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::VersionRange;
@@ -219,37 +219,37 @@ pub struct AuthParams {
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",
-        with = "secret_field"
+        with = "super::secret_field"
     )]
     pub token: Option<Secret>,
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",
-        with = "secret_field"
+        with = "super::secret_field"
     )]
     pub bootstrap_token: Option<Secret>,
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",
-        with = "secret_field"
+        with = "super::secret_field"
     )]
     pub device_token: Option<Secret>,
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",
-        with = "secret_field"
+        with = "super::secret_field"
     )]
     pub password: Option<Secret>,
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",
-        with = "secret_field"
+        with = "super::secret_field"
     )]
     pub approval_runtime_token: Option<Secret>,
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",
-        with = "secret_field"
+        with = "super::secret_field"
     )]
     pub agent_runtime_identity_token: Option<Secret>,
 }
@@ -434,23 +434,6 @@ struct Wire {
     locale: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     user_agent: Option<String>,
-}
-
-mod secret_field {
-    use super::{Deserialize, Deserializer, Secret, Serialize, Serializer};
-
-    pub(super) fn serialize<S: Serializer>(
-        value: &Option<Secret>,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        value.as_ref().map(Secret::expose).serialize(serializer)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Option<Secret>, D::Error> {
-        Ok(Option::<String>::deserialize(deserializer)?.map(Secret::new))
-    }
 }
 
 #[cfg(test)]

@@ -125,11 +125,14 @@ impl RpcError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[allow(missing_docs, reason = "the names are the protocol's own")]
 pub enum ConnectCode {
+    AuthBootstrapTokenInvalid,
+    AuthDeviceTokenMismatch,
     AuthPasswordMismatch,
     AuthPasswordMissing,
     AuthPasswordNotConfigured,
     AuthRateLimited,
     AuthRequired,
+    AuthScopeMismatch,
     AuthTokenMismatch,
     AuthTokenMissing,
     AuthTokenNotConfigured,
@@ -152,11 +155,14 @@ impl ConnectCode {
     /// The name on the wire.
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::AuthBootstrapTokenInvalid => "AUTH_BOOTSTRAP_TOKEN_INVALID",
+            Self::AuthDeviceTokenMismatch => "AUTH_DEVICE_TOKEN_MISMATCH",
             Self::AuthPasswordMismatch => "AUTH_PASSWORD_MISMATCH",
             Self::AuthPasswordMissing => "AUTH_PASSWORD_MISSING",
             Self::AuthPasswordNotConfigured => "AUTH_PASSWORD_NOT_CONFIGURED",
             Self::AuthRateLimited => "AUTH_RATE_LIMITED",
             Self::AuthRequired => "AUTH_REQUIRED",
+            Self::AuthScopeMismatch => "AUTH_SCOPE_MISMATCH",
             Self::AuthTokenMismatch => "AUTH_TOKEN_MISMATCH",
             Self::AuthTokenMissing => "AUTH_TOKEN_MISSING",
             Self::AuthTokenNotConfigured => "AUTH_TOKEN_NOT_CONFIGURED",

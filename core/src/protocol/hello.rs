@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Role;
-use crate::{frame::RawJson, time::WallTime};
+use crate::{frame::RawJson, secret::Secret, time::WallTime};
 
 /// How a client proved itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -55,7 +55,14 @@ pub struct HelloAuth {
     pub role: Role,
     /// The granted scopes; they may be fewer than were asked for.
     pub scopes: Vec<String>,
-    /// When a device token was issued.
+    /// The token by which the device may come next time.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        with = "super::secret_field"
+    )]
+    pub device_token: Option<Secret>,
+    /// When the device token was issued.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub issued_at_ms: Option<WallTime>,
 }
@@ -90,6 +97,21 @@ pub struct HelloOk {
     pub auth: HelloAuth,
     /// Limits.
     pub policy: HelloPolicy,
+}
+
+impl AuthMethod {
+    /// The name on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::BootstrapToken => "bootstrap-token",
+            Self::DeviceToken => "device-token",
+            Self::None => "none",
+            Self::Password => "password",
+            Self::Tailscale => "tailscale",
+            Self::Token => "token",
+            Self::TrustedProxy => "trusted-proxy",
+        }
+    }
 }
 
 impl HelloOk {

@@ -9,7 +9,7 @@ mod conn;
 mod handshake;
 mod outbox;
 
-use core::net::IpAddr;
+use core::net::{IpAddr, Ipv4Addr};
 
 use crate::{
     device::VerifiedDevice,
@@ -48,6 +48,15 @@ impl PeerFacts {
             ip,
             headers: RequestHeaders::default(),
             ingress,
+        }
+    }
+
+    /// The user who owns the gateway's files. The host has checked that on its socket.
+    pub fn owner() -> Self {
+        Self {
+            ip: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            headers: RequestHeaders::default(),
+            ingress: Ingress::Owner,
         }
     }
 

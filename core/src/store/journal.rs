@@ -106,6 +106,11 @@ impl Journal {
         })
     }
 
+    /// The newest commit that was given out.
+    pub(crate) fn last(&self) -> CommitId {
+        CommitId(self.last)
+    }
+
     pub(crate) fn begin_epoch(&mut self) {
         self.epoch.0 += 1;
     }

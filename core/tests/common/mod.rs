@@ -11,13 +11,13 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use clawgate_core::{
     device::{DeviceIdentity, PayloadVersion, SignedFacts},
+    frame::RawJson,
     gateway::{
         AdmissionPolicy, EffectOutcome, EffectRequest, Gateway, GatewaySetup, HostInfo, OpenRefusal,
     },
@@ -27,6 +27,7 @@ use clawgate_core::{
     protocol::{ClientId, ClientInfo, ClientMode, Role},
     secret::Secret,
     server::{Event, PeerFacts, ServerConn},
+    store::{Commit, Row, StoreFailure, Table, Write},
     time::{Now, WallTime},
     transmit::Transmit,
 };
@@ -71,14 +72,139 @@ struct Line {
     stalled: bool,
 }
 
+/// What a host keeps on disk.
+#[derive(Default)]
+pub struct Disk {
+    pub rows: BTreeMap<(Table, String), RawJson>,
+    pub audit: Vec<Value>,
+    /// What every commit comes to, while it is set.
+    pub failure: Option<StoreFailure>,
+}
+
+impl Disk {
+    pub fn take(&mut self, commit: &Commit) -> Result<(), StoreFailure> {
+        if let Some(failure) = &self.failure {
+            return Err(failure.clone());
+        }
+        for write in commit.writes.clone() {
+            match write {
+                Write::Audit { entry } => self.audit.push(entry.parse().unwrap()),
+                Write::Delete { table, key } => {
+                    self.rows.remove(&(table, key));
+                }
+                Write::Put {
+                    table,
+                    key,
+                    document,
+                } => {
+                    self.rows.insert((table, key), document);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub fn rows(&self) -> Vec<Row> {
+        self.rows
+            .iter()
+            .map(|((table, key), document)| Row {
+                table: *table,
+                key: key.clone(),
+                document: document.clone(),
+            })
+            .collect()
+    }
+}
+
 pub struct Host {
+    pub disk: Disk,
     pub gateway: Gateway,
     pub limits: Limits,
     pub effects: Vec<EffectRequest>,
     pub now: Now,
     lines: BTreeMap<ConnId, Line>,
     next: u64,
-    auth: AuthRule,
+    policy: AdmissionPolicy,
+}
+
+/// A program on a device, and what it sends.
+#[derive(Clone)]
+pub struct Device {
+    pub seed: u8,
+    pub client: ClientInfo,
+    pub role: Role,
+    pub scopes: Vec<String>,
+    /// The fields of `auth`.
+    pub auth: Value,
+    pub peer: PeerFacts,
+}
+
+impl Device {
+    /// An app of an operator, from elsewhere.
+    pub fn remote(seed: u8, scopes: &[&str]) -> Self {
+        Self {
+            seed,
+            client: ClientInfo::new(ClientId::OpenclawTui, ClientMode::Ui, "1", "linux"),
+            role: Role::Operator,
+            scopes: scopes.iter().map(|&scope| scope.to_owned()).collect(),
+            auth: json!({}),
+            peer: PeerFacts::direct([203, 0, 113, seed].into()),
+        }
+    }
+
+    /// A node, from elsewhere.
+    pub fn node(seed: u8) -> Self {
+        Self {
+            client: ClientInfo::new(ClientId::NodeHost, ClientMode::Node, "1", "linux"),
+            role: Role::Node,
+            ..Self::remote(seed, &[])
+        }
+    }
+
+    pub fn local(mut self) -> Self {
+        self.peer = PeerFacts::direct([127, 0, 0, 1].into());
+        self
+    }
+
+    pub fn with(mut self, auth: Value) -> Self {
+        self.auth = auth;
+        self
+    }
+
+    pub fn id(&self) -> String {
+        DeviceIdentity::from_seed(&[self.seed; 32])
+            .id()
+            .as_str()
+            .into()
+    }
+
+    /// The parameters of `connect`, signed for a challenge.
+    pub fn params(&self, challenge: &Value) -> Value {
+        let identity = DeviceIdentity::from_seed(&[self.seed; 32]);
+        let signed = ["token", "deviceToken", "bootstrapToken"]
+            .iter()
+            .find_map(|name| self.auth[*name].as_str())
+            .unwrap_or_default();
+        let facts = SignedFacts {
+            device_id: identity.id().as_str(),
+            client: &self.client,
+            role: self.role,
+            scopes: &self.scopes,
+            signed_at: challenge["payload"]["ts"].as_u64().unwrap(),
+            secret: &Secret::new(signed),
+            nonce: challenge["payload"]["nonce"].as_str().unwrap(),
+        };
+        json!({
+            "minProtocol": 4,
+            "maxProtocol": 4,
+            "client": self.client,
+            "caps": [],
+            "auth": self.auth,
+            "role": self.role,
+            "scopes": self.scopes,
+            "device": identity.prove(&facts, PayloadVersion::V3),
+        })
+    }
 }
 
 impl Host {
@@ -86,41 +212,89 @@ impl Host {
         let now = start();
         let limits = Limits::default();
         Self {
-            gateway: Self::gateway(&auth, &limits, now),
+            disk: Disk::default(),
+            gateway: Self::gateway(&AdmissionPolicy::new(auth.clone()), &limits, &[], now),
             limits,
             effects: Vec::new(),
             now,
             lines: BTreeMap::new(),
             next: 0,
-            auth,
+            policy: AdmissionPolicy::new(auth),
         }
+    }
+
+    /// Starts anew with another policy; only before the first connection.
+    pub fn with_policy(mut self, change: impl FnOnce(&mut AdmissionPolicy)) -> Self {
+        change(&mut self.policy);
+        self.restart();
+        self
+    }
+
+    /// The process ends at once and starts again: only what is on disk is left.
+    pub fn restart(&mut self) {
+        self.lines.clear();
+        self.effects.clear();
+        let rows = self.disk.rows();
+        self.gateway = Self::gateway(&self.policy, &self.limits, &rows, self.now);
+    }
+
+    /// Opens a connection of a device and gives the answer to its `connect`, waiting as long as
+    /// the gateway holds it back.
+    pub fn join(&mut self, device: &Device) -> (ConnId, Value) {
+        let conn = self.open_peer(device.peer.clone()).unwrap();
+        let challenge = self.recv(conn);
+        self.call(conn, "1", "connect", device.params(&challenge));
+        for _ in 0..3 {
+            if let Some(answer) = self.try_recv(conn) {
+                return (conn, answer);
+            }
+            self.advance(Duration::from_secs(2));
+        }
+        panic!("no answer to connect");
+    }
+
+    /// As [`Host::join`], when it must succeed; gives the `auth` of the hello.
+    pub fn welcome(&mut self, device: &Device) -> (ConnId, Value) {
+        let (conn, answer) = self.join(device);
+        assert_eq!(answer["ok"], true, "{answer}");
+        (conn, answer["payload"]["auth"].clone())
+    }
+
+    /// As [`Host::join`], when it must fail; gives the error.
+    pub fn refused(&mut self, device: &Device) -> Value {
+        let (_, answer) = self.join(device);
+        assert_eq!(answer["ok"], false, "{answer}");
+        answer["error"].clone()
+    }
+
+    /// The answer to a call.
+    pub fn ask(&mut self, conn: ConnId, method: &str, params: Value) -> Value {
+        self.call(conn, "ask", method, params);
+        self.recv_response(conn)
+    }
+
+    /// The payload of a call that must succeed.
+    pub fn get(&mut self, conn: ConnId, method: &str, params: Value) -> Value {
+        let answer = self.ask(conn, method, params);
+        assert_eq!(answer["ok"], true, "{method}: {answer}");
+        answer["payload"].clone()
     }
 
     /// Starts anew with other limits; only before the first connection.
     pub fn with_limits(mut self, change: impl FnOnce(&mut Limits)) -> Self {
         change(&mut self.limits);
-        self.gateway = Self::gateway(&self.auth, &self.limits, self.now);
+        self.restart();
         self
     }
 
-    pub fn gateway(auth: &AuthRule, limits: &Limits, now: Now) -> Gateway {
+    fn gateway(policy: &AdmissionPolicy, limits: &Limits, rows: &[Row], now: Now) -> Gateway {
         let setup = GatewaySetup {
             limits: Arc::new(limits.clone()),
-            admission: AdmissionPolicy::new(auth.clone()),
-            host: HostInfo {
-                version: "0.0.0".into(),
-                hostname: "host".into(),
-                platform: "linux".into(),
-                device_family: "Linux".into(),
-                pid: 1,
-                config_path: PathBuf::from("openclaw.json"),
-                config_hash: None,
-                state_dir: PathBuf::from("state"),
-                agents: vec!["main".into()],
-            },
+            admission: policy.clone(),
+            host: HostInfo::new("0.0.0", "host"),
             identity: Arc::new(DeviceIdentity::from_seed(&[1; 32])),
         };
-        Gateway::new(setup, [2; 32], now)
+        Gateway::restore(setup, rows, [2; 32], now)
     }
 
     pub fn try_open(&mut self) -> Result<ConnId, OpenRefusal> {
@@ -135,6 +309,10 @@ impl Host {
     fn try_open_with(&mut self, headers: &[(&str, &str)]) -> Result<ConnId, OpenRefusal> {
         let mut peer = PeerFacts::direct([127, 0, 0, 1].into());
         peer.headers = RequestHeaders::new(headers.iter().copied());
+        self.open_peer(peer)
+    }
+
+    pub fn open_peer(&mut self, peer: PeerFacts) -> Result<ConnId, OpenRefusal> {
         let id = ConnId(self.next);
         self.next += 1;
         self.gateway.open(id, peer.ip)?;
@@ -368,12 +546,19 @@ impl Host {
     }
 
     fn carry(&mut self) {
-        while let Some((conn, delivery)) = self.gateway.poll_delivery() {
-            if let Some(line) = self.lines.get_mut(&conn) {
-                line.conn.deliver(self.now, delivery);
+        loop {
+            while let Some((conn, delivery)) = self.gateway.poll_delivery() {
+                if let Some(line) = self.lines.get_mut(&conn) {
+                    line.conn.deliver(self.now, delivery);
+                }
             }
+            self.effects
+                .extend(std::iter::from_fn(|| self.gateway.poll_effect()));
+            let Some(commit) = self.gateway.poll_commit() else {
+                return;
+            };
+            let outcome = self.disk.take(&commit);
+            self.gateway.handle_committed(self.now, commit.id, outcome);
         }
-        self.effects
-            .extend(std::iter::from_fn(|| self.gateway.poll_effect()));
     }
 }

@@ -1,6 +1,6 @@
 //! The gateway's host: it opens, hands over, delivers and writes, as a runtime does.
 
-use std::{collections::VecDeque, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use clawgate_core::{
     device::DeviceIdentity,
@@ -38,17 +38,7 @@ impl World {
         let setup = GatewaySetup {
             limits: Arc::new(self.setting.server.clone()),
             admission: AdmissionPolicy::new(rule),
-            host: HostInfo {
-                version: "0.0.0".into(),
-                hostname: "host".into(),
-                platform: "linux".into(),
-                device_family: "Linux".into(),
-                pid: 1,
-                config_path: PathBuf::from("openclaw.json"),
-                config_hash: None,
-                state_dir: PathBuf::from("state"),
-                agents: vec!["main".into()],
-            },
+            host: HostInfo::new("0.0.0", "host"),
             identity: Arc::new(DeviceIdentity::from_seed(&[1; 32])),
         };
         self.gateway = Some(Gateway::new(setup, self.dice.seed(), self.now));
@@ -197,11 +187,17 @@ impl World {
         let Some(mut gateway) = self.gateway.take() else {
             return;
         };
-        while let Some((conn, delivery)) = gateway.poll_delivery() {
-            self.deliver(conn, delivery);
-        }
-        while let Some(request) = gateway.poll_effect() {
-            self.take_effect(request);
+        loop {
+            while let Some((conn, delivery)) = gateway.poll_delivery() {
+                self.deliver(conn, delivery);
+            }
+            while let Some(request) = gateway.poll_effect() {
+                self.take_effect(request);
+            }
+            let Some(commit) = gateway.poll_commit() else {
+                break;
+            };
+            gateway.handle_committed(self.now, commit.id, Ok(()));
         }
         assert_shows_no_secret(&gateway);
         self.gateway = Some(gateway);
@@ -273,7 +269,9 @@ impl World {
                     });
                     match effect {
                         Effect::TailLog(_) => (Duration::ZERO, honest),
-                        Effect::ReadConfig | Effect::ReadProcess => (Duration::ZERO, wrong),
+                        Effect::ReadConfig | Effect::ReadProcess | Effect::Whois(_) => {
+                            (Duration::ZERO, wrong)
+                        }
                     }
                 }
                 4 => {

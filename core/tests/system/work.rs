@@ -4,6 +4,7 @@ use clawgate_core::{
     client::CallError,
     frame::RawJson,
     gateway::{ConfigText, Effect, EffectOutcome, LogTail, ProcessStats},
+    policy::Whois,
     protocol::{Role, RpcError},
 };
 use serde_json::{Value, json};
@@ -197,6 +198,7 @@ pub fn carry_out(effect: &Effect) -> EffectOutcome {
             )),
         }),
         Effect::ReadProcess => EffectOutcome::Process(ProcessStats { rss_bytes: 7 }),
+        Effect::Whois(_) => EffectOutcome::Whois(Whois::Unknown),
         Effect::TailLog(tail) => EffectOutcome::Log(LogTail {
             file: "gateway.log".into(),
             cursor: tail.cursor.unwrap_or_default(),

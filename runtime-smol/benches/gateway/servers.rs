@@ -20,7 +20,7 @@ use clawgate_core::{
     policy::{AuthRule, SecretKind, TailscaleLogin},
     secret::Secret,
 };
-use clawgate_smol::{HostFiles, Server, ServerOptions};
+use clawgate_smol::{HostFiles, Server, ServerOptions, State};
 use futures_lite::StreamExt;
 use smol::{Async, Executor};
 
@@ -115,20 +115,16 @@ fn gateway(listener: TcpListener) -> Outcome<Server> {
             tailscale: TailscaleLogin::Off,
         }),
         host: HostInfo {
-            version: env!("CARGO_PKG_VERSION").into(),
-            hostname: "measured".into(),
-            platform: "linux".into(),
-            device_family: "Linux".into(),
-            pid: std::process::id(),
             config_path: state_dir.join("openclaw.json"),
-            config_hash: None,
             state_dir: state_dir.clone(),
-            agents: vec!["main".into()],
+            ..HostInfo::new(env!("CARGO_PKG_VERSION"), "measured")
         },
         identity: Arc::new(DeviceIdentity::from_seed(&[1; 32])),
     };
     let options = ServerOptions {
         seed: [2; 32],
+        state: State::Memory,
+        owner: None,
         threads: 0,
         files: HostFiles {
             config: state_dir.join("openclaw.json"),

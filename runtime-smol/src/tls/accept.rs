@@ -1,13 +1,18 @@
 //! The handshake.
 
-use std::{io, net::IpAddr, sync::Arc, time::Instant};
+use std::{io, sync::Arc, time::Instant};
 
 use futures_lite::FutureExt;
 use futures_rustls::{TlsAcceptor, server::TlsStream};
 use tracing::debug;
 
 use super::TlsPort;
-use crate::{conn, http, hub::Hub, socket::Socket};
+use crate::{
+    conn::{self, Arrival},
+    http,
+    hub::Hub,
+    socket::Socket,
+};
 
 /// The first byte of a TLS connection: the type of a handshake record (RFC 8446 §5.1).
 const HANDSHAKE: u8 = 0x16;
@@ -16,7 +21,7 @@ const HANDSHAKE: u8 = 0x16;
 /// deadline, until the request head is done.
 pub(crate) async fn serve<P>(
     socket: Socket,
-    ip: IpAddr,
+    arrival: Arrival,
     hub: Arc<Hub>,
     tls: TlsPort,
     until: Instant,
@@ -30,9 +35,9 @@ pub(crate) async fn serve<P>(
     let stream = Box::pin(handshake(socket, &hub, &tls).or(late)).await;
     drop(tls);
     match stream {
-        Ok(Some(stream)) => conn::serve(stream, ip, hub, until, place).await,
+        Ok(Some(stream)) => conn::serve(stream, arrival, hub, until, place).await,
         Ok(None) => {}
-        Err(error) => debug!(%ip, %error, "no TLS handshake"),
+        Err(error) => debug!(ip = %arrival.ip(), %error, "no TLS handshake"),
     }
 }
 

@@ -13,7 +13,6 @@ use std::error::Error;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -100,10 +99,17 @@ fn run_gateway(mut wire: Wire) -> Result<(), Failure> {
         // input of the gateway is followed by everything that comes of it.
         let mut work = Vec::new();
         let drain = |gateway: &mut Gateway, conn: &mut ServerConn, work: &mut Vec<_>| {
-            while let Some((_, delivery)) = gateway.poll_delivery() {
-                conn.deliver(now(), delivery);
+            loop {
+                while let Some((_, delivery)) = gateway.poll_delivery() {
+                    conn.deliver(now(), delivery);
+                }
+                work.extend(std::iter::from_fn(|| gateway.poll_effect()));
+                // A host that keeps state writes it here, and reports it when it is on disk.
+                let Some(commit) = gateway.poll_commit() else {
+                    return;
+                };
+                gateway.handle_committed(now(), commit.id, Ok(()));
             }
-            work.extend(std::iter::from_fn(|| gateway.poll_effect()));
         };
         gateway.handle_timeout(now());
         drain(&mut gateway, &mut conn, &mut work);
@@ -114,7 +120,9 @@ fn run_gateway(mut wire: Wire) -> Result<(), Failure> {
         for request in std::mem::take(&mut work) {
             let outcome = match request.effect {
                 Effect::ReadProcess => EffectOutcome::Process(ProcessStats { rss_bytes: 1 << 20 }),
-                Effect::ReadConfig | Effect::TailLog(_) => EffectOutcome::Failed("no files".into()),
+                Effect::ReadConfig | Effect::TailLog(_) | Effect::Whois(_) => {
+                    EffectOutcome::Failed("no files".into())
+                }
             };
             gateway.complete(now(), request.id, outcome);
             drain(&mut gateway, &mut conn, &mut work);
@@ -184,17 +192,7 @@ fn setup(limits: Arc<Limits>) -> io::Result<GatewaySetup> {
             secret: Some(Secret::new(TOKEN)),
             tailscale: TailscaleLogin::Off,
         }),
-        host: HostInfo {
-            version: "1.0.0".into(),
-            hostname: "pair".into(),
-            platform: "linux".into(),
-            device_family: "Linux".into(),
-            pid: std::process::id(),
-            config_path: PathBuf::from("openclaw.json"),
-            config_hash: None,
-            state_dir: PathBuf::from("state"),
-            agents: vec!["main".into()],
-        },
+        host: HostInfo::new("1.0.0", "pair"),
         identity: Arc::new(DeviceIdentity::from_seed(&random()?)),
     })
 }

@@ -2,7 +2,6 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    path::PathBuf,
     sync::Arc,
     time::Duration,
 };
@@ -15,7 +14,7 @@ use clawgate_core::{
     },
     ids::{ConnId, EffectId, RequestId},
     limits::Limits,
-    policy::{AuthRule, SecretKind, TailscaleLogin},
+    policy::{AuthRule, SecretKind, TailscaleLogin, Whois},
     protocol::Role,
     scope::{Scope, ScopeSet},
     secret::Secret,
@@ -86,17 +85,7 @@ impl Rig {
         let setup = GatewaySetup {
             limits: Arc::clone(&limits),
             admission: AdmissionPolicy::new(rule),
-            host: HostInfo {
-                version: "0.0.0".into(),
-                hostname: "host".into(),
-                platform: "linux".into(),
-                device_family: "Linux".into(),
-                pid: 1,
-                config_path: PathBuf::from("openclaw.json"),
-                config_hash: None,
-                state_dir: PathBuf::from("state"),
-                agents: vec!["main".into()],
-            },
+            host: HostInfo::new("0.0.0", "host"),
             identity: Arc::new(DeviceIdentity::from_seed(&[1; 32])),
         };
         let now = script::start();
@@ -250,15 +239,21 @@ impl Rig {
     }
 
     fn carry(&mut self) {
-        while let Some((id, delivery)) = self.gateway.poll_delivery() {
-            let Some(line) = self.lines.get_mut(&id) else {
-                panic!("a delivery for {id}, which is gone");
+        loop {
+            while let Some((id, delivery)) = self.gateway.poll_delivery() {
+                let Some(line) = self.lines.get_mut(&id) else {
+                    panic!("a delivery for {id}, which is gone");
+                };
+                line.check_delivery(&delivery);
+                line.conn.deliver(self.now, delivery);
+            }
+            while let Some(request) = self.gateway.poll_effect() {
+                self.effects.push_back(request);
+            }
+            let Some(commit) = self.gateway.poll_commit() else {
+                return;
             };
-            line.check_delivery(&delivery);
-            line.conn.deliver(self.now, delivery);
-        }
-        while let Some(request) = self.gateway.poll_effect() {
-            self.effects.push_back(request);
+            self.gateway.handle_committed(self.now, commit.id, Ok(()));
         }
     }
 
@@ -445,6 +440,7 @@ fn outcome(argument: &[u8], effect: Option<&Effect>) -> EffectOutcome {
                 r#"{{"gateway":{{"auth":{{"password":"{CONFIG_SECRET}"}}}}}}"#
             )),
         }),
+        (_, Some(Effect::Whois(_))) => EffectOutcome::Whois(Whois::Unknown),
         (_, Some(Effect::TailLog(tail))) => EffectOutcome::Log(LogTail {
             file: "gateway.log".into(),
             cursor: tail.cursor.unwrap_or_default(),

@@ -14,6 +14,7 @@ mod gateway;
 mod pem;
 mod policy;
 mod script;
+mod secret_ref;
 mod server;
 
 pub use client::client_handshake;
@@ -23,6 +24,7 @@ pub use frame::frame;
 pub use gateway::gateway;
 pub use pem::pem;
 pub use policy::{endpoint, policy_text};
+pub use secret_ref::secret_ref;
 pub use server::server_handshake;
 
 /// A body: takes whatever bytes there are, and panics when a promise is broken.
@@ -39,5 +41,6 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("gateway", gateway),
     ("pem", pem),
     ("policy_text", policy_text),
+    ("secret_ref", secret_ref),
     ("server_handshake", server_handshake),
 ];

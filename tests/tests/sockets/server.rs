@@ -10,7 +10,7 @@ use clawgate_core::gateway::{AdmissionPolicy, GatewaySetup, HostInfo};
 use clawgate_core::limits::Limits;
 use clawgate_core::policy::{AuthRule, SecretKind, TailscaleLogin};
 use clawgate_core::secret::Secret;
-use clawgate_smol::{HostFiles, Server, ServerOptions, TlsPort};
+use clawgate_smol::{HostFiles, Server, ServerOptions, State, TlsPort};
 use clawgate_tests::failure::TestResult;
 use clawgate_tests::raw_client::RawClient;
 use tempfile::TempDir;
@@ -56,20 +56,16 @@ impl TestServer {
             limits: Arc::new(limits),
             admission: AdmissionPolicy::new(rule),
             host: HostInfo {
-                version: "0.0.0".to_owned(),
-                hostname: "host".to_owned(),
-                platform: "linux".to_owned(),
-                device_family: "Linux".to_owned(),
-                pid: std::process::id(),
                 config_path: files.config.clone(),
-                config_hash: None,
                 state_dir: folder.path().to_owned(),
-                agents: vec!["main".to_owned()],
+                ..HostInfo::new("0.0.0", "host")
             },
             identity: Arc::new(DeviceIdentity::from_seed(&[1; 32])),
         };
         let options = ServerOptions {
             seed: [2; 32],
+            state: State::Memory,
+            owner: None,
             threads: 2,
             files,
             tls,

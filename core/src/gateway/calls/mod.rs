@@ -1,7 +1,11 @@
 //! The answer to every method. One file for each kind of state that a method speaks of.
 
 mod config;
+mod device_tokens;
+mod devices;
+mod invites;
 mod lists;
+mod scope_upgrade;
 mod status;
 mod system;
 
@@ -9,15 +13,17 @@ use std::collections::VecDeque;
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{Effect, EffectOutcome, Gateway, Phase};
+use super::{Effect, EffectOutcome, Gateway, Phase, machine::Waiter};
 use crate::{
     frame::{RawJson, Request, parse_shape},
     ids::{ConnId, RequestId},
     methods::{Method, MethodSpec},
-    protocol::{RpcCode, RpcError},
+    protocol::{CloseCode, Role, RpcCode, RpcError},
     server::Delivery,
     time::Now,
 };
+
+use scope_upgrade::UpgradeWait;
 
 /// An answer, or an error for the caller.
 type Answer = Result<RawJson, RpcError>;
@@ -25,6 +31,8 @@ type Answer = Result<RawJson, RpcError>;
 /// What becomes of a call.
 enum Step {
     Answer(Answer),
+    /// It is answered when something else happens.
+    Later,
     /// The host has to do something first; then [`Gateway::resume`] goes on.
     Wait(Effect),
 }
@@ -43,6 +51,29 @@ pub(super) struct CallState {
     /// System events that wait for an agent, the oldest first.
     system_events: VecDeque<String>,
     heartbeats: Heartbeats,
+    upgrades: Vec<UpgradeWait>,
+    /// Devices to send away once the call is answered.
+    partings: Vec<Parting>,
+}
+
+/// A device whose connections end.
+#[derive(Debug)]
+struct Parting {
+    device_id: String,
+    /// In this role, or in every role.
+    role: Option<Role>,
+    reason: &'static str,
+}
+
+impl CallState {
+    /// A connection is gone.
+    pub(super) fn forget(&mut self, conn: ConnId) {
+        self.upgrades.retain(|wait| wait.conn() != conn);
+    }
+
+    fn part(&mut self, parting: Parting) {
+        self.partings.push(parting);
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -75,14 +106,21 @@ impl Gateway {
                     },
                 );
             }
+            Step::Later => {}
             Step::Wait(effect) => {
                 let call = PendingCall {
                     conn,
                     id: request.id,
                     method: method.method,
                 };
-                self.request_effect(now, effect, call);
+                self.wait_for(now, effect, Waiter::Call(call));
             }
+        }
+        for parting in std::mem::take(&mut self.calls.partings) {
+            self.dismiss(CloseCode::AuthChanged, parting.reason, |client| {
+                client.device_id.as_deref() == Some(&parting.device_id)
+                    && parting.role.is_none_or(|role| role == client.role)
+            });
         }
     }
 
@@ -97,7 +135,13 @@ impl Gateway {
                 format!("log read failed: {why}"),
             )),
             (_, EffectOutcome::Failed(why)) => Err(RpcError::new(RpcCode::Unavailable, why)),
-            (_, EffectOutcome::Config(_) | EffectOutcome::Log(_) | EffectOutcome::Process(_)) => {
+            (
+                _,
+                EffectOutcome::Config(_)
+                | EffectOutcome::Log(_)
+                | EffectOutcome::Process(_)
+                | EffectOutcome::Whois(_),
+            ) => {
                 let message = "the gateway's host gave an answer of the wrong kind";
                 Err(RpcError::new(RpcCode::Unavailable, message))
             }
@@ -132,7 +176,23 @@ impl Gateway {
             Method::ConfigSchema => self.config_schema(now, params),
             Method::CronList => self.cron_list(params),
             Method::CronStatus => self.cron_status(),
-            Method::DevicePairList | Method::NodePairList => self.pair_list(params),
+            Method::DeviceInviteCreate => self.invite_create(now, conn, params),
+            Method::DeviceInviteList => self.invite_list(now, params),
+            Method::DeviceInviteRevoke => self.invite_revoke(now, conn, params),
+            Method::DevicePairApprove => self.device_pair_approve(now, conn, params),
+            Method::DevicePairList => self.device_pair_list(conn, params),
+            Method::DevicePairReject => self.device_pair_reject(now, conn, params),
+            Method::DevicePairRemove => self.device_pair_remove(now, conn, params),
+            Method::DevicePairRename => self.device_pair_rename(now, conn, params),
+            Method::DevicePairSetupCode => self.setup_code_create(now, conn, params),
+            Method::DevicePairSetupStatus => self.setup_code_status(params),
+            Method::DeviceScopesRequestUpgrade => self.scopes_request(now, conn, params),
+            Method::DeviceScopesWaitUpgrade => {
+                return self.scopes_wait(conn, &request.id, params);
+            }
+            Method::DeviceTokenRevoke => self.device_token_revoke(now, conn, params),
+            Method::DeviceTokenRotate => self.device_token_rotate(now, conn, params),
+            Method::NodePairList => self.pair_list(params),
             Method::GatewayIdentityGet => self.identity_get(),
             Method::Health => Ok(self.health.payload()),
             Method::LastHeartbeat => self.last_heartbeat(),

@@ -10,7 +10,6 @@ use crate::{
         dedupe::{DedupeKey, Seen},
     },
     ids::ConnId,
-    methods::Method,
     protocol::RpcError,
     time::Now,
 };
@@ -78,7 +77,7 @@ impl Gateway {
         let key = event
             .idempotency_key
             .as_deref()
-            .map(|key| DedupeKey::new(Method::SystemEvent, key));
+            .map(|key| DedupeKey::new(params.method, key));
         if let Some(key) = &key {
             match self.dedupe.look(now.mono, key, params.raw) {
                 Seen::New => {}
@@ -120,7 +119,8 @@ impl Gateway {
         self.presence_changed(now);
         let answer = encode(&json!({ "ok": true }));
         if let Some(key) = key {
-            self.dedupe.keep(now.mono, key, params.raw, answer.clone());
+            self.dedupe
+                .keep(&mut self.out.journal, now, key, params.raw, &answer);
         }
         answer
     }

@@ -1,0 +1,118 @@
+//! Who comes in, and with which scopes (spec protocol §3.5 to §3.7).
+
+mod decide;
+mod hello;
+mod pairing;
+mod proof;
+mod refusals;
+
+use core::net::IpAddr;
+use std::time::Duration;
+
+pub(super) use proof::Proof;
+
+use super::devices::{LocalApproval, PairingPolicy};
+use crate::{
+    config::GatewayConfig,
+    policy::{
+        AuthRule, HostHeaderFallback, Ingress, Listener, LocalAddresses, LoopbackRule,
+        OriginPolicy, RateLimitConfig, RealIpFallback, RequestHeaders, SecretKind, TrustedProxies,
+        server_auth::ServerAuth,
+    },
+    protocol::AuthMethod,
+};
+
+/// What the gateway demands of a client.
+#[derive(Clone, Debug)]
+pub struct AdmissionPolicy {
+    /// The secret or the proxy that vouches for a client.
+    pub auth: AuthRule,
+    /// Pages that may connect.
+    pub origins: OriginPolicy,
+    /// Proxies whose headers count.
+    pub proxies: TrustedProxies,
+    /// Whether `X-Real-IP` is believed (`gateway.allowRealIpFallback`).
+    pub real_ip: RealIpFallback,
+    /// This machine's addresses.
+    pub local_addresses: LocalAddresses,
+    /// How failed attempts are limited.
+    pub rate_limit: RateLimitConfig,
+    /// Which devices are approved without asking.
+    pub pairing: PairingPolicy,
+}
+
+impl AdmissionPolicy {
+    /// A rule alone: no extra origins, no proxies, the default limits.
+    pub fn new(auth: AuthRule) -> Self {
+        Self {
+            auth,
+            origins: OriginPolicy::default(),
+            proxies: TrustedProxies::default(),
+            real_ip: RealIpFallback::Off,
+            local_addresses: LocalAddresses::Known(Vec::new()),
+            rate_limit: RateLimitConfig::default(),
+            pairing: PairingPolicy::default(),
+        }
+    }
+
+    /// What a configuration asks for, with the secrets already read.
+    pub fn of_config(auth: &ServerAuth, gateway: &GatewayConfig) -> Self {
+        let ui = &gateway.control_ui;
+        let fallback = if ui.allow_host_header_origin {
+            HostHeaderFallback::Dangerous
+        } else {
+            HostHeaderFallback::Off
+        };
+        let limit = &gateway.auth.rate_limit;
+        let pairing = &gateway.nodes.pairing;
+        Self {
+            origins: OriginPolicy::new(&ui.allowed_origins, fallback),
+            proxies: TrustedProxies::parse(&gateway.trusted_proxies),
+            real_ip: if gateway.allow_real_ip_fallback {
+                RealIpFallback::Allowed
+            } else {
+                RealIpFallback::Off
+            },
+            rate_limit: RateLimitConfig {
+                max_attempts: limit.max_attempts,
+                window: Duration::from_millis(limit.window_ms),
+                lockout: Duration::from_millis(limit.lockout_ms),
+                loopback: if limit.exempt_loopback {
+                    LoopbackRule::Exempt
+                } else {
+                    LoopbackRule::Limited
+                },
+            },
+            pairing: PairingPolicy {
+                local: if pairing.auto_approve_local {
+                    LocalApproval::Silent
+                } else {
+                    LocalApproval::Ask
+                },
+                node_networks: TrustedProxies::parse(&pairing.auto_approve_cidrs),
+            },
+            ..Self::new(auth.rule())
+        }
+    }
+
+    /// Tells where an upgrade comes from.
+    pub fn classify(&self, listener: Listener, peer: IpAddr, headers: &RequestHeaders) -> Ingress {
+        Ingress::classify(listener, peer, headers, &self.proxies, self.real_ip)
+    }
+
+    /// The name of `gateway.auth.mode`.
+    fn mode(&self) -> AuthMethod {
+        match &self.auth {
+            AuthRule::None => AuthMethod::None,
+            AuthRule::Shared {
+                kind: SecretKind::Token,
+                ..
+            } => AuthMethod::Token,
+            AuthRule::Shared {
+                kind: SecretKind::Password,
+                ..
+            } => AuthMethod::Password,
+            AuthRule::TrustedProxy { .. } => AuthMethod::TrustedProxy,
+        }
+    }
+}

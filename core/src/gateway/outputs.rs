@@ -1,0 +1,280 @@
+//! What the gateway has to say, and how long it waits until it may say it.
+//!
+//! Whatever follows a change in the same input is held back until the change is durable: an answer,
+//! an event, a piece of work. Later values for a connection that waits queue up behind it, so that a
+//! connection sees one order; all other connections go on.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    mem,
+};
+
+use super::{Effect, EffectRequest};
+use crate::{
+    ids::{ConnId, EffectId},
+    protocol::{CloseCode, RpcError},
+    server::{Delivery, Refusal},
+    store::{Commit, CommitId, Journal, StoreFailure},
+};
+
+#[derive(Debug)]
+enum Output {
+    Delivery(ConnId, Delivery),
+    Effect(EffectRequest),
+}
+
+/// Why something is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reason {
+    /// It stands behind something else for the same connection.
+    Behind,
+    /// It tells of a change that is not durable yet.
+    Unsaved,
+}
+
+#[derive(Debug)]
+struct Held {
+    commit: CommitId,
+    reason: Reason,
+    output: Output,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Outputs {
+    pub(super) journal: Journal,
+    deliveries: VecDeque<(ConnId, Delivery)>,
+    effects: VecDeque<EffectRequest>,
+    commits: VecDeque<Commit>,
+    held: VecDeque<Held>,
+    /// For each connection that waits: the last commit that it waits for.
+    waiting: BTreeMap<ConnId, CommitId>,
+    next_effect: u64,
+}
+
+impl Outputs {
+    pub(super) fn deliver(&mut self, conn: ConnId, delivery: Delivery) {
+        let (commit, reason) = match (self.journal.open(), self.waiting.get(&conn)) {
+            (Some(commit), _) => (commit, Reason::Unsaved),
+            (None, Some(commit)) => (*commit, Reason::Behind),
+            (None, None) => {
+                self.deliveries.push_back((conn, delivery));
+                return;
+            }
+        };
+        self.waiting.insert(conn, commit);
+        self.held.push_back(Held {
+            commit,
+            reason,
+            output: Output::Delivery(conn, delivery),
+        });
+    }
+
+    pub(super) fn effect(&mut self, effect: Effect) -> EffectId {
+        let id = EffectId(self.next_effect);
+        self.next_effect += 1;
+        let request = EffectRequest { id, effect };
+        match self.journal.open() {
+            Some(commit) => self.held.push_back(Held {
+                commit,
+                reason: Reason::Unsaved,
+                output: Output::Effect(request),
+            }),
+            None => self.effects.push_back(request),
+        }
+        id
+    }
+
+    /// Ends an input: its changes become a commit.
+    pub(super) fn seal(&mut self) {
+        self.commits.extend(self.journal.seal());
+    }
+
+    /// A commit, and all before it, is durable.
+    pub(super) fn release(&mut self, commit: CommitId) {
+        for held in self.take_until(commit) {
+            self.emit(held.output);
+        }
+    }
+
+    /// A commit, and all after it, did not happen. Whoever waited is told. Gives the work that will
+    /// not be done.
+    pub(super) fn fail(&mut self, failure: &StoreFailure) -> Vec<EffectId> {
+        self.journal.begin_epoch();
+        self.waiting.clear();
+        let mut undone = Vec::new();
+        for held in mem::take(&mut self.held) {
+            match (held.reason, held.output) {
+                (Reason::Behind, output) => self.emit(output),
+                (Reason::Unsaved, Output::Effect(request)) => undone.push(request.id),
+                (Reason::Unsaved, Output::Delivery(conn, delivery)) => {
+                    if let Some(instead) = unsaved(delivery, failure) {
+                        self.deliveries.push_back((conn, instead));
+                    }
+                }
+            }
+        }
+        undone
+    }
+
+    /// A connection is gone: nothing waits for it any more. Work goes on.
+    pub(super) fn forget(&mut self, conn: ConnId) {
+        if self.waiting.remove(&conn).is_some() {
+            self.held
+                .retain(|held| !matches!(held.output, Output::Delivery(to, _) if to == conn));
+        }
+    }
+
+    pub(super) fn poll_delivery(&mut self) -> Option<(ConnId, Delivery)> {
+        self.deliveries.pop_front()
+    }
+
+    pub(super) fn poll_effect(&mut self) -> Option<EffectRequest> {
+        self.effects.pop_front()
+    }
+
+    pub(super) fn poll_commit(&mut self) -> Option<Commit> {
+        self.commits.pop_front()
+    }
+
+    /// Whether the host has taken everything.
+    pub(super) fn is_drained(&self) -> bool {
+        self.is_told() && self.commits.is_empty()
+    }
+
+    /// Whether the host has taken everything but commits.
+    pub(super) fn is_told(&self) -> bool {
+        self.deliveries.is_empty() && self.effects.is_empty()
+    }
+
+    /// Whether something waits for the disk.
+    pub(super) fn is_waiting(&self) -> bool {
+        !self.held.is_empty()
+    }
+
+    fn take_until(&mut self, commit: CommitId) -> Vec<Held> {
+        self.waiting.retain(|_, last| *last > commit);
+        let (ready, held) = mem::take(&mut self.held)
+            .into_iter()
+            .partition(|held| held.commit <= commit);
+        self.held = held;
+        ready.into_iter().collect()
+    }
+
+    fn emit(&mut self, output: Output) {
+        match output {
+            Output::Delivery(conn, delivery) => self.deliveries.push_back((conn, delivery)),
+            Output::Effect(request) => self.effects.push_back(request),
+        }
+    }
+}
+
+/// What to say in place of something that tells of a lost change.
+fn unsaved(delivery: Delivery, failure: &StoreFailure) -> Option<Delivery> {
+    let error = || RpcError::retry_later(format!("nothing was changed: {failure}"), 1_000);
+    match delivery {
+        Delivery::Admit(_) | Delivery::Refuse(_) => Some(Delivery::Refuse(Box::new(Refusal::new(
+            error(),
+            CloseCode::TryAgainLater,
+        )))),
+        Delivery::Response { id, outcome: Ok(_) } => Some(Delivery::Response {
+            id,
+            outcome: Err(error()),
+        }),
+        Delivery::Close { .. } | Delivery::Response { .. } => Some(delivery),
+        Delivery::Event(_) | Delivery::Targeted(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        frame::RawJson,
+        ids::RequestId,
+        store::{Table, Write},
+    };
+
+    fn answer(id: &str) -> Delivery {
+        Delivery::Response {
+            id: RequestId::new(id),
+            outcome: Ok(RawJson::empty_object()),
+        }
+    }
+
+    fn change(outputs: &mut Outputs) {
+        outputs.journal.stage(Write::Delete {
+            table: Table::Meta,
+            key: "x".into(),
+        });
+    }
+
+    fn said(outputs: &mut Outputs) -> Vec<(u64, String)> {
+        std::iter::from_fn(|| outputs.poll_delivery())
+            .map(|(conn, delivery)| match delivery {
+                Delivery::Response { id, outcome } => (
+                    conn.0,
+                    format!("{id}{}", if outcome.is_ok() { "" } else { " failed" }),
+                ),
+                other => (conn.0, format!("{other:?}")),
+            })
+            .collect()
+    }
+
+    fn pair(conn: u64, text: &str) -> (u64, String) {
+        (conn, text.into())
+    }
+
+    #[test]
+    fn what_tells_of_a_change_waits_and_others_go_on() {
+        let mut outputs = Outputs::default();
+        outputs.deliver(ConnId(1), answer("before"));
+        change(&mut outputs);
+        outputs.deliver(ConnId(1), answer("changed"));
+        let effect = outputs.effect(Effect::ReadProcess);
+        outputs.seal();
+        let first = outputs.poll_commit().unwrap();
+        outputs.deliver(ConnId(1), answer("behind"));
+        outputs.deliver(ConnId(2), answer("other"));
+        assert_eq!(said(&mut outputs), [pair(1, "before"), pair(2, "other")]);
+        assert!(outputs.poll_effect().is_none());
+        outputs.release(first.id);
+        assert_eq!(said(&mut outputs), [pair(1, "changed"), pair(1, "behind")]);
+        assert_eq!(
+            outputs.poll_effect().map(|request| request.id),
+            Some(effect)
+        );
+        assert!(!outputs.is_waiting());
+    }
+
+    #[test]
+    fn a_failed_commit_is_told_and_ends_the_epoch() {
+        let mut outputs = Outputs::default();
+        change(&mut outputs);
+        outputs.deliver(ConnId(1), answer("lost"));
+        let effect = outputs.effect(Effect::ReadProcess);
+        outputs.seal();
+        outputs.deliver(ConnId(1), answer("behind"));
+        let first = outputs.poll_commit().unwrap();
+        assert_eq!(outputs.fail(&StoreFailure::Full), [effect]);
+        assert_eq!(
+            said(&mut outputs),
+            [pair(1, "lost failed"), pair(1, "behind")]
+        );
+        change(&mut outputs);
+        outputs.seal();
+        let second = outputs.poll_commit().unwrap();
+        assert!(second.epoch > first.epoch && second.id > first.id);
+    }
+
+    #[test]
+    fn the_audit_log_holds_nobody_up() {
+        let mut outputs = Outputs::default();
+        outputs.journal.stage(Write::Audit {
+            entry: RawJson::empty_object(),
+        });
+        outputs.deliver(ConnId(1), answer("now"));
+        outputs.seal();
+        assert_eq!(said(&mut outputs), [pair(1, "now")]);
+        assert!(outputs.poll_commit().is_some());
+    }
+}
