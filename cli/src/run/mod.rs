@@ -5,6 +5,7 @@ mod error;
 mod facts;
 mod kept;
 mod logging;
+mod reload;
 mod state;
 mod tls;
 
@@ -21,7 +22,7 @@ use std::{
 use async_signal::{Signal, Signals};
 use clawgate_core::{
     config::{
-        AuthMode, BindMode, ConfigFile, EnvVars, ModeSetting, TailscaleMode,
+        AuthMode, BindMode, ConfigFile, EnvVars, TailscaleMode,
         paths::{Locations, Profile},
     },
     gateway::{AdmissionPolicy, GatewaySetup, HostInfo},
@@ -30,7 +31,6 @@ use clawgate_core::{
         Scheme, bind,
         port::gateway_port,
         server_auth::{AuthOverride, ServerSecretSource},
-        startup::resolve_start,
         startup_auth::{KeptToken, StartupAuth},
     },
 };
@@ -41,6 +41,8 @@ use tracing::{info, warn};
 pub(crate) use error::RunError;
 pub(crate) use logging::Verbosity;
 
+use auth::{Decided, decide};
+use reload::Reloader;
 use state::StateFolder;
 pub(crate) use state::running_gateway;
 use tls::GatewayTls;
@@ -58,7 +60,7 @@ pub(crate) enum Unconfigured {
 }
 
 /// A start, with all flags parsed.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct RunRequest {
     /// The environment.
     pub(crate) env: EnvVars,
@@ -80,22 +82,12 @@ pub(crate) struct RunRequest {
 
 /// Runs a gateway until it is told to stop.
 pub(crate) fn gateway_run(request: RunRequest) -> Result<(), RunError> {
-    let mut file = read_config(&request.places.config, &request.env)?;
-    let unconfigured = file.exists && file.config.gateway.mode != ModeSetting::Local;
-    if unconfigured && request.unconfigured == Unconfigured::Refuse {
-        return Err(RunError::NotLocal {
-            path: request.places.config,
-        });
-    }
-    // Without any configuration the gateway is for this machine, in a container too.
-    let default_bind = (!file.exists).then_some(BindMode::Loopback);
-    if let Some(bind) = request.bind.or(default_bind) {
-        file.config.gateway.bind = Some(bind);
-    }
+    let Decided {
+        file,
+        mut started,
+        runtime,
+    } = decide(&request)?;
     let gateway = &file.config.gateway;
-    let facts = facts::host_facts(gateway);
-    let mut started = auth::startup_auth(&file.config, &request.env, &request.auth, random()?)?;
-    let runtime = resolve_start(gateway, &started, &facts)?;
     refuse_unfinished(gateway.tailscale, runtime.auth.mode)?;
 
     let own = StateFolder::open(&request.places.own)?;
@@ -127,6 +119,7 @@ pub(crate) fn gateway_run(request: RunRequest) -> Result<(), RunError> {
         host: HostInfo {
             problems: kept.problem.into_iter().collect(),
             tls_fingerprint: tls.as_ref().map(|tls| tls.port.fingerprint().to_string()),
+            secret_source: started.auth.used_secret().map(|secret| secret.source),
             ..host_info(&request, &file)
         },
         identity: Arc::new(own.identity()?),
@@ -138,6 +131,7 @@ pub(crate) fn gateway_run(request: RunRequest) -> Result<(), RunError> {
             config: request.places.config.clone(),
             log,
         },
+        secrets: Some(Arc::new(Reloader::new(request.clone()))),
         state: kept.state,
         owner: owner_socket(&own),
         tls: tls.as_ref().map(|tls| tls.port.clone()),
