@@ -476,12 +476,18 @@ fn a_swap_between_the_first_use_and_the_connection_is_found() {
     assert_eq!(serving.join().unwrap(), ["", ""], "something was sent");
 }
 
-fn behind_a_proxy(port: u16, pair: &Pair) -> Sandbox {
+fn behind_a_proxy(port: u16, pair: &Pair, edge: &serde_json::Value) -> Sandbox {
     let config = json!({ "gateway": { "mode": "remote", "remote": {
         "url": format!("wss://127.0.0.1:{port}"), "token": "t", "tlsFingerprint": pair.sha256,
-        "edgeAuth": { "X-Edge": { "source": "env", "id": "EDGE" } },
+        "edgeAuth": edge,
     }}});
     Sandbox::with_config(&config.to_string()).env("EDGE", SECRET)
+}
+
+fn edge_headers() -> serde_json::Value {
+    json!({
+        "X-Edge": { "source": "env", "id": "EDGE" }, "Authorization": "Bearer ${EDGE}",
+    })
 }
 
 #[test]
@@ -493,12 +499,14 @@ fn a_proxy_that_repeats_the_header_does_not_get_it_shown() {
                 .lines()
                 .find_map(|line| line.strip_prefix("x-edge: "))
                 .unwrap_or_else(|| panic!("no header in {head}"));
+            let bearer = format!("authorization: Bearer {value}");
+            assert!(head.lines().any(|line| line == bearer), "{head}");
             let body = format!("denied: {value}");
             let len = body.len();
             format!("HTTP/1.1 403 Forbidden\r\nContent-Length: {len}\r\n\r\n{body}")
         });
         // `run` checks that the secret is nowhere in the output.
-        let outcome = behind_a_proxy(port, &pair).run(format);
+        let outcome = behind_a_proxy(port, &pair, &edge_headers()).run(format);
         assert_eq!(outcome.code, 4, "{outcome:?}");
         serving.join().unwrap();
     }
@@ -510,7 +518,7 @@ fn a_redirect_is_an_error_that_names_the_host() {
     let (port, serving) = edge(&pair, |_| {
         "HTTP/1.1 302 Found\r\nLocation: https://login.example.com/in?state=abc\r\n\r\n".to_owned()
     });
-    let outcome = behind_a_proxy(port, &pair).run(&["health", "--json"]);
+    let outcome = behind_a_proxy(port, &pair, &edge_headers()).run(&["health", "--json"]);
     assert_eq!(outcome.code, 3, "{outcome:?}");
     let error = outcome.error();
     assert_eq!(error["code"], "redirected");
@@ -528,11 +536,15 @@ fn a_header_without_its_secret_stops_before_anything_is_dialled() {
     listener.set_nonblocking(true).unwrap();
     let port = listener.local_addr().unwrap().port();
     let pair = Authority::new().pair();
-    let sandbox = behind_a_proxy(port, &pair).env("EDGE", "");
-    let outcome = sandbox.run(&["health", "--json"]);
-    assert_eq!(outcome.code, 78, "{outcome:?}");
-    let error = outcome.error();
-    assert_eq!(error["code"], "edge_auth_unavailable");
-    assert_eq!(error["path"], "gateway.remote.edgeAuth");
+    for (edge, code) in [
+        (json!({ "X-Edge": "${GONE}" }), "edge_auth_unavailable"),
+        (json!({ "X-Edge": "Bearer ${GONE}" }), "edge_auth_invalid"),
+    ] {
+        let outcome = behind_a_proxy(port, &pair, &edge).run(&["health", "--json"]);
+        assert_eq!(outcome.code, 78, "{outcome:?}");
+        let error = outcome.error();
+        assert_eq!(error["code"], code);
+        assert_eq!(error["path"], "gateway.remote.edgeAuth");
+    }
     assert!(listener.accept().is_err());
 }
