@@ -29,7 +29,7 @@ fn sandbox(gateway: &Value) -> Sandbox {
         ),
     );
     // Copied by another process: a program that anybody here holds open for writing cannot be run.
-    let program = sandbox.path("vault");
+    let program = path_in(&sandbox, "vault");
     let copied = Command::new("cp").args([&text, &program]).status().unwrap();
     assert!(copied.success());
     close(&program, 0o700);
@@ -42,6 +42,10 @@ fn sandbox(gateway: &Value) -> Sandbox {
     });
     sandbox.write(".openclaw/openclaw.json", &config.to_string());
     sandbox
+}
+
+fn path_in(sandbox: &Sandbox, name: &str) -> String {
+    sandbox.path(name).to_string_lossy().into_owned()
 }
 
 fn close(path: &str, mode: u32) {
@@ -57,7 +61,7 @@ fn exec_ref() -> Value {
 }
 
 fn ran(sandbox: &Sandbox) -> bool {
-    Path::new(&sandbox.path("vault.ran")).exists()
+    Path::new(&path_in(sandbox, "vault.ran")).exists()
 }
 
 #[test]
@@ -113,7 +117,7 @@ fn a_reference_without_a_value_fails_closed_and_says_where_and_why() {
         "auth": { "mode": "token", "token": file_ref() },
         "remote": { "token": SECRET },
     }));
-    close(&sandbox.path("secrets.json"), 0o644);
+    close(&path_in(&sandbox, "secrets.json"), 0o644);
     for command in [
         &["health", "--json"][..],
         &["gateway", "call", "status", "--json"],
@@ -140,7 +144,7 @@ fn a_reference_without_a_value_fails_closed_and_says_where_and_why() {
     assert_eq!(outcome.code, 78, "{outcome:?}");
     assert!(outcome.stderr.contains("gateway.auth.token"), "{outcome:?}");
     assert!(outcome.stderr.contains("open to others"), "{outcome:?}");
-    assert!(!Path::new(&sandbox.path(".openclaw/clawgate/gateway.token")).exists());
+    assert!(!Path::new(&path_in(&sandbox, ".openclaw/clawgate/gateway.token")).exists());
 }
 
 #[test]

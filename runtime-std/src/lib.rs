@@ -3,6 +3,7 @@
 //!
 //! - [`call`] makes one call over a connection of its own.
 //! - [`Connection`] makes several calls, also at once, from one thread.
+//! - [`look_at_certificate`] tells which certificate a gateway shows, before anything is sent.
 //! - [`Client`] stays connected, delivers events, and can be used from any thread.
 //!
 //! [`read_secrets`] reads the files and runs the programs that secret references name.
@@ -16,6 +17,7 @@ mod client;
 mod connection;
 mod dial;
 mod error;
+mod first_use;
 mod os;
 mod resolve;
 mod secrets;
@@ -31,5 +33,6 @@ pub use budget::Cancel;
 pub use client::{Client, ClientEvent, ClientOptions, PendingCall};
 pub use connection::{Connection, Options, call};
 pub use error::{CallError, ConnectError, Problem};
+pub use first_use::look_at_certificate;
 pub use secrets::read_secrets;
 pub use timings::{Stage, Timings};

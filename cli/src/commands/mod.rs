@@ -6,6 +6,7 @@ mod completion;
 mod config;
 mod gateway_status;
 mod health;
+mod pins;
 mod probe;
 mod run;
 mod secrets;
@@ -45,6 +46,7 @@ pub(crate) fn dispatch(cli: Cli, format: Format) -> Result<Exit, Failure> {
             gateway_status::run(&TargetFlags::read(args)?, &context()?)
         }
         Command::Secrets(command) => secrets::run(command, &context()?),
+        Command::Pins(command) => pins::run(command, &context()?),
         Command::Status(args) => status::run(args, &context()?),
         Command::Url(UrlCommand::Check { urls }) => url::check(&urls, format),
     }

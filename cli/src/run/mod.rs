@@ -7,6 +7,7 @@ mod kept;
 mod logging;
 mod reload;
 mod state;
+mod tls;
 
 use std::{
     env, fs,
@@ -27,7 +28,7 @@ use clawgate_core::{
     gateway::{AdmissionPolicy, GatewaySetup, HostInfo},
     limits::Limits,
     policy::{
-        bind,
+        Scheme, bind,
         port::gateway_port,
         server_auth::{AuthOverride, ServerSecretSource},
         startup_auth::{KeptToken, StartupAuth},
@@ -44,6 +45,7 @@ use auth::{Decided, decide};
 use reload::Reloader;
 use state::StateFolder;
 pub(crate) use state::running_gateway;
+use tls::GatewayTls;
 
 /// The name of the owner's socket in the gateway's folder.
 pub(crate) const SOCKET: &str = "gateway.sock";
@@ -86,7 +88,7 @@ pub(crate) fn gateway_run(request: RunRequest) -> Result<(), RunError> {
         runtime,
     } = decide(&request)?;
     let gateway = &file.config.gateway;
-    refuse_unfinished(gateway.tailscale, gateway.tls.enabled, runtime.auth.mode)?;
+    refuse_unfinished(gateway.tailscale, runtime.auth.mode)?;
 
     let own = StateFolder::open(&request.places.own)?;
     let mut lock = own.lock()?;
@@ -106,6 +108,7 @@ pub(crate) fn gateway_run(request: RunRequest) -> Result<(), RunError> {
     );
 
     let kept = kept::open(&own)?;
+    let tls = tls::prepare(&gateway.tls, &request.places, &request.env)?;
     let port = gateway_port(request.port, &request.env, gateway.port, &request.profile).port;
     let listeners = listen(runtime.bind_host, port)?;
     let limits = Arc::new(Limits::configured(gateway, &request.env));
@@ -116,6 +119,7 @@ pub(crate) fn gateway_run(request: RunRequest) -> Result<(), RunError> {
         host: HostInfo {
             problems: kept.problem.into_iter().collect(),
             secret_source: started.auth.used_secret().map(|secret| secret.source),
+            tls_fingerprint: tls.as_ref().map(|tls| tls.port.fingerprint().to_string()),
             ..host_info(&request, &file)
         },
         identity: Arc::new(own.identity()?),
@@ -130,19 +134,31 @@ pub(crate) fn gateway_run(request: RunRequest) -> Result<(), RunError> {
         secrets: Some(Arc::new(Reloader::new(request.clone()))),
         state: kept.state,
         owner: owner_socket(&own),
+        tls: tls.as_ref().map(|tls| tls.port.clone()),
     };
     // Caught from here on: whoever reads that the gateway is ready may end it at once.
     let signals = Signals::new([Signal::Int, Signal::Term]).map_err(RunError::Server)?;
     let server = Server::start(listeners, setup, options).map_err(RunError::Server)?;
+    let scheme = if tls.is_some() {
+        Scheme::Wss
+    } else {
+        Scheme::Ws
+    };
     let addresses: Vec<String> = server
         .addresses()
         .iter()
-        .map(|address| format!("ws://{address}"))
+        .map(|address| format!("{}://{address}", scheme.as_str()))
         .collect();
     lock.describe(addresses.clone())
         .map_err(RunError::file("write the lock", &own.file(state::LOCK)))?;
     info!(addresses = addresses.join(" "), "gateway ready");
-    announce(&addresses, &started, &request.places, &token_file);
+    announce(
+        &addresses,
+        tls.as_ref(),
+        &started,
+        &request.places,
+        &token_file,
+    );
     serve_until_signal(server, signals);
     drop(lock);
     Ok(())
@@ -177,7 +193,7 @@ fn read_config(path: &Path, env: &EnvVars) -> Result<ConfigFile, RunError> {
 }
 
 /// Says plainly what the configuration asks for and does not exist yet.
-fn refuse_unfinished(tailscale: TailscaleMode, tls: bool, auth: AuthMode) -> Result<(), RunError> {
+fn refuse_unfinished(tailscale: TailscaleMode, auth: AuthMode) -> Result<(), RunError> {
     if auth == AuthMode::TrustedProxy {
         return Err(RunError::NotImplemented(
             "gateway.auth.mode \"trusted-proxy\"",
@@ -186,11 +202,6 @@ fn refuse_unfinished(tailscale: TailscaleMode, tls: bool, auth: AuthMode) -> Res
     if tailscale != TailscaleMode::Off {
         return Err(RunError::NotImplemented(
             "gateway.tailscale.mode \"serve\" or \"funnel\"",
-        ));
-    }
-    if tls {
-        return Err(RunError::NotImplemented(
-            "gateway.tls on the gateway's own port",
         ));
     }
     Ok(())
@@ -293,7 +304,13 @@ fn raise_file_limit(limits: &Limits) {
 }
 
 /// Tells the person at the terminal how to reach it.
-fn announce(addresses: &[String], started: &StartupAuth, places: &Locations, token_file: &Path) {
+fn announce(
+    addresses: &[String],
+    tls: Option<&GatewayTls>,
+    started: &StartupAuth,
+    places: &Locations,
+    token_file: &Path,
+) {
     let auth = match (
         started.auth.mode,
         &started.auth.token,
@@ -316,11 +333,12 @@ fn announce(addresses: &[String], started: &StartupAuth, places: &Locations, tok
             "none usable".into()
         }
     };
+    let tls = tls.map_or_else(String::new, |tls| format!("\n  tls     {}", tls.describe()));
     let mut out = io::stdout().lock();
     // A closed standard output is no reason to stop.
     let _ = writeln!(
         out,
-        "clawgate {} is ready on {}\n  auth    {auth}\n  config  {}\n  state   {}\n  try     clawgate \
+        "clawgate {} is ready on {}\n  auth    {auth}{tls}\n  config  {}\n  state   {}\n  try     clawgate \
          health, clawgate gateway probe\n  stop    Ctrl-C",
         env!("CARGO_PKG_VERSION"),
         addresses.join(" and "),

@@ -68,8 +68,8 @@ impl Sandbox {
     }
 
     /// A path below the home folder.
-    pub fn path(&self, name: &str) -> String {
-        self.home.path().join(name).to_string_lossy().into_owned()
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.home.path().join(name)
     }
 
     pub fn command(&self, args: &[&str]) -> Command {

@@ -31,8 +31,8 @@ pub use scan::{MAX_CONFIG_BYTES, MAX_CONFIG_DEPTH, Position};
 pub use secret_input::{DEFAULT_PROVIDER, RefSource, RefSpelling, SecretInput, SecretRef};
 pub use types::{
     AuthConfig, AuthMode, BindMode, Config, ControlUiConfig, GatewayConfig, ModeSetting,
-    NodesConfig, RateLimitConfig, ReloadConfig, ReloadMode, RemoteConfig, SecretsConfig,
-    TailscaleMode, TlsConfig, TrustedProxyConfig,
+    NodePairingConfig, NodesConfig, RateLimitConfig, ReloadConfig, ReloadMode, RemoteConfig,
+    SecretsConfig, TailscaleMode, TlsConfig, TlsTrustSetting, TrustedProxyConfig,
 };
 
 pub(crate) use read::whole_number;

@@ -53,14 +53,22 @@ impl Fill<'_> {
                     }
                 }
             }
-            Kind::Text | Kind::OneOf(_) | Kind::TextOrFalse => {
+            Kind::TextOrTexts if value.is_array() => {
+                self.value(path, value, &Kind::ListOf(&Kind::Text))
+            }
+            Kind::Text | Kind::OneOf(_) | Kind::TextOrFalse | Kind::TextOrTexts => {
                 if let Value::String(text) = value
                     && text.contains("${")
                 {
                     *text = self.text(path, text);
                 }
             }
-            Kind::Secret | Kind::Bool | Kind::Port | Kind::Integer(..) | Kind::Any => {}
+            Kind::Secret
+            | Kind::Headers
+            | Kind::Bool
+            | Kind::Port
+            | Kind::Integer(..)
+            | Kind::Any => {}
         }
     }
 

@@ -11,6 +11,7 @@ mod config;
 mod credentials;
 mod frame;
 mod gateway;
+mod pem;
 mod policy;
 mod script;
 mod secret_ref;
@@ -21,6 +22,7 @@ pub use config::config;
 pub use credentials::credentials;
 pub use frame::frame;
 pub use gateway::gateway;
+pub use pem::pem;
 pub use policy::{endpoint, policy_text};
 pub use secret_ref::secret_ref;
 pub use server::server_handshake;
@@ -37,6 +39,7 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("endpoint", endpoint),
     ("frame", frame),
     ("gateway", gateway),
+    ("pem", pem),
     ("policy_text", policy_text),
     ("secret_ref", secret_ref),
     ("server_handshake", server_handshake),
