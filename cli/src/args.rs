@@ -67,15 +67,18 @@ pub(crate) enum Command {
     /// Look at the credentials that would be sent
     #[command(subcommand)]
     Auth(AuthCommand),
-    /// Change the secret that the gateway asks for, without an outage
-    #[command(subcommand)]
-    Secrets(SecretsCommand),
     /// Certificates that were pinned on first use
     #[command(subcommand)]
     Pins(PinsCommand),
+    /// Change the secret that the gateway asks for, without an outage
+    #[command(subcommand)]
+    Secrets(SecretsCommand),
     /// Look at gateway URLs
     #[command(subcommand)]
     Url(UrlCommand),
+    /// Copy the state database, while the gateway runs or not
+    #[command(after_help = help::BACKUP)]
+    Backup(BackupArgs),
     /// Print completions for a shell
     #[command(after_help = help::COMPLETION)]
     Completion {
@@ -125,6 +128,18 @@ pub(crate) enum AuthCommand {
 }
 
 #[derive(Debug, Subcommand)]
+pub(crate) enum PinsCommand {
+    /// All of them
+    List,
+    /// Forget one: the next first use pins what is shown then
+    Remove {
+        /// Such as gw.example.com:443
+        #[arg(value_name = "HOST:PORT", value_parser = pin_place)]
+        place: PinPlace,
+    },
+}
+
+#[derive(Debug, Subcommand)]
 pub(crate) enum SecretsCommand {
     /// Let the gateway read its configured secret again
     #[command(after_help = help::SECRETS_RELOAD)]
@@ -147,18 +162,6 @@ pub(crate) struct GraceArgs {
 }
 
 #[derive(Debug, Subcommand)]
-pub(crate) enum PinsCommand {
-    /// All of them
-    List,
-    /// Forget one: the next first use pins what is shown then
-    Remove {
-        /// Such as gw.example.com:443
-        #[arg(value_name = "HOST:PORT", value_parser = pin_place)]
-        place: PinPlace,
-    },
-}
-
-#[derive(Debug, Subcommand)]
 pub(crate) enum UrlCommand {
     /// Whether clients would connect to these URLs; nothing is sent
     #[command(after_help = help::URL_CHECK)]
@@ -167,6 +170,16 @@ pub(crate) enum UrlCommand {
         #[arg(required = true, value_name = "URL")]
         urls: Vec<String>,
     },
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct BackupArgs {
+    /// The copy [default: backups/state-TIME.sqlite in the gateway's own folder]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) to: Option<PathBuf>,
+    /// Replace a file that is already there
+    #[arg(long)]
+    pub(crate) force: bool,
 }
 
 /// A secret, or where it is.

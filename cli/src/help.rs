@@ -38,6 +38,14 @@ Examples:
   clawgate completion bash > ~/.local/share/bash-completion/completions/clawgate
   clawgate completion fish > ~/.config/fish/completions/clawgate.fish";
 
+pub(crate) const BACKUP: &str = "\
+The copy holds what the gateway keeps in its database: devices, tokens as hashes, the audit log. It
+holds no config, no key and no token; the output names the files that have to be kept beside it.
+
+Examples:
+  clawgate backup
+  clawgate backup --to /mnt/safe/state.sqlite --force";
+
 pub(crate) const GATEWAY_RUN: &str = "\
 Examples:
   clawgate gateway run

@@ -1,6 +1,7 @@
 //! One module for each command.
 
 mod auth;
+mod backup;
 mod call;
 mod completion;
 mod config;
@@ -32,6 +33,7 @@ pub(crate) fn dispatch(cli: Cli, format: Format) -> Result<Exit, Failure> {
             let flags = TargetFlags::read(args.target)?;
             auth::explain(args.surface.into(), &flags, &context()?)
         }
+        Command::Backup(args) => backup::run(args, &context()?),
         Command::Completion { shell } => completion::print(shell),
         Command::Config(command) => config::run(command, &context()?),
         Command::Gateway(GatewayCommand::Call(args)) => call::run(args, &context()?),
@@ -45,8 +47,8 @@ pub(crate) fn dispatch(cli: Cli, format: Format) -> Result<Exit, Failure> {
         Command::Gateway(GatewayCommand::Status(args)) => {
             gateway_status::run(&TargetFlags::read(args)?, &context()?)
         }
-        Command::Secrets(command) => secrets::run(command, &context()?),
         Command::Pins(command) => pins::run(command, &context()?),
+        Command::Secrets(command) => secrets::run(command, &context()?),
         Command::Status(args) => status::run(args, &context()?),
         Command::Url(UrlCommand::Check { urls }) => url::check(&urls, format),
     }

@@ -118,8 +118,8 @@ pub(crate) fn gateway_run(request: RunRequest) -> Result<(), RunError> {
         admission: AdmissionPolicy::of_config(&started.auth, gateway),
         host: HostInfo {
             problems: kept.problem.into_iter().collect(),
-            secret_source: started.auth.used_secret().map(|secret| secret.source),
             tls_fingerprint: tls.as_ref().map(|tls| tls.port.fingerprint().to_string()),
+            secret_source: started.auth.used_secret().map(|secret| secret.source),
             ..host_info(&request, &file)
         },
         identity: Arc::new(own.identity()?),
