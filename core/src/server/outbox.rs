@@ -131,7 +131,10 @@ impl Outbox {
     }
 
     pub(super) fn is_terminated(&self) -> bool {
-        matches!(self.queue.front(), Some(Waiting::Ready(Transmit::Terminate)))
+        matches!(
+            self.queue.front(),
+            Some(Waiting::Ready(Transmit::Terminate))
+        )
     }
 
     pub(super) fn is_empty(&self) -> bool {
