@@ -10,6 +10,8 @@ mod failure;
 mod help;
 mod output;
 mod params;
+mod pins;
+mod private_file;
 mod refusal;
 mod run;
 mod secrets;

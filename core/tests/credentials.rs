@@ -132,11 +132,11 @@ fn a_pin_belongs_to_the_configured_gateway() {
     let wss = gateway("wss://gw.example.com");
     let mut request = Request::new(Surface::Call, &env, &wss);
     let target = resolve(&request).outcome.unwrap();
-    assert_eq!(target.tls_pin().unwrap().to_string(), pin);
+    assert_eq!(target.tls_pins().unwrap().to_string(), pin);
 
     request.flags.url = Some("wss://elsewhere.example.com");
     request.flags.token = Some(&token);
-    assert!(resolve(&request).outcome.unwrap().tls_pin().is_none());
+    assert!(resolve(&request).outcome.unwrap().tls_pins().is_none());
     request.flags.tls_fingerprint = Some("not a pin");
     let error = resolve(&request).outcome.unwrap_err();
     assert_eq!(error.code(), "invalid_tls_fingerprint");

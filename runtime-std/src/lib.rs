@@ -3,6 +3,7 @@
 //!
 //! - [`call`] makes one call over a connection of its own.
 //! - [`Connection`] makes several calls, also at once, from one thread.
+//! - [`look_at_certificate`] tells which certificate a gateway shows, before anything is sent.
 //! - [`Client`] stays connected, delivers events, and can be used from any thread.
 //!
 //! Everything that waits has a deadline, and can be cancelled from another thread with a
@@ -14,6 +15,7 @@ mod client;
 mod connection;
 mod dial;
 mod error;
+mod first_use;
 mod os;
 mod resolve;
 mod socket;
@@ -28,4 +30,5 @@ pub use budget::Cancel;
 pub use client::{Client, ClientEvent, ClientOptions, PendingCall};
 pub use connection::{Connection, Options, call};
 pub use error::{CallError, ConnectError, Problem};
+pub use first_use::look_at_certificate;
 pub use timings::{Stage, Timings};

@@ -8,6 +8,7 @@ use super::key_path::KeyPath;
 use super::read::whole_number;
 use super::scan::Position;
 use super::schema::{Key, Kind, MISPLACED, ROOT};
+use crate::policy::check_edge_headers;
 
 /// The most findings of one file that are reported.
 pub const MAX_FINDINGS: usize = 100;
@@ -123,6 +124,15 @@ impl Check {
                 self.wrong(path, value, "a string or false");
             }
             Kind::Bool | Kind::Text | Kind::TextOrFalse => {}
+            Kind::TextOrTexts => match value.as_array() {
+                Some(items) if items.is_empty() => {
+                    self.report(Severity::Issue, path, "the list is empty".to_owned());
+                }
+                Some(_) => self.value(path, value, &Kind::ListOf(&Kind::Text)),
+                None if value.is_string() => {}
+                None => self.wrong(path, value, "a string or a list of strings"),
+            },
+            Kind::Headers => self.headers(path, value),
             Kind::OneOf(names) => self.one_of(path, value, names),
             Kind::Secret => self.secret(path, value),
             Kind::Port => self.integer(path, value, 1, u64::from(u16::MAX), "a port"),
@@ -146,6 +156,18 @@ impl Check {
             path,
             format!("not one of {}{hint}", names.join(", ")),
         );
+    }
+
+    fn headers(&mut self, path: &KeyPath, value: &Value) {
+        let Some(object) = value.as_object() else {
+            self.wrong(path, value, "an object of header names and secrets");
+            return;
+        };
+        if let Err((name, problem)) = check_edge_headers(object.keys().map(String::as_str)) {
+            let here = name.map_or_else(|| path.clone(), |name| path.key(name));
+            self.report(Severity::Issue, &here, problem.to_string());
+        }
+        self.value(path, value, &Kind::MapOf(&Kind::Secret));
     }
 
     fn secret(&mut self, path: &KeyPath, value: &Value) {
@@ -279,6 +301,34 @@ mod tests {
                 "gateway.mode: not one of local, remote; did you mean \"remote\"?",
                 "gateway.port: expected a port from 1 to 65535, found a string",
                 "gateway.trustedProxies[0]: expected a string, found a number",
+            ]
+        );
+    }
+
+    #[test]
+    fn pins_and_headers_of_a_remote_gateway_are_checked() {
+        let remote = |remote: Value| messages(&json!({ "gateway": { "remote": remote } }));
+        assert_eq!(
+            remote(json!({
+                "tlsFingerprint": ["a", "b"], "tlsTrust": "first-use",
+                "edgeAuth": { "X-Key": "v", "Authorization": { "source": "env", "id": "A" } },
+            })),
+            Vec::<String>::new()
+        );
+        assert_eq!(
+            remote(json!({ "tlsFingerprint": [], "tlsTrust": "tofu", "edgeAuth": {} })),
+            [
+                "gateway.remote.edgeAuth: it names no header; remove it, or write an object of header names and secrets",
+                "gateway.remote.tlsFingerprint: the list is empty",
+                "gateway.remote.tlsTrust: not one of authorities, first-use",
+            ]
+        );
+        assert_eq!(
+            remote(json!({ "tlsFingerprint": 7, "edgeAuth": { "Host": "h", "X-Key": 7 } })),
+            [
+                "gateway.remote.edgeAuth.Host: the WebSocket upgrade sets this header itself",
+                "gateway.remote.edgeAuth.X-Key: expected a string, \"${NAME}\", or a reference {source, provider, id}",
+                "gateway.remote.tlsFingerprint: expected a string or a list of strings, found a number",
             ]
         );
     }

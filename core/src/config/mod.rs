@@ -30,7 +30,7 @@ pub use secret_input::{DEFAULT_PROVIDER, RefSource, RefSpelling, SecretInput, Se
 pub use types::{
     AuthConfig, AuthMode, BindMode, Config, ControlUiConfig, GatewayConfig, ModeSetting,
     NodesConfig, RateLimitConfig, ReloadConfig, ReloadMode, RemoteConfig, SecretProvider,
-    SecretsConfig, TailscaleMode, TlsConfig, TrustedProxyConfig,
+    SecretsConfig, TailscaleMode, TlsConfig, TlsTrustSetting, TrustedProxyConfig,
 };
 
 use scan::LimitFault;

@@ -1,12 +1,14 @@
 //! Reads the types out of a parsed file.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
 use super::secret_input::SecretInput;
 use super::types::{
     AuthConfig, AuthMode, BindMode, Config, ControlUiConfig, GatewayConfig, ModeSetting,
     NodePairingConfig, NodesConfig, RateLimitConfig, ReloadConfig, ReloadMode, RemoteConfig,
-    SecretProvider, SecretsConfig, TailscaleMode, TlsConfig, TrustedProxyConfig,
+    SecretProvider, SecretsConfig, TailscaleMode, TlsConfig, TlsTrustSetting, TrustedProxyConfig,
 };
 
 impl Config {
@@ -131,12 +133,37 @@ impl RemoteConfig {
             url: node.at("url").non_blank(),
             token: SecretInput::from_value(node.at("token").0),
             password: SecretInput::from_value(node.at("password").0),
-            tls_fingerprint: node.at("tlsFingerprint").non_blank(),
+            tls_fingerprint: read_pins(node.at("tlsFingerprint")),
+            tls_trust: match node.at("tlsTrust").str() {
+                Some("first-use") => TlsTrustSetting::FirstUse,
+                Some(_) | None => TlsTrustSetting::Authorities,
+            },
+            edge_auth: read_edge_auth(node.at("edgeAuth")),
             ssh_target: node.at("sshTarget").non_blank(),
             ssh_identity: node.at("sshIdentity").non_blank(),
             remote_port: node.at("remotePort").port(),
         }
     }
+}
+
+/// A blank text counts as not written; whatever else is wrong must not count as no pin.
+fn read_pins(node: Node<'_>) -> Option<Vec<String>> {
+    if node.is_list() {
+        let text = |item| Node(Some(item)).text().unwrap_or_default();
+        return Some(node.items().iter().map(text).collect());
+    }
+    node.non_blank().map(|pin| vec![pin])
+}
+
+fn read_edge_auth(node: Node<'_>) -> Option<BTreeMap<String, SecretInput>> {
+    if matches!(node.0, None | Some(Value::Null)) {
+        return None;
+    }
+    let input = |name: String| {
+        let input = SecretInput::from_value(node.at(&name).0);
+        (name, input)
+    };
+    Some(node.keys().map(input).collect())
 }
 
 impl ControlUiConfig {

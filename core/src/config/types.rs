@@ -235,14 +235,29 @@ pub struct RemoteConfig {
     pub token: SecretInput,
     /// `password`.
     pub password: SecretInput,
-    /// `tlsFingerprint`, without the blanks at its ends.
-    pub tls_fingerprint: Option<String>,
+    /// `tlsFingerprint`: the texts of one or several pins; anything that is no text is an empty one.
+    pub tls_fingerprint: Option<Vec<String>>,
+    /// `tlsTrust`.
+    pub tls_trust: TlsTrustSetting,
+    /// `edgeAuth`: headers by name, as written; nothing but its presence is known of a map that is
+    /// none.
+    pub edge_auth: Option<BTreeMap<String, SecretInput>>,
     /// `sshTarget`.
     pub ssh_target: Option<String>,
     /// `sshIdentity`.
     pub ssh_identity: Option<String>,
     /// `remotePort`.
     pub remote_port: Option<u16>,
+}
+
+/// `gateway.remote.tlsTrust`: what decides about a certificate without a pin.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TlsTrustSetting {
+    /// The authorities of the system, every time.
+    #[default]
+    Authorities,
+    /// The authorities once; what they accept is pinned.
+    FirstUse,
 }
 
 /// `gateway.controlUi`.

@@ -9,6 +9,7 @@ use super::request::Request;
 use super::resolve::{KINDS, Rule};
 use super::source::{SecretPath, Source, env_name};
 use super::target::{Place, Target, Warning};
+use super::trust::PinSource;
 use crate::config::{AuthMode, SecretInput};
 use crate::policy::SecretKind;
 
@@ -26,8 +27,14 @@ pub struct Explanation {
     pub token: Shown,
     /// The password.
     pub password: Shown,
-    /// The certificate that the gateway must show.
-    pub tls_fingerprint: Option<String>,
+    /// What decides about the gateway's certificate: `pinned`, `first-use` or `authorities`.
+    pub tls_trust: Option<&'static str>,
+    /// The certificates that the gateway may show, when they are pinned.
+    pub tls_fingerprints: Vec<String>,
+    /// Where these pins come from.
+    pub tls_pin_source: Option<&'static str>,
+    /// The names of the headers that are sent to the proxy in front of it.
+    pub edge_headers: Vec<String>,
     /// What was passed over.
     pub skipped: Vec<Skipped>,
     /// What the user should know, though the client goes on.
@@ -135,7 +142,20 @@ pub(super) fn explain(reasons: &Reasons<'_>) -> Explanation {
         mode: reasons.mode().as_str(),
         token: reasons.shown(SecretKind::Token),
         password: reasons.shown(SecretKind::Password),
-        tls_fingerprint: target.and_then(Target::tls_pin).map(ToString::to_string),
+        tls_trust: target
+            .filter(|target| target.endpoint().is_tls())
+            .map(|target| target.tls_trust().as_str()),
+        tls_fingerprints: target
+            .and_then(Target::tls_pins)
+            .map(|pins| pins.iter().map(ToString::to_string).collect())
+            .unwrap_or_default(),
+        tls_pin_source: target.and_then(Target::pin_source).map(PinSource::as_str),
+        edge_headers: target
+            .map(|target| {
+                let names = target.edge_headers().iter();
+                names.map(|(name, _)| name.to_owned()).collect()
+            })
+            .unwrap_or_default(),
         skipped,
         warnings: target
             .map(|target| target.warnings().iter().map(ShownWarning::from).collect())

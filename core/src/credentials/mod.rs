@@ -5,6 +5,7 @@
 //! and the credentials that were resolved for that endpoint, in one value, so that a credential
 //! cannot leave for another address. [`Explanation`] says why each source was used or passed over.
 
+mod edge;
 mod error;
 mod explain;
 mod precedence;
@@ -13,6 +14,7 @@ mod request;
 mod resolve;
 mod source;
 mod target;
+mod trust;
 
 pub use error::CredentialError;
 pub use explain::{Explanation, Shown, ShownError, ShownWarning, Skipped};
@@ -22,7 +24,8 @@ pub use precedence::{
 };
 pub(crate) use refs::RefReader;
 pub use refs::{RefAccess, RefValues, WantedRef};
-pub use request::{Flags, NodeScheme, NodeTarget, Presented, Request, Surface};
+pub use request::{FirstUse, Flags, NodeScheme, NodeTarget, Presented, Request, Surface};
 pub use resolve::{Resolution, resolve, select_by_order};
 pub use source::{SecretPath, Source, env_name};
 pub use target::{BoundAuth, Place, Target, UrlSource, Warning, locate};
+pub use trust::PinSource;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::edge::edge_headers;
 use super::error::CredentialError;
 use super::explain::{Explanation, Reasons, explain};
 use super::precedence::{Chosen, Mode, Order, Selection, Unavailable, from_env, select};
@@ -9,8 +10,9 @@ use super::refs::{RefAccess, RefReader, WantedRef};
 use super::request::{Presented, Request, Surface};
 use super::source::{SecretPath, Source};
 use super::target::{
-    BoundAuth, DeviceRetry, Place, Target, UrlSource, Warning, is_own_gateway, locate, pin,
+    BoundAuth, DeviceRetry, Place, Target, UrlSource, Warning, is_own_gateway, locate,
 };
+use super::trust::trust;
 use crate::config::{AuthMode, Config, EnvVars};
 use crate::policy::SecretKind;
 use crate::policy::server_auth::{AuthOverride, resolve_server_auth};
@@ -154,7 +156,8 @@ fn target(
     rule: Rule,
     refs: &mut RefReader<'_>,
 ) -> Result<Target, CredentialError> {
-    let pin = pin(request, place)?;
+    let trust = trust(request, place)?;
+    let edge = edge_headers(request, place, refs);
     let mut warnings: Vec<Warning> = place.endpoint.warnings().map(Warning::Endpoint).collect();
     let mut device = request.device_token.cloned();
     let shared = match rule {
@@ -183,7 +186,7 @@ fn target(
             source: place.source,
         });
     }
-    let retry = if place.endpoint.is_loopback() || pin.is_some() {
+    let retry = if place.endpoint.is_loopback() || trust.rule.pins().is_some() {
         DeviceRetry::Once
     } else {
         DeviceRetry::Never
@@ -202,7 +205,9 @@ fn target(
     Ok(Target {
         place: place.clone(),
         auth,
-        pin,
+        trust: trust.rule,
+        pin_source: trust.source,
+        edge: edge?,
         warnings,
     })
 }

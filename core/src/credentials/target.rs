@@ -6,8 +6,11 @@ use super::error::CredentialError;
 use super::precedence::{Chosen, Mode, Selection};
 use super::request::{NodeScheme, Request, Surface};
 use super::source::{SecretPath, Source};
+use super::trust::PinSource;
 use crate::policy::port::gateway_port;
-use crate::policy::{Endpoint, EndpointWarning, Scheme, SecretKind, TlsFingerprint, UrlPolicy};
+use crate::policy::{
+    EdgeHeaders, Endpoint, EndpointWarning, Scheme, SecretKind, TlsPins, TlsTrust, UrlPolicy,
+};
 use crate::secret::Secret;
 
 /// Where the URL of a target comes from (spec hostpolicy §1.5).
@@ -172,43 +175,6 @@ pub(super) fn is_own_gateway(request: &Request<'_>, place: &Place) -> bool {
     matches!(place.source, UrlSource::Local | UrlSource::Port) && place.endpoint.port() == own
 }
 
-/// The pin of the certificate at a place, if there is one (spec credentials, end; hostpolicy §6).
-/// The pin in the config is for the configured gateway, so `--url` drops it.
-pub(super) fn pin(
-    request: &Request<'_>,
-    place: &Place,
-) -> Result<Option<TlsFingerprint>, CredentialError> {
-    let remote = &request.config.gateway.remote;
-    let flag = request
-        .flags
-        .tls_fingerprint
-        .map(str::trim)
-        .filter(|text| !text.is_empty());
-    let of_remote = matches!(place.source, UrlSource::Remote | UrlSource::Env)
-        && request.config.gateway.mode.is_remote();
-    let written = match (flag, &remote.tls_fingerprint) {
-        (Some(text), _) => Some((text, "--tls-fingerprint")),
-        (None, Some(text)) if of_remote => Some((text.as_str(), "gateway.remote.tlsFingerprint")),
-        (None, Some(_) | None) => None,
-    };
-    let Some((text, place_of_pin)) = written else {
-        let own = place.endpoint.is_tls() && is_own_gateway(request, place);
-        return Ok(request.local_certificate.filter(|_| own));
-    };
-    let pin = text
-        .parse()
-        .map_err(|_| CredentialError::InvalidTlsFingerprint {
-            place: place_of_pin,
-        })?;
-    if place.endpoint.is_tls() {
-        Ok(Some(pin))
-    } else {
-        Err(CredentialError::FingerprintNeedsTls {
-            place: place_of_pin,
-        })
-    }
-}
-
 /// What a client should tell its user, though it goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Warning {
@@ -266,7 +232,9 @@ impl fmt::Display for Warning {
 pub struct Target {
     pub(super) place: Place,
     pub(super) auth: BoundAuth,
-    pub(super) pin: Option<TlsFingerprint>,
+    pub(super) trust: TlsTrust,
+    pub(super) pin_source: Option<PinSource>,
+    pub(super) edge: EdgeHeaders,
     pub(super) warnings: Vec<Warning>,
 }
 
@@ -281,10 +249,24 @@ impl Target {
         &self.auth
     }
 
-    /// The certificate that the gateway must show, checked before anything is sent. Without a pin
-    /// the usual authorities decide.
-    pub const fn tls_pin(&self) -> Option<&TlsFingerprint> {
-        self.pin.as_ref()
+    /// How the gateway's certificate is judged, before anything is sent.
+    pub const fn tls_trust(&self) -> &TlsTrust {
+        &self.trust
+    }
+
+    /// The certificates that the gateway may show, if there are pins.
+    pub const fn tls_pins(&self) -> Option<&TlsPins> {
+        self.trust.pins()
+    }
+
+    /// Where the pins come from.
+    pub const fn pin_source(&self) -> Option<PinSource> {
+        self.pin_source
+    }
+
+    /// Headers for the proxy in front of this endpoint.
+    pub const fn edge_headers(&self) -> &EdgeHeaders {
+        &self.edge
     }
 
     /// Why there.

@@ -75,7 +75,7 @@ fn of_target(target: &Target) -> Value {
         "error": null,
         "url": target.endpoint().url(),
         "url_source": target.url_source().as_str(),
-        "tls_fingerprint": target.tls_pin().map(ToString::to_string),
+        "tls_fingerprint": target.tls_pins().map(ToString::to_string),
     });
     // The cases know one warning; the others are ours.
     let probing = target

@@ -1,6 +1,6 @@
 //! The table of known keys, one a line.
 
-use super::Kind::{Any, Bool, Integer, ListOf, MapOf, Object, OneOf, Port, Secret, Text, TextOrFalse};
+use super::Kind::{Any, Bool, Headers, Integer, ListOf, MapOf, Object, OneOf, Port, Secret, Text, TextOrFalse, TextOrTexts};
 use super::Reload::{Hot, Restart, Unread};
 use super::{Key, Kind, Reload};
 
@@ -31,6 +31,8 @@ pub const AUTH_MODES: &[&str] = &["none", "token", "password", "trusted-proxy"];
 pub const TAILSCALE_MODES: &[&str] = &["off", "serve", "funnel"];
 /// The values of `gateway.reload.mode`.
 pub const RELOAD_MODES: &[&str] = &["off", "restart", "hot", "hybrid"];
+/// The values of `gateway.remote.tlsTrust`.
+pub const TLS_TRUSTS: &[&str] = &["authorities", "first-use"];
 
 const RATE_LIMIT: &[Key] = &[
     key("maxAttempts", Integer(1, 1_000_000), Hot, "Wrong secrets allowed in the window (default 10)."),
@@ -61,7 +63,9 @@ const REMOTE: &[Key] = &[
     key("transport", OneOf(&["ssh", "direct"]), Unread, "How the desktop app gets there."),
     key("token", Secret, Unread, "The token that clients present to it."),
     key("password", Secret, Unread, "The password that clients present to it."),
-    key("tlsFingerprint", Text, Unread, "SHA-256 of its certificate, as 64 hexadecimal digits."),
+    key("tlsFingerprint", TextOrTexts, Unread, "SHA-256 of its certificate, as 64 hexadecimal digits; or a list, while an old and a new one overlap."),
+    key("tlsTrust", OneOf(TLS_TRUSTS), Unread, "What decides without a pin: authorities (default), or first-use, which pins what they accept."),
+    key("edgeAuth", Headers, Unread, "Headers that a proxy in front of it asks for, by name; sent to its wss:// URL alone."),
     key("sshTarget", Text, Unread, "The SSH host for a tunnel, as user@host or user@host:port."),
     key("sshIdentity", Text, Unread, "The key file given to ssh."),
     key("sshHostKeyPolicy", OneOf(&["strict", "openssh"]), Unread, "How the desktop app checks SSH host keys."),
@@ -99,7 +103,7 @@ const TLS: &[Key] = &[
     key("autoGenerate", Bool, Restart, "Whether a certificate is made when both files are missing (default true)."),
     key("certPath", Text, Restart, "The certificate, as PEM."),
     key("keyPath", Text, Restart, "Its key, as PEM."),
-    key("caPath", Text, Restart, "Authorities for client certificates, as PEM."),
+    key("caPath", Text, Restart, "Certificates that are sent behind it, as PEM."),
 ];
 
 const RELOAD: &[Key] = &[
