@@ -9,6 +9,7 @@
 
 mod backoff;
 mod conn;
+mod device_use;
 mod ending;
 mod event;
 mod hello;
@@ -23,6 +24,7 @@ mod verdict;
 
 pub use backoff::{Backoff, RetryHint};
 pub use conn::ClientConn;
+pub use device_use::{DeviceNeed, DeviceUse, Presents, Purpose, device_use, takes_a_device};
 pub use ending::{CallError, Ending, RequestError};
 pub use event::{Event, Stage, Timer};
 pub use hello::{Hello, IssuedToken};

@@ -14,6 +14,7 @@ mod request;
 mod resolve;
 mod source;
 mod target;
+mod token_book;
 mod trust;
 
 pub use error::CredentialError;
@@ -24,8 +25,13 @@ pub use precedence::{
 };
 pub(crate) use refs::RefReader;
 pub use refs::{RefAccess, RefValues, WantedRef};
-pub use request::{FirstUse, Flags, NodeScheme, NodeTarget, Presented, Request, Surface};
+pub use request::{
+    DeviceTokens, FirstUse, Flags, NodeScheme, NodeTarget, Presented, Request, Surface,
+};
 pub use resolve::{Resolution, resolve, select_by_order};
 pub use source::{SecretPath, Source, env_name};
 pub use target::{BoundAuth, Place, Target, UrlSource, Warning, locate};
+pub use token_book::{
+    Found, GatewayKey, MAX_TOKEN_BOOK, StoredToken, TokenBook, TokenBookError, Way, Who,
+};
 pub use trust::PinSource;
