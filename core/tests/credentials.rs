@@ -1,5 +1,6 @@
 //! What a client presents, seen from outside: device tokens, the token of the local gateway, pins,
 //! ports, nodes, references that the host reads, and the explanation.
+#![allow(clippy::unwrap_used)]
 
 use clawgate_core::client::IssuedToken;
 use clawgate_core::config::paths::Profile;

@@ -4,6 +4,7 @@ mod auth;
 mod call;
 mod completion;
 mod config;
+mod devices;
 mod gateway_status;
 mod health;
 mod pins;
@@ -33,6 +34,7 @@ pub(crate) fn dispatch(cli: Cli, format: Format) -> Result<Exit, Failure> {
         }
         Command::Completion { shell } => completion::print(shell),
         Command::Config(command) => config::run(command, &context()?),
+        Command::Devices(command) => devices::run(command, &context()?),
         Command::Gateway(GatewayCommand::Call(args)) => call::run(args, &context()?),
         Command::Gateway(GatewayCommand::Health(args)) | Command::Health(args) => {
             health::run(&TargetFlags::read(args)?, &context()?)

@@ -19,6 +19,7 @@ mod pending;
 mod sequence;
 mod session;
 mod session_event;
+mod setup_code;
 mod target;
 mod verdict;
 
@@ -35,5 +36,6 @@ pub use session::Session;
 pub use session_event::{
     Action, AttemptId, DialFailure, Disconnected, Next, Phase, SessionEvent, SessionTimer,
 };
+pub use setup_code::{SETUP_SCHEME, SetupCode, SetupCodeError};
 pub use target::{NeedsTls, Route, Target};
 pub use verdict::{Attempt, PauseReason, Verdict, judge};

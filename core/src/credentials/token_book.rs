@@ -229,7 +229,7 @@ impl TokenBook {
         if !is_role || endpoint.is_break_glass() {
             return false;
         }
-        let new = StoredToken {
+        let mut new = StoredToken {
             token: issued.token.clone(),
             scopes: ScopeSet::parse(&issued.scopes),
             issued_at: issued.issued_at,
@@ -238,6 +238,10 @@ impl TokenBook {
         };
         let slot = Slot::of(endpoint, (device, role));
         if let Some(old) = self.0.get(&slot) {
+            // A gateway names the scopes of the connection, which may be fewer than the token's.
+            if old.token == new.token {
+                new.scopes = new.scopes.union(&old.scopes);
+            }
             let same = StoredToken {
                 stored_at: old.stored_at,
                 ..new.clone()
@@ -512,6 +516,26 @@ mod tests {
         assert_eq!(book.find(way, (&two, Role::Node)), Found::Nothing);
         // What is for another role than was asked for is not believed.
         assert!(!book.remember(way, (&two, Role::Node), &issued("t", "operator"), NOW));
+    }
+
+    #[test]
+    fn a_narrow_connection_does_not_narrow_the_token() {
+        let gateway = endpoint("ws://127.0.0.1:1");
+        let way = (&gateway, &TlsTrust::Authorities);
+        let who = (&device(1), Role::Operator);
+        let with = |token: &str, scope: &str| IssuedToken {
+            scopes: vec![scope.into()],
+            ..issued(token, "operator")
+        };
+        let mut book = TokenBook::new();
+        let held = |book: &TokenBook| book.find(way, who).token().unwrap().scopes.names();
+        assert!(book.remember(way, who, &with("t", "operator.pairing"), NOW));
+        assert!(book.remember(way, who, &with("t", "operator.read"), NOW));
+        assert!(!book.remember(way, who, &with("t", "operator.read"), NOW));
+        assert_eq!(held(&book), ["operator.pairing", "operator.read"]);
+        // What another token allows is not known from the old one.
+        assert!(book.remember(way, who, &with("u", "operator.write"), NOW));
+        assert_eq!(held(&book), ["operator.write"]);
     }
 
     #[test]
