@@ -74,9 +74,15 @@ pub(crate) enum Command {
     /// Devices of a gateway: who is paired, who asks, and their tokens
     #[command(subcommand, after_help = help::DEVICES)]
     Devices(DevicesCommand),
+    /// Change the secret that the gateway asks for, without an outage
+    #[command(subcommand)]
+    Secrets(SecretsCommand),
     /// Look at gateway URLs
     #[command(subcommand)]
     Url(UrlCommand),
+    /// Copy the state database, while the gateway runs or not
+    #[command(after_help = help::BACKUP)]
+    Backup(BackupArgs),
     /// Print completions for a shell
     #[command(after_help = help::COMPLETION)]
     Completion {
@@ -138,6 +144,28 @@ pub(crate) enum PinsCommand {
 }
 
 #[derive(Debug, Subcommand)]
+pub(crate) enum SecretsCommand {
+    /// Let the gateway read its configured secret again
+    #[command(after_help = help::SECRETS_RELOAD)]
+    Reload(GraceArgs),
+    /// Replace the token that the gateway made for itself
+    #[command(after_help = help::SECRETS_ROTATE)]
+    Rotate(GraceArgs),
+    /// Which secrets let clients in, and who still uses an old one
+    Status(TargetArgs),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct GraceArgs {
+    /// How long the old secret stays valid, such as 90s, 10m or 2h; 7d at most [default: 0 for
+    /// reload, 10m for rotate]
+    #[arg(long, value_name = "TIME", value_parser = crate::span::parse)]
+    pub(crate) grace: Option<Duration>,
+    #[command(flatten)]
+    pub(crate) target: TargetArgs,
+}
+
+#[derive(Debug, Subcommand)]
 pub(crate) enum UrlCommand {
     /// Whether clients would connect to these URLs; nothing is sent
     #[command(after_help = help::URL_CHECK)]
@@ -146,6 +174,16 @@ pub(crate) enum UrlCommand {
         #[arg(required = true, value_name = "URL")]
         urls: Vec<String>,
     },
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct BackupArgs {
+    /// The copy [default: backups/state-TIME.sqlite in the gateway's own folder]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) to: Option<PathBuf>,
+    /// Replace a file that is already there
+    #[arg(long)]
+    pub(crate) force: bool,
 }
 
 /// A secret, or where it is.

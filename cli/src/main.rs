@@ -16,9 +16,11 @@ mod output;
 mod params;
 mod pins;
 mod private_file;
+mod references;
 mod refusal;
 mod run;
 mod secrets;
+mod span;
 mod target;
 mod text;
 

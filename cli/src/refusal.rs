@@ -138,11 +138,12 @@ fn no_connection(error: &ConnectError, resolved: &Resolved) -> Failure {
     }
     let failure = Failure::new(exit, code, format!("{}.", capitalised_message(error)), next)
         .fact("stage", json!(error.stage.as_str()));
-    let failure = match &error.problem {
-        Problem::PinMismatch { pinned, seen } => failure
+    let failure = if let Problem::PinMismatch { pinned, seen } = &error.problem {
+        failure
             .fact("expected", json!(pinned.iter().collect::<Vec<_>>()))
-            .fact("got", json!(seen)),
-        _ => failure,
+            .fact("got", json!(seen))
+    } else {
+        failure
     };
     located(failure, resolved)
 }

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use clawgate_core::client::Purpose;
 use clawgate_core::config::paths::Locations;
-use clawgate_core::config::{Config, EnvVars, ModeSetting, RefSource, TlsConfig};
+use clawgate_core::config::{Config, EnvVars, ModeSetting, TlsConfig};
 use clawgate_core::credentials::{
-    CredentialError, Explanation, FirstUse, Flags, NodeTarget, Presented, RefAccess, RefValues,
-    Request, Resolution, Shown, Source, Surface, Target, UrlSource, resolve,
+    CredentialError, Explanation, FirstUse, Flags, NodeTarget, Presented, RefAccess, Request,
+    Resolution, Shown, Source, Surface, Target, UrlSource, resolve,
 };
 use clawgate_core::policy::{
     MAX_PEM, PinBook, SecretKind, TlsFiles, TlsFingerprint, fingerprint_of_pem,
@@ -26,6 +26,7 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output;
 use crate::pins::PinFile;
+use crate::references::with_references;
 use crate::run::running_gateway;
 use crate::secrets::GivenSecrets;
 
@@ -260,24 +261,22 @@ fn answer(
     request.local_certificate = places
         .filter(|_| config.gateway.tls.enabled)
         .and_then(|places| own_certificate(&config.gateway.tls, places, env));
-    let first = resolve(&request);
+    let resolution = with_references(&config.secrets, env, |values| {
+        let resolution = resolve(&Request {
+            refs: RefAccess::Available(values),
+            ..request
+        });
+        let wanted = resolution.wanted.clone();
+        (resolution, wanted)
+    });
     // Without TLS no pin counts, and a written one counts more than what the file may say.
-    if let (Ok(target), Err(failure)) = (&first.outcome, &pins)
+    if let (Ok(target), Err(failure)) = (&resolution.outcome, &pins)
         && target.endpoint().is_tls()
         && target.pin_source().is_none()
     {
         return Err(failure.clone());
     }
-    if first.wanted.is_empty() {
-        return Ok(first);
-    }
-    // Nothing but the environment is read here, so all of these count as unreadable.
-    let mut values = RefValues::new();
-    for wanted in first.wanted {
-        values.insert(wanted, None);
-    }
-    request.refs = RefAccess::Available(&values);
-    Ok(resolve(&request))
+    Ok(resolution)
 }
 
 fn read_token(path: &Path) -> Option<Secret> {
@@ -321,14 +320,6 @@ fn own_certificate(tls: &TlsConfig, places: &Locations, env: &EnvVars) -> Option
 /// The failure of a command that has no target.
 pub(crate) fn failure(error: &CredentialError, why: &Explanation) -> Failure {
     let mut next = error.next_step();
-    if let CredentialError::SecretRefUnavailable(unavailable) = error
-        && unavailable.reference.source != RefSource::Env
-    {
-        next = format!(
-            "clawgate reads references to environment variables only, not yet from source \"{}\". {next}",
-            unavailable.reference.source.as_str()
-        );
-    }
     let exit = match error {
         CredentialError::ExplicitAuthRequired { .. }
         | CredentialError::CredentialsRequired { .. } => {

@@ -6,13 +6,14 @@ use clawgate_core::client::IssuedToken;
 use clawgate_core::config::paths::Profile;
 use clawgate_core::config::{Config, EnvVars};
 use clawgate_core::credentials::{
-    CredentialError, DeviceTokens, NodeScheme, NodeTarget, Presented, RefAccess, RefValues,
-    Request, Source, Surface, Target, TokenBook, locate, resolve,
+    CredentialError, DeviceTokens, NodeScheme, NodeTarget, Presented, RefAccess, Request, Source,
+    Surface, Target, TokenBook, locate, resolve,
 };
 use clawgate_core::device::DeviceIdentity;
 use clawgate_core::policy::{Endpoint, SecretKind, TlsTrust, UrlPolicy};
 use clawgate_core::protocol::Role;
 use clawgate_core::secret::Secret;
+use clawgate_core::secrets::RefValues;
 use clawgate_core::time::WallTime;
 use serde_json::{Value, json};
 
@@ -313,7 +314,7 @@ fn the_host_reads_only_the_references_that_matter() {
         ("vault", "gw")
     );
 
-    values.insert(wanted, Some(" read \n"));
+    values.insert(wanted, Ok(" read \n"));
     request.refs = RefAccess::Available(&values);
     let second = resolve(&request);
     assert!(second.wanted.is_empty());
@@ -331,7 +332,10 @@ fn a_broken_reference_behind_the_environment_is_said() {
     let warnings: Vec<String> = target.warnings().iter().map(ToString::to_string).collect();
     assert_eq!(
         warnings,
-        ["gateway.auth.token refers to a secret that could not be read; env is used instead."]
+        [
+            "gateway.auth.token refers to a secret that could not be read (NEVER_SET is not set, or \
+          blank); env is used instead."
+        ]
     );
 }
 

@@ -1,12 +1,18 @@
 //! Which certificate a client accepts, and which headers it adds for a proxy, seen from outside.
+#![allow(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "helpers of tests are outside of test functions"
+)]
 
 use clawgate_core::client;
 use clawgate_core::config::{Config, EnvVars};
 use clawgate_core::credentials::{
-    FirstUse, Presented, RefAccess, RefValues, Request, Surface, Target, resolve,
+    FirstUse, Presented, RefAccess, Request, Surface, Target, resolve,
 };
 use clawgate_core::policy::{PinBook, PinPlace, TlsFingerprint, TlsTrust};
 use clawgate_core::secret::Secret;
+use clawgate_core::secrets::RefValues;
 use clawgate_core::time::WallTime;
 use serde_json::{Value, json};
 
@@ -33,7 +39,7 @@ fn book(place: &str, byte: u8) -> PinBook {
 fn trust(target: &Target) -> String {
     match target.tls_trust() {
         TlsTrust::Pinned(pins) => pins.to_string(),
-        other => other.as_str().to_owned(),
+        TlsTrust::Authorities | TlsTrust::FirstUse => target.tls_trust().as_str().to_owned(),
     }
 }
 
@@ -235,7 +241,7 @@ fn the_host_is_asked_for_every_reference_of_a_header_at_once() {
     assert_eq!(first.wanted.len(), 2);
     let mut values = RefValues::new();
     for (index, wanted) in first.wanted.into_iter().enumerate() {
-        values.insert(wanted, Some(&format!("value {index}")));
+        values.insert(wanted, Ok(&format!("value {index}")));
     }
     let mut request = Request::new(Surface::Call, &env, &config);
     request.refs = RefAccess::Available(&values);

@@ -29,11 +29,15 @@ mod owner;
 mod server;
 mod socket;
 mod tap;
+mod tls;
 
 pub mod store;
 pub mod websocket;
 
 pub use bind::listen;
-pub use effects::HostFiles;
+pub use effects::{HostFiles, SecretsHost};
 pub use owner::OwnerSocket;
 pub use server::{Server, ServerOptions, State, Stopper};
+pub use tls::{
+    MadeCertificate, Refreshed, TlsLoadError, TlsPort, ValidityWarning, make_certificate,
+};

@@ -13,11 +13,12 @@ use smol::Async;
 use tracing::{info, warn};
 
 use crate::{
-    effects::{self, HostFiles},
+    effects::{self, HostFiles, SecretsHost, Tools},
     hub::Hub,
     listener,
     owner::OwnerSocket,
     store::StoreFile,
+    tls::TlsPort,
 };
 
 /// Effects that are carried out at once: a slow file must not hold up the others.
@@ -32,10 +33,14 @@ pub struct ServerOptions {
     pub threads: usize,
     /// Files that calls read.
     pub files: HostFiles,
+    /// Where the secrets are read again; nothing where they never change.
+    pub secrets: Option<Arc<dyn SecretsHost>>,
     /// What is kept across restarts.
     pub state: State,
     /// The way in for the owner of the gateway's files.
     pub owner: Option<OwnerSocket>,
+    /// TLS on every listener; without it they speak plaintext.
+    pub tls: Option<TlsPort>,
 }
 
 /// Where a gateway keeps its state.
@@ -99,7 +104,9 @@ impl Server {
             .into_iter()
             .map(|listener| {
                 let listener = Async::new(listener)?;
-                let accept = listener::accept(listener, Arc::clone(&hub), Arc::clone(&executor));
+                let tls = options.tls.clone();
+                let accept =
+                    listener::accept(listener, tls, Arc::clone(&hub), Arc::clone(&executor));
                 Ok(executor.spawn(accept))
             })
             .collect::<io::Result<Vec<_>>>()?;
@@ -111,9 +118,16 @@ impl Server {
                 }
             }));
         }
+        let tools = Tools {
+            files: options.files,
+            secrets: options.secrets,
+        };
         for _ in 0..EFFECT_WORKERS {
-            let (hub, queue, files) = (Arc::clone(&hub), queue.clone(), options.files.clone());
-            executor.spawn(effects::work(hub, queue, files)).detach();
+            let (hub, queue, tools) = (Arc::clone(&hub), queue.clone(), tools.clone());
+            executor.spawn(effects::work(hub, queue, tools)).detach();
+        }
+        if let Some(tls) = options.tls {
+            executor.spawn(tls.keep()).detach();
         }
         let keeper = Arc::clone(&hub);
         executor

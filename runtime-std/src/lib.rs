@@ -6,6 +6,8 @@
 //! - [`look_at_certificate`] tells which certificate a gateway shows, before anything is sent.
 //! - [`Client`] stays connected, delivers events, and can be used from any thread.
 //!
+//! [`read_secrets`] reads the files and runs the programs that secret references name.
+//!
 //! Everything that waits has a deadline, and can be cancelled from another thread with a
 //! [`Cancel`].
 #![forbid(unsafe_code)]
@@ -19,6 +21,7 @@ mod first_use;
 mod os;
 mod owner;
 mod resolve;
+mod secrets;
 mod socket;
 mod timings;
 mod tls;
@@ -32,4 +35,5 @@ pub use client::{Client, ClientEvent, ClientOptions, PendingCall};
 pub use connection::{Connection, Options, call};
 pub use error::{CallError, ConnectError, Problem, TokenFate};
 pub use first_use::look_at_certificate;
+pub use secrets::read_secrets;
 pub use timings::{Stage, Timings};

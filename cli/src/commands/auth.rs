@@ -48,6 +48,7 @@ fn without_config(failure: &Failure, format: Format) -> Result<Exit, Failure> {
                 "tlsPinSource": null,
                 "edgeHeaders": [],
                 "skipped": [],
+                "references": [],
                 "warnings": [],
                 "error": failure.to_json(),
             }))?;
@@ -81,6 +82,9 @@ fn describe(why: &Explanation, failure: Option<&Failure>) -> String {
     }
     if !why.edge_headers.is_empty() {
         sheet.line("Headers", why.edge_headers.join(", "));
+    }
+    for reference in &why.references {
+        sheet.line("Reference", reference.describe());
     }
     for warning in &why.warnings {
         sheet.line("Warning", &warning.message);

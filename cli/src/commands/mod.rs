@@ -1,6 +1,7 @@
 //! One module for each command.
 
 mod auth;
+mod backup;
 mod call;
 mod completion;
 mod config;
@@ -10,6 +11,7 @@ mod health;
 mod pins;
 mod probe;
 mod run;
+mod secrets;
 mod status;
 mod url;
 
@@ -32,6 +34,7 @@ pub(crate) fn dispatch(cli: Cli, format: Format) -> Result<Exit, Failure> {
             let flags = TargetFlags::read(args.target)?;
             auth::explain(args.surface.into(), &flags, &context()?)
         }
+        Command::Backup(args) => backup::run(args, &context()?),
         Command::Completion { shell } => completion::print(shell),
         Command::Config(command) => config::run(command, &context()?),
         Command::Devices(command) => devices::run(command, &context()?),
@@ -47,6 +50,7 @@ pub(crate) fn dispatch(cli: Cli, format: Format) -> Result<Exit, Failure> {
             gateway_status::run(&TargetFlags::read(args)?, &context()?)
         }
         Command::Pins(command) => pins::run(command, &context()?),
+        Command::Secrets(command) => secrets::run(command, &context()?),
         Command::Status(args) => status::run(args, &context()?),
         Command::Url(UrlCommand::Check { urls }) => url::check(&urls, format),
     }

@@ -202,6 +202,14 @@ pub fn user_path(env: &EnvVars, path: &str) -> Result<PathBuf, PathsError> {
     Home::of(env).expand(path)
 }
 
+/// A path with the home folder in place of `~`.
+///
+/// # Errors
+/// [`PathsError::NoHome`] when the home folder is needed and unknown.
+pub(crate) fn expand_home(path: &str, env: &EnvVars) -> Result<PathBuf, PathsError> {
+    Home::of(env).expand(path)
+}
+
 /// The home folder, which may be unknown.
 struct Home(Option<PathBuf>);
 

@@ -8,8 +8,9 @@ use super::secret_input::SecretInput;
 use super::types::{
     AuthConfig, AuthMode, BindMode, Config, ControlUiConfig, GatewayConfig, ModeSetting,
     NodePairingConfig, NodesConfig, RateLimitConfig, ReloadConfig, ReloadMode, RemoteConfig,
-    SecretProvider, SecretsConfig, TailscaleMode, TlsConfig, TlsTrustSetting, TrustedProxyConfig,
+    SecretsConfig, TailscaleMode, TlsConfig, TlsTrustSetting, TrustedProxyConfig,
 };
+use crate::secrets::SecretProvider;
 
 impl Config {
     /// Reads a parsed file. Never fails: what is not as it should be counts as absent.
@@ -196,15 +197,7 @@ impl SecretsConfig {
             providers: providers
                 .keys()
                 .filter_map(|name| {
-                    let entry = providers.at(&name);
-                    let provider = SecretProvider {
-                        source: entry.at("source").text()?,
-                        allowlist: entry
-                            .at("allowlist")
-                            .is_list()
-                            .then(|| entry.at("allowlist").texts()),
-                        settings: entry.0.cloned().unwrap_or_default(),
-                    };
+                    let provider = SecretProvider::from_value(providers.at(&name).0?);
                     Some((name, provider))
                 })
                 .collect(),
@@ -220,7 +213,7 @@ impl SecretsConfig {
 }
 
 /// A number without a fraction, however it is written: `18789.0` is one.
-pub(super) fn whole_number(value: &Value) -> Option<u64> {
+pub(crate) fn whole_number(value: &Value) -> Option<u64> {
     value.as_u64().or_else(|| {
         // Text is the one way from a float to an integer that neither rounds nor wraps.
         let number = value.as_f64().filter(|number| number.fract() == 0.0)?;

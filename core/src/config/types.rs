@@ -1,11 +1,9 @@
 //! The config as types. A value of the wrong type counts as absent here; the check names it.
 
 use std::collections::BTreeMap;
-use std::fmt;
-
-use serde_json::Value;
 
 use super::secret_input::{DEFAULT_PROVIDER, RefSource, SecretInput, SecretRef};
+use crate::secrets::SecretProvider;
 
 /// What clawgate reads of `openclaw.json`.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -376,25 +374,6 @@ pub struct SecretsConfig {
     pub providers: BTreeMap<String, SecretProvider>,
     /// `defaults`: the provider of a source, by the source's name.
     pub defaults: BTreeMap<String, String>,
-}
-
-/// One of `secrets.providers`. `Debug` shows only the source.
-#[derive(Clone, PartialEq)]
-pub struct SecretProvider {
-    /// `source`, as written.
-    pub source: String,
-    /// `allowlist`: the only ids that may be read, if there is one.
-    pub allowlist: Option<Vec<String>>,
-    /// The whole entry, for the host that reads files or runs programs.
-    pub settings: Value,
-}
-
-impl fmt::Debug for SecretProvider {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SecretProvider")
-            .field("source", &self.source)
-            .finish_non_exhaustive()
-    }
 }
 
 impl SecretsConfig {

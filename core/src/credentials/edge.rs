@@ -37,9 +37,9 @@ pub(super) fn edge_headers(
             }
             SecretInput::Embedded(_) => return Err(invalid(EdgeAuthProblem::Embedded)),
             SecretInput::Ref(reference) => match refs.read(reference) {
-                Some(secret) => secret,
+                Ok(secret) => secret,
                 // The other references are asked for too, so that the host reads all at once.
-                None => {
+                Err(_) => {
                     unread.get_or_insert_with(|| CredentialError::EdgeAuthUnavailable {
                         header: name.clone(),
                         reference: reference.clone(),

@@ -118,8 +118,12 @@ impl CredentialError {
                     AuthMode::Token | AuthMode::None | AuthMode::TrustedProxy => "token",
                 }
             ),
-            Self::SecretRefUnavailable(Unavailable { path, reference }) => {
-                format!("{path} refers to {reference}, which could not be read.")
+            Self::SecretRefUnavailable(Unavailable {
+                path,
+                reference,
+                fault,
+            }) => {
+                format!("{path} refers to {reference}, which could not be read: {fault}.")
             }
             Self::RemoteUrlMissing => {
                 "gateway.mode is remote, but gateway.remote.url is not set.".to_owned()
@@ -176,7 +180,8 @@ impl CredentialError {
             }
             .to_owned(),
             Self::SecretRefUnavailable(unavailable) => format!(
-                "Make the reference readable, set {}, or add --token or --password.",
+                "{} Or set {}, or add --token or --password.",
+                unavailable.fault.next_step(),
                 super::env_name(unavailable.path.kind())
             ),
             Self::RemoteUrlMissing => {

@@ -7,6 +7,7 @@ use super::precedence::{Mode, RemoteFallback, RemoteInLocalMode};
 use super::refs::RefReader;
 use super::request::Request;
 use super::resolve::{KINDS, Rule};
+use super::shown_refs::{ShownRef, shown_refs};
 use super::source::{SecretPath, Source, env_name};
 use super::target::{Place, Target, Warning};
 use super::token_book::Found;
@@ -38,6 +39,8 @@ pub struct Explanation {
     pub edge_headers: Vec<String>,
     /// What was passed over.
     pub skipped: Vec<Skipped>,
+    /// How the references among the credentials resolve.
+    pub references: Vec<ShownRef>,
     /// What the user should know, though the client goes on.
     pub warnings: Vec<ShownWarning>,
     /// Why the client does not connect.
@@ -158,6 +161,11 @@ pub(super) fn explain(reasons: &Reasons<'_>) -> Explanation {
             })
             .unwrap_or_default(),
         skipped,
+        references: shown_refs(
+            reasons.request.config,
+            reasons.request.env,
+            reasons.request.refs,
+        ),
         warnings: target
             .map(|target| target.warnings().iter().map(ShownWarning::from).collect())
             .unwrap_or_default(),
@@ -195,13 +203,7 @@ impl Reasons<'_> {
     }
 
     fn input(&self, source: Source, kind: SecretKind) -> Option<&SecretInput> {
-        let gateway = &self.request.config.gateway;
-        SecretPath::of(source, kind).map(|path| match path {
-            SecretPath::AuthToken => &gateway.auth.token,
-            SecretPath::AuthPassword => &gateway.auth.password,
-            SecretPath::RemoteToken => &gateway.remote.token,
-            SecretPath::RemotePassword => &gateway.remote.password,
-        })
+        SecretPath::of(source, kind).map(|path| self.request.config.secret_input(path))
     }
 
     fn is_given(&self, kind: SecretKind, source: Source) -> bool {
@@ -263,15 +265,18 @@ impl Reasons<'_> {
             Some(SecretInput::Embedded(_)) if self.mode() == Mode::Local => {
                 return format!("{name} has text around ${{NAME}}, which is no secret");
             }
-            Some(SecretInput::Ref(reference)) if self.refs.is_broken(reference) => {
-                return format!("{name} refers to {reference}, which could not be read");
+            Some(SecretInput::Ref(reference)) => {
+                if let Some(fault) = self.refs.known_fault(reference) {
+                    return format!(
+                        "{name} refers to {reference}, which could not be read: {fault}"
+                    );
+                }
             }
             Some(
                 SecretInput::Absent
                 | SecretInput::Blank
                 | SecretInput::Plain(_)
-                | SecretInput::Embedded(_)
-                | SecretInput::Ref(_),
+                | SecretInput::Embedded(_),
             )
             | None => {}
         }

@@ -12,6 +12,7 @@ mod precedence;
 mod refs;
 mod request;
 mod resolve;
+mod shown_refs;
 mod source;
 mod target;
 mod token_book;
@@ -23,12 +24,13 @@ pub use precedence::{
     Chosen, KindOrder, LocalOrder, Mode, Order, RemoteFallback, RemoteInLocalMode, RemoteOrder,
     Selection, Unavailable,
 };
+pub use refs::RefAccess;
 pub(crate) use refs::RefReader;
-pub use refs::{RefAccess, RefValues, WantedRef};
 pub use request::{
     DeviceTokens, FirstUse, Flags, NodeScheme, NodeTarget, Presented, Request, Surface,
 };
 pub use resolve::{Resolution, resolve, select_by_order};
+pub use shown_refs::{ShownRef, shown_refs};
 pub use source::{SecretPath, Source, env_name};
 pub use target::{BoundAuth, Place, Target, UrlSource, Warning, locate};
 pub use token_book::{

@@ -11,6 +11,7 @@ use crate::device::DeviceId;
 use crate::policy::{PinBook, TlsFingerprint};
 use crate::protocol::Role;
 use crate::secret::Secret;
+use crate::secrets::RefValues;
 
 /// What a client is about to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -170,7 +171,7 @@ pub struct Request<'a> {
 impl<'a> Request<'a> {
     /// A question with nothing but a surface, an environment and a config.
     pub const fn new(surface: Surface, env: &'a EnvVars, config: &'a Config) -> Self {
-        const NOTHING_READ: &super::RefValues = &super::RefValues::new();
+        const NOTHING_READ: &RefValues = &RefValues::new();
         const DEFAULT_PROFILE: &Profile = &Profile::Default;
         static NO_PINS: PinBook = PinBook::new();
         Self {

@@ -6,7 +6,7 @@ use super::edge::edge_headers;
 use super::error::CredentialError;
 use super::explain::{Explanation, Reasons, explain};
 use super::precedence::{Chosen, Mode, Order, Selection, Unavailable, from_env, select};
-use super::refs::{RefAccess, RefReader, WantedRef};
+use super::refs::{RefAccess, RefReader};
 use super::request::{Presented, Request, Surface};
 use super::source::{SecretPath, Source};
 use super::target::{
@@ -17,6 +17,7 @@ use crate::config::{AuthMode, Config, EnvVars};
 use crate::policy::SecretKind;
 use crate::policy::server_auth::{AuthOverride, resolve_server_auth};
 use crate::secret::Secret;
+use crate::secrets::WantedRef;
 
 /// The answer to a [`Request`].
 #[derive(Clone, Debug)]
@@ -225,7 +226,7 @@ fn by_order(
     let selection = match select(gateway, request.env, place.mode, &order, refs) {
         Ok(selection) => selection,
         Err(unavailable) if request.surface.is_probe() => {
-            warnings.push(Warning::ProbingWithout(unavailable.path));
+            warnings.push(Warning::ProbingWithout(unavailable));
             return Ok(Selection::default());
         }
         Err(unavailable) => return Err(CredentialError::SecretRefUnavailable(unavailable)),
@@ -235,18 +236,12 @@ fn by_order(
         Mode::Remote => [SecretPath::RemoteToken, SecretPath::RemotePassword],
     };
     for path in preferred {
-        let input = match path {
-            SecretPath::AuthToken => &gateway.auth.token,
-            SecretPath::AuthPassword => &gateway.auth.password,
-            SecretPath::RemoteToken => &gateway.remote.token,
-            SecretPath::RemotePassword => &gateway.remote.password,
-        };
-        if let Some(reference) = input.reference()
+        if let Some(reference) = request.config.secret_input(path).reference()
             && let Some(used) = selection.get(path.kind()).map(Chosen::source)
             && used != path.source()
-            && refs.is_broken(reference)
+            && let Some(fault) = refs.known_fault(reference)
         {
-            warnings.push(Warning::RefPassedOver { path, used });
+            warnings.push(Warning::RefPassedOver { path, used, fault });
         }
     }
     Ok(selection)

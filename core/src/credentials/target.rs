@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::error::CredentialError;
-use super::precedence::{Chosen, Mode, Selection};
+use super::precedence::{Chosen, Mode, Selection, Unavailable};
 use super::request::{NodeScheme, Request, Surface};
 use super::source::{SecretPath, Source};
 use super::token_book::StoredToken;
@@ -14,6 +14,7 @@ use crate::policy::{
 };
 use crate::scope::ScopeSet;
 use crate::secret::Secret;
+use crate::secrets::RefFault;
 
 /// Where the URL of a target comes from (spec hostpolicy §1.5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -178,16 +179,18 @@ pub(super) fn is_own_gateway(request: &Request<'_>, place: &Place) -> bool {
 }
 
 /// What a client should tell its user, though it goes on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Warning {
     /// A probe goes on without credentials, because a reference could not be read.
-    ProbingWithout(SecretPath),
+    ProbingWithout(Unavailable),
     /// A reference could not be read, and another source stands in for it.
     RefPassedOver {
         /// Where the reference stands.
         path: SecretPath,
         /// What was used instead.
         used: Source,
+        /// Why it could not be read.
+        fault: RefFault,
     },
     /// Something about the endpoint.
     Endpoint(EndpointWarning),
@@ -195,7 +198,7 @@ pub enum Warning {
 
 impl Warning {
     /// A stable name for scripts.
-    pub const fn code(self) -> &'static str {
+    pub const fn code(&self) -> &'static str {
         match self {
             Self::ProbingWithout(_) => "unresolved_secret_ref",
             Self::RefPassedOver { .. } => "secret_ref_passed_over",
@@ -204,9 +207,10 @@ impl Warning {
     }
 
     /// The config key that it is about.
-    pub const fn path(self) -> Option<SecretPath> {
+    pub const fn path(&self) -> Option<SecretPath> {
         match self {
-            Self::ProbingWithout(path) | Self::RefPassedOver { path, .. } => Some(path),
+            Self::ProbingWithout(unavailable) => Some(unavailable.path),
+            Self::RefPassedOver { path, .. } => Some(*path),
             Self::Endpoint(_) => None,
         }
     }
@@ -215,13 +219,14 @@ impl Warning {
 impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::ProbingWithout(path) => write!(
+            Self::ProbingWithout(Unavailable { path, fault, .. }) => write!(
                 f,
-                "{path} refers to a secret that could not be read; probing without credentials."
+                "{path} refers to a secret that could not be read ({fault}); probing without \
+                 credentials."
             ),
-            Self::RefPassedOver { path, used } => write!(
+            Self::RefPassedOver { path, used, fault } => write!(
                 f,
-                "{path} refers to a secret that could not be read; {used} is used instead."
+                "{path} refers to a secret that could not be read ({fault}); {used} is used instead."
             ),
             Self::Endpoint(warning) => write!(f, "{warning}"),
         }

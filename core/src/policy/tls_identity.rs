@@ -162,10 +162,14 @@ fn key(text: &[u8]) -> Result<PrivateKeyDer<'static>, PemProblem> {
     if text.len() > MAX_PEM {
         return Err(PemProblem::TooLong);
     }
-    PrivateKeyDer::from_pem_slice(text).map_err(|error| match error {
-        PemError::NoItemsFound if is_encrypted(text) => PemProblem::EncryptedKey,
-        PemError::NoItemsFound => PemProblem::NoKey,
-        _ => PemProblem::Broken,
+    PrivateKeyDer::from_pem_slice(text).map_err(|error| {
+        if !matches!(error, PemError::NoItemsFound) {
+            PemProblem::Broken
+        } else if is_encrypted(text) {
+            PemProblem::EncryptedKey
+        } else {
+            PemProblem::NoKey
+        }
     })
 }
 

@@ -123,6 +123,7 @@ fn gateway(listener: TcpListener) -> Outcome<Server> {
     };
     let options = ServerOptions {
         seed: [2; 32],
+        secrets: None,
         state: State::Memory,
         owner: None,
         threads: 0,
@@ -130,6 +131,7 @@ fn gateway(listener: TcpListener) -> Outcome<Server> {
             config: state_dir.join("openclaw.json"),
             log: state_dir.join("gateway.log"),
         },
+        tls: None,
     };
     Ok(Server::start(vec![listener], setup, options)?)
 }

@@ -6,13 +6,14 @@ use clawgate_core::client::IssuedToken;
 use clawgate_core::config::paths::Profile;
 use clawgate_core::config::{Config, EnvVars};
 use clawgate_core::credentials::{
-    DeviceTokens, Presented, RefAccess, RefValues, Request, Resolution, Source, Surface, TokenBook,
-    locate, resolve,
+    DeviceTokens, Presented, RefAccess, Request, Resolution, Source, Surface, TokenBook, locate,
+    resolve,
 };
 use clawgate_core::device::DeviceIdentity;
 use clawgate_core::policy::{Endpoint, Scheme, SecretKind, TlsTrust};
 use clawgate_core::protocol::Role;
 use clawgate_core::secret::Secret;
+use clawgate_core::secrets::RefValues;
 use clawgate_core::time::WallTime;
 use serde_json::{Map, Value, json};
 

@@ -3,6 +3,7 @@
 use super::Kind::{Any, Bool, Headers, Integer, ListOf, MapOf, Object, OneOf, Port, Secret, Text, TextOrFalse, TextOrTexts};
 use super::Reload::{Hot, Restart, Unread};
 use super::{Key, Kind, Reload};
+use crate::secrets::{MAX_BYTES, MAX_TIMEOUT_MS};
 
 const fn key(name: &'static str, kind: Kind, reload: Reload, doc: &'static str) -> Key {
     Key {
@@ -186,22 +187,23 @@ const SECRET_DEFAULTS: &[Key] = &[
 
 /// Fields of all provider sources in one table: a field of another source is harmless.
 const SECRET_PROVIDER: &[Key] = &[
-    key("source", Text, Hot, "Where the provider reads: env, file, exec or store."),
+    key("source", Text, Hot, "Where the provider reads: env, file or exec; store is not implemented."),
     key("allowlist", TEXTS, Hot, "The only variables that env references may name."),
-    key("path", Text, Hot, "The file."),
+    key("path", Text, Hot, "The file, as an absolute path or below ~."),
     key("mode", Text, Hot, "Whether the file is one value (singleValue) or JSON (json)."),
-    key("command", Text, Hot, "The program."),
+    key("command", Text, Hot, "The program, as an absolute path."),
     key("args", TEXTS, Hot, "Its arguments."),
-    key("timeoutMs", Integer(1, MAX_MS), Hot, "How long a read may take, in milliseconds."),
-    key("noOutputTimeoutMs", Integer(1, MAX_MS), Hot, "How long the program may stay silent, in milliseconds."),
-    key("maxBytes", Integer(1, 1 << 30), Hot, "The longest file that is read, in bytes."),
-    key("maxOutputBytes", Integer(1, 1 << 30), Hot, "The longest output that is read, in bytes."),
+    key("timeoutMs", Integer(1, MAX_TIMEOUT_MS), Hot, "How long a read may take, in milliseconds."),
+    key("noOutputTimeoutMs", Integer(1, MAX_TIMEOUT_MS), Hot, "How long the program may stay silent, in milliseconds."),
+    key("maxBytes", Integer(1, MAX_BYTES), Hot, "The longest file that is read, in bytes."),
+    key("maxOutputBytes", Integer(1, MAX_BYTES), Hot, "The longest output that is read, in bytes."),
     key("jsonOnly", Bool, Hot, "Whether the output must be JSON."),
     key("env", MapOf(&Text), Hot, "Variables set for the program."),
     key("passEnv", TEXTS, Hot, "Variables passed on to the program."),
     key("trustedDirs", TEXTS, Hot, "Folders that the program may lie in."),
-    key("allowInsecurePath", Bool, Hot, "Whether others may be able to write to the path."),
-    key("allowSymlinkCommand", Bool, Hot, "Whether the program may be a symbolic link."),
+    key("allowInsecurePath", Bool, Hot, "Whether owners and permissions of the path do not count (default false)."),
+    key("pluginIntegration", Any, Hot, "A program that a plugin brings; not implemented."),
+    key("allowSymlinkCommand", Bool, Hot, "Whether the program may be a symbolic link (default false)."),
 ];
 
 const SECRETS: &[Key] = &[
