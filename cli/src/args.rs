@@ -12,6 +12,7 @@ use clawgate_core::policy::port::{InvalidPort, parse_port_option};
 use clawgate_core::policy::{InvalidPinPlace, PinPlace};
 use clawgate_core::secret::Secret;
 
+use crate::device_args::DevicesCommand;
 use crate::help;
 
 /// An agent gateway, and the commands to look after it.
@@ -70,6 +71,9 @@ pub(crate) enum Command {
     /// Certificates that were pinned on first use
     #[command(subcommand)]
     Pins(PinsCommand),
+    /// Devices of a gateway: who is paired, who asks, and their tokens
+    #[command(subcommand, after_help = help::DEVICES)]
+    Devices(DevicesCommand),
     /// Change the secret that the gateway asks for, without an outage
     #[command(subcommand)]
     Secrets(SecretsCommand),
@@ -334,7 +338,7 @@ fn auth_mode(name: &str) -> Result<AuthMode, &'static str> {
 /// One hour is the most: longer waits are mistakes.
 const MAX_TIMEOUT_MS: u64 = 3_600_000;
 
-fn timeout(text: &str) -> Result<Duration, &'static str> {
+pub(crate) fn timeout(text: &str) -> Result<Duration, &'static str> {
     text.trim()
         .parse::<u64>()
         .ok()

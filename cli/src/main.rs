@@ -4,7 +4,11 @@
 mod args;
 mod commands;
 mod context;
+mod desk;
+mod device;
+mod device_args;
 mod dial;
+mod duration;
 mod exit;
 mod failure;
 mod help;
