@@ -39,6 +39,7 @@ use futures_lite::StreamExt;
 use tracing::{info, warn};
 
 pub(crate) use error::RunError;
+pub(crate) use facts::host_facts;
 pub(crate) use logging::Verbosity;
 
 use state::StateFolder;
@@ -87,13 +88,11 @@ pub(crate) fn gateway_run(request: RunRequest) -> Result<(), RunError> {
             path: request.places.config,
         });
     }
-    // Without any configuration the gateway is for this machine, in a container too.
-    let default_bind = (!file.exists).then_some(BindMode::Loopback);
-    if let Some(bind) = request.bind.or(default_bind) {
+    if let Some(bind) = request.bind.or_else(|| default_bind(&file)) {
         file.config.gateway.bind = Some(bind);
     }
     let gateway = &file.config.gateway;
-    let facts = facts::host_facts(gateway);
+    let facts = host_facts(gateway);
     let mut started = auth::startup_auth(&file.config, &request.env, &request.auth, random()?)?;
     let runtime = resolve_start(gateway, &started, &facts)?;
     refuse_unfinished(gateway.tailscale, runtime.auth.mode)?;
@@ -168,6 +167,11 @@ pub(crate) fn gateway_run(request: RunRequest) -> Result<(), RunError> {
     serve_until_signal(server, signals);
     drop(lock);
     Ok(())
+}
+
+/// Without any configuration the gateway is for this machine, in a container too.
+pub(crate) fn default_bind(file: &ConfigFile) -> Option<BindMode> {
+    (!file.exists).then_some(BindMode::Loopback)
 }
 
 /// Random bytes from the operating system.
