@@ -205,10 +205,12 @@ fn shared(cell: Cell, place: Place, kind: &'static str, tailscale: bool) -> Resu
 fn by_proxy(cell: Cell, place: Place, loopback: bool, password: bool) -> Result<Proof, String> {
     let refusal = match cell.peer {
         Peer::LoopbackProxy | Peer::LoopbackProxySilent if !loopback => "loopback_source",
-        // It forwards, and names no client (spec decisions, trusted-proxy).
-        Peer::LoopbackProxySilent => "silent",
+        // It names a user, and no client (spec decisions, trusted-proxy).
+        Peer::LoopbackProxySilent if cell.credential == C::User => {
+            return Err("AUTH_UNAUTHORIZED: proxy_attribution_required".into());
+        }
         Peer::ProxyWithoutRequired => "missing_header_x-edge",
-        Peer::Proxy | Peer::LoopbackProxy => match cell.credential {
+        Peer::Proxy | Peer::LoopbackProxy | Peer::LoopbackProxySilent => match cell.credential {
             C::User => return Ok(Proof::User),
             C::Stranger => "user_not_allowed",
             _ => "user_missing",
@@ -224,10 +226,7 @@ fn by_proxy(cell: Cell, place: Place, loopback: bool, password: bool) -> Result<
             _ => {}
         }
     }
-    Err(match refusal {
-        "silent" => "AUTH_UNAUTHORIZED: proxy_attribution_required".into(),
-        _ => format!("AUTH_UNAUTHORIZED: trusted_proxy_{refusal}"),
-    })
+    Err(format!("AUTH_UNAUTHORIZED: trusted_proxy_{refusal}"))
 }
 
 /// What a client that proved itself gets (spec protocol §3.5 and §3.6).

@@ -29,6 +29,7 @@ use crate::{
 const SECRET: &str = "right-secret";
 const PREVIOUS: &str = "previous-secret";
 const GRACE: Duration = Duration::from_secs(3_600);
+const JOIN_SHORT: Duration = Duration::from_secs(60);
 const READ: &str = "operator.read";
 const ADMIN: &str = "operator.admin";
 const LOGIN: &str = "ann@example.org";
@@ -130,7 +131,11 @@ impl Scene {
             made["token"].as_str().unwrap().to_owned()
         };
         let mut pair = |ttl| [join(Role::Operator, ttl), join(Role::Node, ttl)];
-        let joins = [pair(86_400_000), pair(86_400_000), pair(60_000)];
+        let joins = [
+            pair(86_400_000),
+            pair(86_400_000),
+            pair(JOIN_SHORT.as_millis() as u64),
+        ];
         if let Some(mode) = auth_mode(mode) {
             rotate(&mut host, owner, mode);
         }
@@ -153,7 +158,7 @@ impl Scene {
 
     /// One device each comes in by the tokens that are used up.
     fn use_up_join_tokens(&mut self) {
-        self.reset();
+        self.reset(Duration::ZERO);
         for (at, role) in [(0, Role::Operator), (1, Role::Node)] {
             let mut device = by_owner(JOINED[at], role);
             device.peer = PeerFacts::direct([203, 0, 113, 9].into());
@@ -163,20 +168,20 @@ impl Scene {
         self.rows = self.host.disk.rows.clone();
     }
 
-    fn reset(&mut self) {
+    /// The gateway starts again with what it had, and this long after.
+    fn reset(&mut self, later: Duration) {
         self.host.disk.rows = self.rows.clone();
-        self.host.now = self.start;
+        self.host.now = self.start.after(later);
         self.host.restart();
     }
 
     /// Lets a client come as the cell says, and tells what became of it.
     pub fn play(&mut self, cell: Cell) -> Verdict {
-        self.reset();
-        match cell.credential {
-            Credential::PreviousEnded => self.host.advance(GRACE),
-            Credential::JoinEnded => self.host.advance(Duration::from_secs(60)),
-            _ => {}
-        }
+        self.reset(match cell.credential {
+            Credential::PreviousEnded => GRACE,
+            Credential::JoinEnded => JOIN_SHORT,
+            _ => Duration::ZERO,
+        });
         let device = self.device(cell);
         let host = &mut self.host;
         let conn = host.open_peer(device.peer.clone()).unwrap();
