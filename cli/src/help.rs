@@ -38,6 +38,15 @@ Examples:
   clawgate completion bash > ~/.local/share/bash-completion/completions/clawgate
   clawgate completion fish > ~/.config/fish/completions/clawgate.fish";
 
+pub(crate) const SECURITY_AUDIT: &str = "\
+Nothing is sent, and no secret is shown. Each finding has a stable id, what is wrong, and what to
+change. The exit code is 1 when there are findings of --level or graver ones, and 0 otherwise.
+
+Examples:
+  clawgate security audit
+  clawgate security audit --fix
+  clawgate security audit --level critical --json";
+
 pub(crate) const BACKUP: &str = "\
 The copy holds what the gateway keeps in its database: devices, tokens as hashes, the audit log. It
 holds no config, no key and no token; the output names the files that have to be kept beside it.
@@ -156,3 +165,11 @@ is kept for this gateway, device and role.
 Examples:
   clawgate devices join - --role operator < setup-code.txt
   clawgate devices join TOKEN --url wss://gw.example.com";
+
+pub(crate) const SECURITY_LOG: &str = "\
+It reads the gateway's database, whether the gateway runs or not. The newest 50,000 lines are kept. A
+flood of attempts becomes one line with a count.
+
+Examples:
+  clawgate security log
+  clawgate security log --limit 200 --json";

@@ -12,6 +12,7 @@ mod pins;
 mod probe;
 mod run;
 mod secrets;
+mod security;
 mod status;
 mod url;
 
@@ -51,6 +52,7 @@ pub(crate) fn dispatch(cli: Cli, format: Format) -> Result<Exit, Failure> {
         }
         Command::Pins(command) => pins::run(command, &context()?),
         Command::Secrets(command) => secrets::run(command, &context()?),
+        Command::Security(command) => security::run(command, &context()?),
         Command::Status(args) => status::run(args, &context()?),
         Command::Url(UrlCommand::Check { urls }) => url::check(&urls, format),
     }

@@ -3,6 +3,7 @@
 //! Every rule here is a pure function of its arguments (spec hostpolicy). No name is ever resolved:
 //! a verdict depends on what is written, never on what a resolver answers.
 
+pub mod audit;
 pub mod auth_outcome;
 pub mod authorize;
 pub mod bind;
