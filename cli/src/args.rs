@@ -8,10 +8,12 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use clawgate_core::config::{AuthMode, BindMode};
 use clawgate_core::credentials::Surface;
+use clawgate_core::policy::audit::Severity;
 use clawgate_core::policy::port::{InvalidPort, parse_port_option};
 use clawgate_core::policy::{InvalidPinPlace, PinPlace};
 use clawgate_core::secret::Secret;
 
+use crate::device_args::DevicesCommand;
 use crate::help;
 
 /// An agent gateway, and the commands to look after it.
@@ -70,12 +72,18 @@ pub(crate) enum Command {
     /// Certificates that were pinned on first use
     #[command(subcommand)]
     Pins(PinsCommand),
+    /// Devices of a gateway: who is paired, who asks, and their tokens
+    #[command(subcommand, after_help = help::DEVICES)]
+    Devices(DevicesCommand),
     /// Change the secret that the gateway asks for, without an outage
     #[command(subcommand)]
     Secrets(SecretsCommand),
     /// Look at gateway URLs
     #[command(subcommand)]
     Url(UrlCommand),
+    /// Look for weaknesses in how the gateway is set up
+    #[command(subcommand)]
+    Security(SecurityCommand),
     /// Copy the state database, while the gateway runs or not
     #[command(after_help = help::BACKUP)]
     Backup(BackupArgs),
@@ -170,6 +178,36 @@ pub(crate) enum UrlCommand {
         #[arg(required = true, value_name = "URL")]
         urls: Vec<String>,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SecurityCommand {
+    /// Check config, environment and files: who can get in, and who can read secrets
+    #[command(after_help = help::SECURITY_AUDIT)]
+    Audit(AuditArgs),
+    /// Show who was let in or turned away, and who changed what, the newest first
+    #[command(after_help = help::SECURITY_LOG)]
+    Log(LogArgs),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct LogArgs {
+    /// Lines, from 1 to 1,000
+    #[arg(long, value_name = "NUMBER", default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=1_000))]
+    pub(crate) limit: u16,
+    /// Only lines before this number, as an earlier page gave it
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) before: Option<u64>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct AuditArgs {
+    /// Exit with 1 on findings of this severity or a graver one: info, warn or critical
+    #[arg(long, value_name = "SEVERITY", value_parser = severity, default_value = "warn")]
+    pub(crate) level: Severity,
+    /// Take files and folders from other users, and say which; nothing else is changed
+    #[arg(long)]
+    pub(crate) fix: bool,
 }
 
 #[derive(Args, Debug)]
@@ -327,6 +365,10 @@ fn pin_place(text: &str) -> Result<PinPlace, InvalidPinPlace> {
     PinPlace::parse(text)
 }
 
+fn severity(name: &str) -> Result<Severity, &'static str> {
+    Severity::parse(name).ok_or("expected info, warn or critical")
+}
+
 fn auth_mode(name: &str) -> Result<AuthMode, &'static str> {
     AuthMode::parse(name).ok_or("expected none, token, password or trusted-proxy")
 }
@@ -334,7 +376,7 @@ fn auth_mode(name: &str) -> Result<AuthMode, &'static str> {
 /// One hour is the most: longer waits are mistakes.
 const MAX_TIMEOUT_MS: u64 = 3_600_000;
 
-fn timeout(text: &str) -> Result<Duration, &'static str> {
+pub(crate) fn timeout(text: &str) -> Result<Duration, &'static str> {
     text.trim()
         .parse::<u64>()
         .ok()

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use clawgate_core::config::paths::Locations;
+use clawgate_core::policy::TlsFiles;
 use clawgate_core::time::WallTime;
 use clawgate_smol::store::{self, Backup, BackupError, Replace};
 use serde_json::{Value, json};
@@ -66,9 +67,11 @@ fn others(context: &Context, places: &Locations) -> Vec<PathBuf> {
         places.token_file(),
     ];
     if let Ok(file) = context.config_file() {
-        let tls = &file.config.gateway.tls;
-        let paths = [&tls.cert_path, &tls.key_path, &tls.ca_path];
-        files.extend(paths.into_iter().flatten().map(PathBuf::from));
+        let tls = TlsFiles::of_config(&file.config.gateway.tls, places, &context.env);
+        if let Ok(tls) = tls {
+            files.extend([tls.certificate, tls.key]);
+            files.extend(tls.authorities);
+        }
     }
     files.retain(|file| file.exists());
     files

@@ -2,7 +2,7 @@
 //! core.
 
 use clawgate_core::{
-    config::{BindMode, Config, ConfigFile, EnvVars, ModeSetting},
+    config::{Config, ConfigFile, EnvVars, ModeSetting},
     credentials::RefAccess,
     policy::{
         server_auth::AuthOverride,
@@ -13,7 +13,7 @@ use clawgate_core::{
     },
 };
 
-use super::{RunError, RunRequest, Unconfigured, facts, random, read_config};
+use super::{RunError, RunRequest, Unconfigured, default_bind, facts, random, read_config};
 use crate::references::with_references;
 
 /// What the configuration comes to.
@@ -39,9 +39,7 @@ pub(super) fn decide(request: &RunRequest) -> Result<Decided, RunError> {
             path: request.places.config.clone(),
         });
     }
-    // Without any configuration the gateway is for this machine, in a container too.
-    let default_bind = (!file.exists).then_some(BindMode::Loopback);
-    if let Some(bind) = request.bind.or(default_bind) {
+    if let Some(bind) = request.bind.or_else(|| default_bind(&file)) {
         file.config.gateway.bind = Some(bind);
     }
     let facts = facts::host_facts(&file.config.gateway);

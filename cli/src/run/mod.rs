@@ -39,6 +39,7 @@ use futures_lite::StreamExt;
 use tracing::{info, warn};
 
 pub(crate) use error::RunError;
+pub(crate) use facts::host_facts;
 pub(crate) use logging::Verbosity;
 
 use auth::{Decided, decide};
@@ -162,6 +163,11 @@ pub(crate) fn gateway_run(request: RunRequest) -> Result<(), RunError> {
     serve_until_signal(server, signals);
     drop(lock);
     Ok(())
+}
+
+/// Without any configuration the gateway is for this machine, in a container too.
+pub(crate) fn default_bind(file: &ConfigFile) -> Option<BindMode> {
+    (!file.exists).then_some(BindMode::Loopback)
 }
 
 /// Random bytes from the operating system.
