@@ -71,6 +71,9 @@ pub(crate) enum Command {
     /// Certificates that were pinned on first use
     #[command(subcommand)]
     Pins(PinsCommand),
+    /// Change the secret that the gateway asks for, without an outage
+    #[command(subcommand)]
+    Secrets(SecretsCommand),
     /// Look at gateway URLs
     #[command(subcommand)]
     Url(UrlCommand),
@@ -138,6 +141,28 @@ pub(crate) enum PinsCommand {
         #[arg(value_name = "HOST:PORT", value_parser = pin_place)]
         place: PinPlace,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SecretsCommand {
+    /// Let the gateway read its configured secret again
+    #[command(after_help = help::SECRETS_RELOAD)]
+    Reload(GraceArgs),
+    /// Replace the token that the gateway made for itself
+    #[command(after_help = help::SECRETS_ROTATE)]
+    Rotate(GraceArgs),
+    /// Which secrets let clients in, and who still uses an old one
+    Status(TargetArgs),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct GraceArgs {
+    /// How long the old secret stays valid, such as 90s, 10m or 2h; 7d at most [default: 0 for
+    /// reload, 10m for rotate]
+    #[arg(long, value_name = "TIME", value_parser = crate::span::parse)]
+    pub(crate) grace: Option<Duration>,
+    #[command(flatten)]
+    pub(crate) target: TargetArgs,
 }
 
 #[derive(Debug, Subcommand)]

@@ -97,6 +97,24 @@ Examples:
   clawgate auth explain --surface probe --json
   clawgate auth explain --url wss://gw.example.com --token-file token.txt";
 
+pub(crate) const SECRETS_RELOAD: &str = "\
+The gateway reads gateway.auth.token or gateway.auth.password again, with the variables of its own
+start and the files and programs of references as they are by now. If that fails, the old secret stays
+valid. Without --grace the old secret ends at once, and whoever came in by it is sent away.
+
+Examples:
+  clawgate secrets reload
+  clawgate secrets reload --grace 1h";
+
+pub(crate) const SECRETS_ROTATE: &str = "\
+The new token is written into the token file of the gateway, where the commands of the same user find
+it. Everybody else needs it before the time is over: `clawgate secrets status` shows who still uses
+the old one.
+
+Examples:
+  clawgate secrets rotate
+  clawgate secrets rotate --grace 1d";
+
 pub(crate) const URL_CHECK: &str = "\
 Plaintext ws:// is accepted to hosts that are near: loopback, private and link-local addresses,
 .local, .ts.net and the Tailscale range. Everything else needs wss://. The exit code is 1 when a URL

@@ -16,6 +16,7 @@ mod references;
 mod refusal;
 mod run;
 mod secrets;
+mod span;
 mod target;
 mod text;
 

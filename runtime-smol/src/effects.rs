@@ -1,14 +1,19 @@
 //! Work that the gateway machine asks for: files and the process.
 
 use std::{
+    fmt,
     fs::{self, File},
     io::{self, Read, Seek, SeekFrom},
     path::PathBuf,
     sync::Arc,
 };
 
-use clawgate_core::gateway::{
-    ConfigText, Effect, EffectOutcome, EffectRequest, LogTail, ProcessStats, TailLog,
+use clawgate_core::{
+    gateway::{
+        ConfigText, Effect, EffectOutcome, EffectRequest, LogTail, ProcessStats, ServerSecrets,
+        TailLog,
+    },
+    secret::Secret,
 };
 
 use crate::hub::Hub;
@@ -25,25 +30,58 @@ pub struct HostFiles {
     pub log: PathBuf,
 }
 
+/// The secrets of the gateway, where the host keeps them. Both calls may block, and both run off the
+/// executor's threads.
+pub trait SecretsHost: fmt::Debug + Send + Sync {
+    /// Reads the configuration and its secret references, and decides the auth as at a start.
+    ///
+    /// # Errors
+    /// Why that is not possible, in words for the operator and without secrets.
+    fn read(&self) -> Result<ServerSecrets, String>;
+
+    /// Puts this token in the place of the one that the gateway made for itself.
+    ///
+    /// # Errors
+    /// Why that is not possible; then the old one is still there.
+    fn keep_token(&self, token: &Secret) -> Result<(), String>;
+}
+
+/// What effects work with.
+#[derive(Clone, Debug)]
+pub(crate) struct Tools {
+    pub(crate) files: HostFiles,
+    /// Nothing where the secrets never change.
+    pub(crate) secrets: Option<Arc<dyn SecretsHost>>,
+}
+
 /// Does effects off the executor's threads until the gateway is gone. Several of these share a queue.
 pub(crate) async fn work(
     hub: Arc<Hub>,
     queue: smol::channel::Receiver<EffectRequest>,
-    files: HostFiles,
+    tools: Tools,
 ) {
     while let Ok(EffectRequest { id, effect }) = queue.recv().await {
-        let files = files.clone();
-        let outcome = smol::unblock(move || carry_out(&effect, &files)).await;
+        let tools = tools.clone();
+        let outcome = smol::unblock(move || carry_out(&effect, &tools)).await;
         hub.complete(id, outcome);
     }
 }
 
-fn carry_out(effect: &Effect, files: &HostFiles) -> EffectOutcome {
+fn carry_out(effect: &Effect, tools: &Tools) -> EffectOutcome {
+    let Tools { files, secrets } = tools;
     match effect {
         Effect::ReadConfig => match read_config(files) {
             Ok(text) => EffectOutcome::Config(ConfigText { text }),
             Err(error) => failed("configuration file", &error),
         },
+        Effect::ReadSecrets => with_secrets(secrets.as_ref(), |secrets| {
+            secrets
+                .read()
+                .map(|secrets| EffectOutcome::Secrets(Box::new(secrets)))
+        }),
+        Effect::KeepToken(token) => with_secrets(secrets.as_ref(), |secrets| {
+            secrets.keep_token(token).map(|()| EffectOutcome::Done)
+        }),
         Effect::ReadProcess => EffectOutcome::Process(ProcessStats {
             rss_bytes: rss_bytes(),
         }),
@@ -52,6 +90,16 @@ fn carry_out(effect: &Effect, files: &HostFiles) -> EffectOutcome {
             Err(error) => failed("log file", &error),
         },
         Effect::Whois(_) => EffectOutcome::Failed("tailscale is not asked yet".into()),
+    }
+}
+
+fn with_secrets(
+    secrets: Option<&Arc<dyn SecretsHost>>,
+    act: impl FnOnce(&dyn SecretsHost) -> Result<EffectOutcome, String>,
+) -> EffectOutcome {
+    match secrets {
+        Some(secrets) => act(secrets.as_ref()).unwrap_or_else(EffectOutcome::Failed),
+        None => EffectOutcome::Failed("this gateway's secrets are those of its start".into()),
     }
 }
 

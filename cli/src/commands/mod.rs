@@ -10,6 +10,7 @@ mod health;
 mod pins;
 mod probe;
 mod run;
+mod secrets;
 mod security;
 mod status;
 mod url;
@@ -48,6 +49,7 @@ pub(crate) fn dispatch(cli: Cli, format: Format) -> Result<Exit, Failure> {
             gateway_status::run(&TargetFlags::read(args)?, &context()?)
         }
         Command::Pins(command) => pins::run(command, &context()?),
+        Command::Secrets(command) => secrets::run(command, &context()?),
         Command::Security(command) => security::run(command, &context()?),
         Command::Status(args) => status::run(args, &context()?),
         Command::Url(UrlCommand::Check { urls }) => url::check(&urls, format),

@@ -5,6 +5,7 @@ mod error;
 mod facts;
 mod kept;
 mod logging;
+mod reload;
 mod state;
 mod tls;
 
@@ -21,7 +22,7 @@ use std::{
 use async_signal::{Signal, Signals};
 use clawgate_core::{
     config::{
-        AuthMode, BindMode, ConfigFile, EnvVars, ModeSetting, TailscaleMode,
+        AuthMode, BindMode, ConfigFile, EnvVars, TailscaleMode,
         paths::{Locations, Profile},
     },
     gateway::{AdmissionPolicy, GatewaySetup, HostInfo},
@@ -30,7 +31,6 @@ use clawgate_core::{
         Scheme, bind,
         port::gateway_port,
         server_auth::{AuthOverride, ServerSecretSource},
-        startup::resolve_start,
         startup_auth::{KeptToken, StartupAuth},
     },
 };
@@ -38,10 +38,13 @@ use clawgate_smol::{HostFiles, OwnerSocket, Server, ServerOptions};
 use futures_lite::StreamExt;
 use tracing::{info, warn};
 
+pub(crate) use auth::default_bind;
 pub(crate) use error::RunError;
 pub(crate) use facts::host_facts;
 pub(crate) use logging::Verbosity;
 
+use auth::{Decided, decide};
+use reload::Reloader;
 use state::StateFolder;
 pub(crate) use state::running_gateway;
 use tls::GatewayTls;
@@ -59,7 +62,7 @@ pub(crate) enum Unconfigured {
 }
 
 /// A start, with all flags parsed.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct RunRequest {
     /// The environment.
     pub(crate) env: EnvVars,
@@ -81,20 +84,12 @@ pub(crate) struct RunRequest {
 
 /// Runs a gateway until it is told to stop.
 pub(crate) fn gateway_run(request: RunRequest) -> Result<(), RunError> {
-    let mut file = read_config(&request.places.config, &request.env)?;
-    let unconfigured = file.exists && file.config.gateway.mode != ModeSetting::Local;
-    if unconfigured && request.unconfigured == Unconfigured::Refuse {
-        return Err(RunError::NotLocal {
-            path: request.places.config,
-        });
-    }
-    if let Some(bind) = request.bind.or_else(|| default_bind(&file)) {
-        file.config.gateway.bind = Some(bind);
-    }
+    let Decided {
+        file,
+        mut started,
+        runtime,
+    } = decide(&request)?;
     let gateway = &file.config.gateway;
-    let facts = host_facts(gateway);
-    let mut started = auth::startup_auth(&file.config, &request.env, &request.auth, random()?)?;
-    let runtime = resolve_start(gateway, &started, &facts)?;
     refuse_unfinished(gateway.tailscale, runtime.auth.mode)?;
 
     let own = StateFolder::open(&request.places.own)?;
@@ -126,6 +121,7 @@ pub(crate) fn gateway_run(request: RunRequest) -> Result<(), RunError> {
         host: HostInfo {
             problems: kept.problem.into_iter().collect(),
             tls_fingerprint: tls.as_ref().map(|tls| tls.port.fingerprint().to_string()),
+            secret_source: started.auth.used_secret().map(|secret| secret.source),
             ..host_info(&request, &file)
         },
         identity: Arc::new(own.identity()?),
@@ -137,6 +133,7 @@ pub(crate) fn gateway_run(request: RunRequest) -> Result<(), RunError> {
             config: request.places.config.clone(),
             log,
         },
+        secrets: Some(Arc::new(Reloader::new(request.clone()))),
         state: kept.state,
         owner: owner_socket(&own),
         tls: tls.as_ref().map(|tls| tls.port.clone()),
@@ -167,11 +164,6 @@ pub(crate) fn gateway_run(request: RunRequest) -> Result<(), RunError> {
     serve_until_signal(server, signals);
     drop(lock);
     Ok(())
-}
-
-/// Without any configuration the gateway is for this machine, in a container too.
-pub(crate) fn default_bind(file: &ConfigFile) -> Option<BindMode> {
-    (!file.exists).then_some(BindMode::Loopback)
 }
 
 /// Random bytes from the operating system.

@@ -12,13 +12,14 @@ use super::{
     Effect, EffectOutcome, EffectRequest, GatewaySetup, Phase, PresenceEntry,
     admission::Proof,
     audit::Audit,
-    calls::{CallState, PendingCall},
+    calls::{CallState, PendingCall, SecretsCall},
     dedupe::Dedupe,
     devices::DeviceBook,
     health::Health,
     invites::InviteBook,
     outputs::Outputs,
     presence::Presence,
+    rotation::Rotation,
     whois::WhoisCache,
 };
 use crate::{
@@ -57,6 +58,8 @@ pub enum Timer {
     Presence,
     /// A presence row has run out.
     PresenceExpiry,
+    /// A replaced secret ends.
+    RetiredSecret,
     /// A `tick` is due.
     Tick,
 }
@@ -93,6 +96,7 @@ pub struct Gateway {
     pub(super) calls: CallState,
     pub(super) devices: DeviceBook,
     pub(super) invites: InviteBook,
+    pub(super) rotation: Rotation,
     pub(super) audit: Audit,
     pub(super) whois: WhoisCache,
     pub(super) boot_id: String,
@@ -118,13 +122,16 @@ pub(super) enum Waiter {
         ip: IpAddr,
         request: Box<ConnectRequest>,
     },
+    Secrets(SecretsCall),
 }
 
 impl Waiter {
-    fn conn(&self) -> ConnId {
+    /// Whether it ends with this connection.
+    fn is_of(&self, conn: ConnId) -> bool {
         match self {
-            Self::Call(call) => call.conn,
-            Self::Connect { conn, .. } => *conn,
+            Self::Call(call) => call.conn == conn,
+            Self::Connect { conn: waits, .. } => *waits == conn,
+            Self::Secrets(call) => call.conn == conn && call.ends_with_caller(),
         }
     }
 }
@@ -179,6 +186,8 @@ impl Gateway {
         let (max, ttl) = (setup.limits.max_dedupe, setup.limits.dedupe_ttl);
         let (dedupe, more) = Dedupe::restore(rows, now, max, ttl);
         unreadable.extend(more);
+        let (rotation, more) = Rotation::restore(rows, &setup.identity, now);
+        unreadable.extend(more);
         let mut rng = Rng::new(seed);
         let boot_id = rng.uuid();
         let host = &setup.host;
@@ -215,6 +224,7 @@ impl Gateway {
             pending: BTreeMap::new(),
             devices,
             invites,
+            rotation,
             audit: Audit::new(now),
             whois: WhoisCache::default(),
             out: Outputs::default(),
@@ -281,7 +291,7 @@ impl Gateway {
             }
         }
         self.pending
-            .retain(|_, pending| pending.waiter.conn() != conn);
+            .retain(|_, pending| !pending.waiter.is_of(conn));
         self.late.retain(|(_, late, _)| *late != conn);
         self.calls.forget(conn);
         self.out.forget(conn);
@@ -315,6 +325,7 @@ impl Gateway {
             Ok(()) => {
                 self.devices.settle(commit);
                 self.invites.settle(commit);
+                self.rotation.settle(commit);
                 self.dedupe.settle(commit);
                 self.out.release(commit);
                 self.store_works(now, None);
@@ -325,6 +336,7 @@ impl Gateway {
                 self.failed_until = Some(self.out.journal.last());
                 self.devices.roll_back(commit, now);
                 self.invites.roll_back(commit);
+                self.roll_back_secret(commit);
                 self.dedupe.roll_back(commit, now);
                 for effect in self.out.fail(&failure) {
                     if let Some(pending) = self.pending.remove(&effect) {
@@ -349,13 +361,16 @@ impl Gateway {
     fn go_on(&mut self, now: Now, waiter: Waiter, outcome: EffectOutcome) {
         match waiter {
             Waiter::Call(call) => self.resume(now, call, outcome),
+            Waiter::Secrets(call) => self.secrets_done(now, call, outcome),
             Waiter::Connect { conn, ip, request } => {
                 let whois = match outcome {
                     EffectOutcome::Whois(whois) => whois,
                     EffectOutcome::Config(_)
+                    | EffectOutcome::Done
                     | EffectOutcome::Failed(_)
                     | EffectOutcome::Log(_)
-                    | EffectOutcome::Process(_) => Whois::Unknown,
+                    | EffectOutcome::Process(_)
+                    | EffectOutcome::Secrets(_) => Whois::Unknown,
                 };
                 self.whois.keep(now.mono, ip, whois.clone());
                 if matches!(self.conns.get(&conn), Some(Conn::Opened(_))) {
@@ -393,6 +408,7 @@ impl Gateway {
                         self.presence_changed(now);
                     }
                 }
+                Timer::RetiredSecret => self.expire_secrets(now),
                 Timer::Tick => {
                     self.timers
                         .arm(Timer::Tick, now.mono + self.setup.limits.tick_interval);
@@ -492,7 +508,7 @@ impl Gateway {
                 self.conns.insert(conn, Conn::Leaving(client));
             }
             self.pending
-                .retain(|_, pending| pending.waiter.conn() != conn);
+                .retain(|_, pending| !pending.waiter.is_of(conn));
             let reason = CloseReason::new(reason);
             self.out.deliver(conn, Delivery::Close { code, reason });
         }
@@ -508,23 +524,27 @@ impl Gateway {
         self.pending.insert(id, Pending { waiter, deadline });
     }
 
+    /// Whether a call changes the shared secret at this moment.
+    pub(super) fn is_changing_secrets(&self) -> bool {
+        self.pending
+            .values()
+            .any(|pending| matches!(pending.waiter, Waiter::Secrets(_)))
+    }
+
     pub(super) fn has_pending_calls(&self) -> bool {
         !self.pending.is_empty() || self.out.is_waiting()
     }
 
     pub(super) fn fail_pending_calls(&mut self, message: &str) {
         for (_, Pending { waiter, .. }) in std::mem::take(&mut self.pending) {
-            // A client that is not in yet is told by the close.
-            if let Waiter::Call(call) = waiter {
-                let error = RpcError::retry_later(message, 1_000);
-                self.deliver(
-                    call.conn,
-                    Delivery::Response {
-                        id: call.id,
-                        outcome: Err(error),
-                    },
-                );
-            }
+            let (conn, id) = match waiter {
+                Waiter::Call(call) => (call.conn, call.id),
+                Waiter::Secrets(call) => (call.conn, call.id),
+                // A client that is not in yet is told by the close.
+                Waiter::Connect { .. } => continue,
+            };
+            let outcome = Err(RpcError::retry_later(message, 1_000));
+            self.deliver(conn, Delivery::Response { id, outcome });
         }
     }
 
@@ -638,8 +658,13 @@ impl Gateway {
         let late = self.late.iter().map(|(at, _, _)| *at).min();
         let late = late.map(|at| (at, Timer::LateRefusal));
         let request = self.devices.next_end().map(|at| (at, Timer::PairRequest));
-        [self.timers.next(), drain, effect, presence, late, request]
-            .into_iter()
+        let retired = self
+            .rotation
+            .next_end()
+            .map(|at| (at, Timer::RetiredSecret));
+        let own = [drain, effect, presence, late, request, retired];
+        own.into_iter()
+            .chain([self.timers.next()])
             .flatten()
             .min_by_key(|(at, _)| *at)
     }

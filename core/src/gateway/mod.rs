@@ -18,6 +18,7 @@ mod invites;
 mod machine;
 mod outputs;
 mod presence;
+mod rotation;
 mod setup;
 mod whois;
 
@@ -25,7 +26,8 @@ pub use admission::AdmissionPolicy;
 pub use devices::{LocalApproval, PairingPolicy};
 pub use drain::Phase;
 pub use effect::{
-    ConfigText, Effect, EffectOutcome, EffectRequest, LogTail, ProcessStats, TailLog, WHOIS_TIMEOUT,
+    ConfigText, Effect, EffectOutcome, EffectRequest, LogTail, ProcessStats, ServerSecrets,
+    TailLog, WHOIS_TIMEOUT,
 };
 pub use machine::{Gateway, OpenRefusal, Timer};
 pub use presence::PresenceEntry;

@@ -31,7 +31,7 @@ pub mod tls_trust;
 pub use auth_outcome::{AuthReason, Granted};
 pub use authorize::{
     AuthRequest, AuthRule, LocalAddresses, LoopbackProxy, Surface, TailscaleLogin,
-    TrustedProxyRule, Whois, authorize, settle, whois_wanted,
+    TrustedProxyRule, Whois, authorize, presented_secret, settle, whois_wanted,
 };
 pub use edge_auth::{EdgeAuthProblem, EdgeHeaders, check_edge_headers};
 pub use endpoint::{Endpoint, EndpointWarning, Host, Scheme, Target, UrlPolicy};
