@@ -13,6 +13,7 @@ use clawgate_core::policy::port::{InvalidPort, parse_port_option};
 use clawgate_core::policy::{InvalidPinPlace, PinPlace};
 use clawgate_core::secret::Secret;
 
+use crate::device_args::DevicesCommand;
 use crate::help;
 
 /// An agent gateway, and the commands to look after it.
@@ -71,6 +72,9 @@ pub(crate) enum Command {
     /// Certificates that were pinned on first use
     #[command(subcommand)]
     Pins(PinsCommand),
+    /// Devices of a gateway: who is paired, who asks, and their tokens
+    #[command(subcommand, after_help = help::DEVICES)]
+    Devices(DevicesCommand),
     /// Change the secret that the gateway asks for, without an outage
     #[command(subcommand)]
     Secrets(SecretsCommand),
@@ -181,6 +185,19 @@ pub(crate) enum SecurityCommand {
     /// Check config, environment and files: who can get in, and who can read secrets
     #[command(after_help = help::SECURITY_AUDIT)]
     Audit(AuditArgs),
+    /// Show who was let in or turned away, and who changed what, the newest first
+    #[command(after_help = help::SECURITY_LOG)]
+    Log(LogArgs),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct LogArgs {
+    /// Lines, from 1 to 1,000
+    #[arg(long, value_name = "NUMBER", default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=1_000))]
+    pub(crate) limit: u16,
+    /// Only lines before this number, as an earlier page gave it
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) before: Option<u64>,
 }
 
 #[derive(Args, Debug)]
@@ -359,7 +376,7 @@ fn auth_mode(name: &str) -> Result<AuthMode, &'static str> {
 /// One hour is the most: longer waits are mistakes.
 const MAX_TIMEOUT_MS: u64 = 3_600_000;
 
-fn timeout(text: &str) -> Result<Duration, &'static str> {
+pub(crate) fn timeout(text: &str) -> Result<Duration, &'static str> {
     text.trim()
         .parse::<u64>()
         .ok()

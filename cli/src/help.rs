@@ -123,3 +123,53 @@ is refused.
 Examples:
   clawgate url check ws://192.168.1.20:18789 wss://gw.example.com
   clawgate url check --json - < urls.txt";
+
+pub(crate) const DEVICES: &str = "\
+On the gateway's own machine these commands use a socket that only the owner of the gateway's files
+can open. It takes no token, and works when nobody can log in any more. With --url, --port, --token,
+--password or a remote gateway they log in as any other command.
+
+Examples:
+  clawgate devices list
+  clawgate devices approve --latest
+  clawgate devices invite --role node --ttl 1h --commands system.run,system.which";
+
+pub(crate) const DEVICES_APPROVE: &str = "\
+It shows who asks, and for what. --latest asks back before it approves; without a terminal it needs
+--yes.
+
+Examples:
+  clawgate devices approve 3f2b9c1e
+  clawgate devices approve --latest --yes";
+
+pub(crate) const DEVICES_ROTATE: &str = "\
+The new token is shown to the device itself, and to the owner of the gateway's files. Another device
+comes in once with the gateway's token or password to get it.
+
+Examples:
+  clawgate devices rotate 65b60673
+  clawgate devices rotate 65b60673 --role operator --scopes operator.read";
+
+pub(crate) const DEVICES_INVITE: &str = "\
+The setup code holds the join token and the gateway's URL; the QR code is the same as a link. The
+URL is the one that the gateway knows of itself, or --join-url.
+
+Examples:
+  clawgate devices invite --role node --ttl 1h --uses 1 --commands system.run,system.which
+  clawgate devices invite --role operator --scopes operator.read --join-url wss://gw.example.com";
+
+pub(crate) const DEVICES_JOIN: &str = "\
+A join token is used up by the device that comes with it; the token that the gateway gives in return
+is kept for this gateway, device and role.
+
+Examples:
+  clawgate devices join - --role operator < setup-code.txt
+  clawgate devices join TOKEN --url wss://gw.example.com";
+
+pub(crate) const SECURITY_LOG: &str = "\
+It reads the gateway's database, whether the gateway runs or not. The newest 50,000 lines are kept. A
+flood of attempts becomes one line with a count.
+
+Examples:
+  clawgate security log
+  clawgate security log --limit 200 --json";

@@ -4,6 +4,9 @@
 mod args;
 mod commands;
 mod context;
+mod desk;
+mod device;
+mod device_args;
 mod dial;
 mod exit;
 mod failure;

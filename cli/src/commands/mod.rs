@@ -5,6 +5,7 @@ mod backup;
 mod call;
 mod completion;
 mod config;
+mod devices;
 mod gateway_status;
 mod health;
 mod pins;
@@ -37,6 +38,7 @@ pub(crate) fn dispatch(cli: Cli, format: Format) -> Result<Exit, Failure> {
         Command::Backup(args) => backup::run(args, &context()?),
         Command::Completion { shell } => completion::print(shell),
         Command::Config(command) => config::run(command, &context()?),
+        Command::Devices(command) => devices::run(command, &context()?),
         Command::Gateway(GatewayCommand::Call(args)) => call::run(args, &context()?),
         Command::Gateway(GatewayCommand::Health(args)) | Command::Health(args) => {
             health::run(&TargetFlags::read(args)?, &context()?)

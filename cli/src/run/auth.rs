@@ -2,7 +2,7 @@
 //! core.
 
 use clawgate_core::{
-    config::{BindMode, Config, ConfigFile, EnvVars, ModeSetting},
+    config::{Config, ConfigFile, EnvVars, ModeSetting},
     credentials::RefAccess,
     policy::{
         server_auth::AuthOverride,
@@ -13,7 +13,7 @@ use clawgate_core::{
     },
 };
 
-use super::{RunError, RunRequest, Unconfigured, facts, random, read_config};
+use super::{RunError, RunRequest, Unconfigured, default_bind, facts, random, read_config};
 use crate::references::with_references;
 
 /// What the configuration comes to.
@@ -50,11 +50,6 @@ pub(super) fn decide(request: &RunRequest) -> Result<Decided, RunError> {
         started,
         runtime,
     })
-}
-
-/// Without any configuration the gateway is for this machine, in a container too.
-pub(crate) fn default_bind(file: &ConfigFile) -> Option<BindMode> {
-    (!file.exists).then_some(BindMode::Loopback)
 }
 
 /// Decides the auth, reading the references that its mode uses and no others.

@@ -38,7 +38,6 @@ use clawgate_smol::{HostFiles, OwnerSocket, Server, ServerOptions};
 use futures_lite::StreamExt;
 use tracing::{info, warn};
 
-pub(crate) use auth::default_bind;
 pub(crate) use error::RunError;
 pub(crate) use facts::host_facts;
 pub(crate) use logging::Verbosity;
@@ -164,6 +163,11 @@ pub(crate) fn gateway_run(request: RunRequest) -> Result<(), RunError> {
     serve_until_signal(server, signals);
     drop(lock);
     Ok(())
+}
+
+/// Without any configuration the gateway is for this machine, in a container too.
+pub(crate) fn default_bind(file: &ConfigFile) -> Option<BindMode> {
+    (!file.exists).then_some(BindMode::Loopback)
 }
 
 /// Random bytes from the operating system.

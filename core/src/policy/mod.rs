@@ -13,6 +13,7 @@ pub mod fingerprint;
 pub mod host_class;
 pub mod ingress;
 pub mod origin;
+pub mod owner_socket;
 pub mod pin_book;
 pub mod port;
 pub mod proxy;
@@ -39,6 +40,7 @@ pub use fingerprint::{InvalidFingerprint, TlsFingerprint};
 pub use host_class::HostClass;
 pub use ingress::{ClientKind, Ingress, Listener, PairingLocality, SharedSecretProof};
 pub use origin::{ClientLocality, HostHeaderFallback, OriginMatch, OriginPolicy, OriginRefusal};
+pub use owner_socket::{SocketFacts, SocketFault, check_owner_socket};
 pub use pin_book::{
     InvalidPinPlace, MAX_PIN_BOOK, PinBook, PinBookError, PinPlace, Remembered, StoredPin,
 };

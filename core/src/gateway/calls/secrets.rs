@@ -156,23 +156,23 @@ impl Gateway {
     ) {
         let SecretsCall { conn, id, step } = call;
         let (action, answer) = match step {
-            SecretsStep::Reload { grace } => (
-                "secrets.reload",
-                match outcome {
-                    EffectOutcome::Secrets(secrets) => self.take_secrets(now, *secrets, grace),
-                    other => Err(why(other)),
-                },
-            ),
-            SecretsStep::Rotate { replaced } => (
-                "secrets.rotate",
-                match outcome {
-                    EffectOutcome::Done => self.secrets_answer(true, &[]),
-                    other => {
-                        self.give_up_secret(*replaced);
-                        Err(why(other))
-                    }
-                },
-            ),
+            SecretsStep::Reload { grace } => {
+                let answer = if let EffectOutcome::Secrets(secrets) = outcome {
+                    self.take_secrets(now, *secrets, grace)
+                } else {
+                    Err(why(outcome))
+                };
+                ("secrets.reload", answer)
+            }
+            SecretsStep::Rotate { replaced } => {
+                let answer = if outcome == EffectOutcome::Done {
+                    self.secrets_answer(true, &[])
+                } else {
+                    self.give_up_secret(*replaced);
+                    Err(why(outcome))
+                };
+                ("secrets.rotate", answer)
+            }
         };
         let denied = answer.as_ref().err().map(|_| "failed");
         self.note(now, conn, action, denied, "shared secret");
