@@ -42,5 +42,6 @@ pub mod scope;
 pub mod secret;
 pub mod server;
 pub mod store;
+pub mod tailscale;
 pub mod time;
 pub mod transmit;

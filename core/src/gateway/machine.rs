@@ -12,14 +12,16 @@ use super::{
     Effect, EffectOutcome, EffectRequest, GatewaySetup, Phase, PresenceEntry,
     admission::Proof,
     audit::Audit,
+    bucket::Bucket,
     calls::{CallState, PendingCall},
     dedupe::Dedupe,
     devices::DeviceBook,
     health::Health,
+    http,
     invites::InviteBook,
     outputs::Outputs,
     presence::Presence,
-    whois::WhoisCache,
+    whois::WhoisDesk,
 };
 use crate::{
     frame::{Droppable, OutboundEvent, RawJson, StateVersion},
@@ -28,7 +30,7 @@ use crate::{
     protocol::{ClientInfo, CloseCode, CloseReason, Role, RpcError},
     rng::{Rng, Seed},
     scope::{Scope, ScopeSet},
-    server::{ConnectRequest, Delivery, Event, Refusal},
+    server::{Delivery, Event, Refusal},
     store::{Commit, CommitId, Row, StoreFailure},
     time::{Now, Timers},
 };
@@ -94,7 +96,9 @@ pub struct Gateway {
     pub(super) devices: DeviceBook,
     pub(super) invites: InviteBook,
     pub(super) audit: Audit,
-    pub(super) whois: WhoisCache,
+    /// How often the operator is told of refused proxies.
+    pub(super) warnings: Bucket,
+    pub(super) whois: WhoisDesk,
     pub(super) boot_id: String,
     pub(super) started: Instant,
     pub(super) out: Outputs,
@@ -108,30 +112,10 @@ pub struct Gateway {
     timers: Timers<Timer>,
 }
 
-/// Who waits for a piece of work.
-#[derive(Debug)]
-pub(super) enum Waiter {
-    Call(PendingCall),
-    /// A client whose address Tailscale is asked about.
-    Connect {
-        conn: ConnId,
-        ip: IpAddr,
-        request: Box<ConnectRequest>,
-    },
-}
-
-impl Waiter {
-    fn conn(&self) -> ConnId {
-        match self {
-            Self::Call(call) => call.conn,
-            Self::Connect { conn, .. } => *conn,
-        }
-    }
-}
-
+/// A call that waits for a piece of work.
 #[derive(Debug)]
 struct Pending {
-    waiter: Waiter,
+    call: PendingCall,
     deadline: Instant,
 }
 
@@ -216,7 +200,8 @@ impl Gateway {
             devices,
             invites,
             audit: Audit::new(now),
-            whois: WhoisCache::default(),
+            warnings: Bucket::new(now.mono, http::WARNINGS, http::WARNING_PAUSE),
+            whois: WhoisDesk::default(),
             out: Outputs::default(),
             late: Vec::new(),
             failed_until: None,
@@ -280,8 +265,8 @@ impl Gateway {
                 }
             }
         }
-        self.pending
-            .retain(|_, pending| pending.waiter.conn() != conn);
+        self.pending.retain(|_, pending| pending.call.conn != conn);
+        self.whois.forget(conn);
         self.late.retain(|(_, late, _)| *late != conn);
         self.calls.forget(conn);
         self.out.forget(conn);
@@ -292,9 +277,7 @@ impl Gateway {
     /// The host did what an effect asked for.
     pub fn complete(&mut self, now: Now, effect: EffectId, outcome: EffectOutcome) {
         self.assert_drained();
-        if let Some(pending) = self.pending.remove(&effect) {
-            self.go_on(now, pending.waiter, outcome);
-        }
+        self.go_on(now, effect, outcome);
         self.finish_drain(now);
         self.out.seal();
     }
@@ -327,10 +310,7 @@ impl Gateway {
                 self.invites.roll_back(commit);
                 self.dedupe.roll_back(commit, now);
                 for effect in self.out.fail(&failure) {
-                    if let Some(pending) = self.pending.remove(&effect) {
-                        let outcome = EffectOutcome::Failed(failure.to_string());
-                        self.go_on(now, pending.waiter, outcome);
-                    }
+                    self.go_on(now, effect, EffectOutcome::Failed(failure.to_string()));
                 }
                 self.store_works(now, Some(&failure));
             }
@@ -346,21 +326,23 @@ impl Gateway {
         }
     }
 
-    fn go_on(&mut self, now: Now, waiter: Waiter, outcome: EffectOutcome) {
-        match waiter {
-            Waiter::Call(call) => self.resume(now, call, outcome),
-            Waiter::Connect { conn, ip, request } => {
-                let whois = match outcome {
-                    EffectOutcome::Whois(whois) => whois,
-                    EffectOutcome::Config(_)
-                    | EffectOutcome::Failed(_)
-                    | EffectOutcome::Log(_)
-                    | EffectOutcome::Process(_) => Whois::Unknown,
-                };
-                self.whois.keep(now.mono, ip, whois.clone());
-                if matches!(self.conns.get(&conn), Some(Conn::Opened(_))) {
-                    self.conclude(now, conn, &request, &whois);
-                }
+    /// Whoever waits for an effect goes on with its outcome.
+    fn go_on(&mut self, now: Now, effect: EffectId, outcome: EffectOutcome) {
+        if let Some(pending) = self.pending.remove(&effect) {
+            self.resume(now, pending.call, outcome);
+            return;
+        }
+        let whois = match outcome {
+            EffectOutcome::Whois(whois) => whois,
+            EffectOutcome::Config(_)
+            | EffectOutcome::Failed(_)
+            | EffectOutcome::Log(_)
+            | EffectOutcome::Process(_) => Whois::Unknown,
+        };
+        let waiting = self.whois.answered(now.mono, effect, &whois);
+        for (conn, request) in waiting.into_iter().flatten() {
+            if matches!(self.conns.get(&conn), Some(Conn::Opened(_))) {
+                self.conclude(now, conn, &request, &whois);
             }
         }
     }
@@ -491,8 +473,7 @@ impl Gateway {
             if let Some(Conn::Admitted(client)) = self.conns.remove(&conn) {
                 self.conns.insert(conn, Conn::Leaving(client));
             }
-            self.pending
-                .retain(|_, pending| pending.waiter.conn() != conn);
+            self.pending.retain(|_, pending| pending.call.conn != conn);
             let reason = CloseReason::new(reason);
             self.out.deliver(conn, Delivery::Close { code, reason });
         }
@@ -502,10 +483,10 @@ impl Gateway {
         self.conns.keys().copied().collect()
     }
 
-    pub(super) fn wait_for(&mut self, now: Now, effect: Effect, waiter: Waiter) {
+    pub(super) fn wait_for(&mut self, now: Now, effect: Effect, call: PendingCall) {
         let deadline = now.mono + self.setup.limits.effect;
         let id = self.out.effect(effect);
-        self.pending.insert(id, Pending { waiter, deadline });
+        self.pending.insert(id, Pending { call, deadline });
     }
 
     pub(super) fn has_pending_calls(&self) -> bool {
@@ -513,18 +494,10 @@ impl Gateway {
     }
 
     pub(super) fn fail_pending_calls(&mut self, message: &str) {
-        for (_, Pending { waiter, .. }) in std::mem::take(&mut self.pending) {
-            // A client that is not in yet is told by the close.
-            if let Waiter::Call(call) = waiter {
-                let error = RpcError::retry_later(message, 1_000);
-                self.deliver(
-                    call.conn,
-                    Delivery::Response {
-                        id: call.id,
-                        outcome: Err(error),
-                    },
-                );
-            }
+        for (_, Pending { call, .. }) in std::mem::take(&mut self.pending) {
+            let outcome = Err(RpcError::retry_later(message, 1_000));
+            let id = call.id;
+            self.deliver(call.conn, Delivery::Response { id, outcome });
         }
     }
 
@@ -610,12 +583,11 @@ impl Gateway {
             .iter()
             .filter(|(_, pending)| pending.deadline <= now.mono)
             .map(|(id, _)| *id)
+            .chain(self.whois.late(now.mono))
             .collect();
         for id in late {
-            if let Some(Pending { waiter, .. }) = self.pending.remove(&id) {
-                let outcome = EffectOutcome::Failed("the host took too long".into());
-                self.go_on(now, waiter, outcome);
-            }
+            let outcome = EffectOutcome::Failed("the host took too long".into());
+            self.go_on(now, id, outcome);
         }
         self.finish_drain(now);
     }
@@ -630,7 +602,11 @@ impl Gateway {
             .pending
             .values()
             .next()
-            .map(|pending| (pending.deadline, Timer::Effect));
+            .map(|pending| pending.deadline)
+            .into_iter()
+            .chain(self.whois.deadline())
+            .min()
+            .map(|at| (at, Timer::Effect));
         let presence = self
             .presence
             .next_expiry()
@@ -644,7 +620,7 @@ impl Gateway {
             .min_by_key(|(at, _)| *at)
     }
 
-    fn assert_drained(&self) {
+    pub(super) fn assert_drained(&self) {
         debug_assert!(
             self.out.is_drained(),
             "drain poll_delivery, poll_effect and poll_commit before the next input"

@@ -8,12 +8,14 @@
 
 mod admission;
 mod audit;
+mod bucket;
 mod calls;
 mod dedupe;
 mod devices;
 mod drain;
 mod effect;
 mod health;
+mod http;
 mod invites;
 mod machine;
 mod outputs;
@@ -27,6 +29,7 @@ pub use drain::Phase;
 pub use effect::{
     ConfigText, Effect, EffectOutcome, EffectRequest, LogTail, ProcessStats, TailLog, WHOIS_TIMEOUT,
 };
+pub use http::{HttpAccess, HttpAnswer, HttpRefusal, HttpRequest, HttpVerdict};
 pub use machine::{Gateway, OpenRefusal, Timer};
 pub use presence::PresenceEntry;
 pub use setup::{GatewaySetup, HostInfo};

@@ -8,7 +8,9 @@ pub mod authorize;
 pub mod bind;
 pub mod endpoint;
 pub mod fingerprint;
+pub mod guesser;
 pub mod host_class;
+pub mod host_header;
 pub mod ingress;
 pub mod origin;
 pub mod port;
@@ -28,6 +30,7 @@ pub use authorize::{
 };
 pub use endpoint::{Endpoint, EndpointWarning, Host, Scheme, Target, UrlPolicy};
 pub use fingerprint::{InvalidFingerprint, TlsFingerprint};
+pub use guesser::Guesser;
 pub use host_class::HostClass;
 pub use ingress::{ClientKind, Ingress, Listener, PairingLocality, SharedSecretProof};
 pub use origin::{ClientLocality, HostHeaderFallback, OriginMatch, OriginPolicy, OriginRefusal};

@@ -13,7 +13,7 @@ use std::collections::VecDeque;
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{Effect, EffectOutcome, Gateway, Phase, machine::Waiter};
+use super::{Effect, EffectOutcome, Gateway, Phase};
 use crate::{
     frame::{RawJson, Request, parse_shape},
     ids::{ConnId, RequestId},
@@ -113,7 +113,7 @@ impl Gateway {
                     id: request.id,
                     method: method.method,
                 };
-                self.wait_for(now, effect, Waiter::Call(call));
+                self.wait_for(now, effect, call);
             }
         }
         for parting in std::mem::take(&mut self.calls.partings) {
