@@ -9,6 +9,7 @@ use clap_complete::Shell;
 use clawgate_core::config::{AuthMode, BindMode};
 use clawgate_core::credentials::Surface;
 use clawgate_core::policy::port::{InvalidPort, parse_port_option};
+use clawgate_core::policy::{InvalidPinPlace, PinPlace};
 use clawgate_core::secret::Secret;
 
 use crate::help;
@@ -66,6 +67,9 @@ pub(crate) enum Command {
     /// Look at the credentials that would be sent
     #[command(subcommand)]
     Auth(AuthCommand),
+    /// Certificates that were pinned on first use
+    #[command(subcommand)]
+    Pins(PinsCommand),
     /// Look at gateway URLs
     #[command(subcommand)]
     Url(UrlCommand),
@@ -118,6 +122,18 @@ pub(crate) enum AuthCommand {
 }
 
 #[derive(Debug, Subcommand)]
+pub(crate) enum PinsCommand {
+    /// All of them
+    List,
+    /// Forget one: the next first use pins what is shown then
+    Remove {
+        /// Such as gw.example.com:443
+        #[arg(value_name = "HOST:PORT", value_parser = pin_place)]
+        place: PinPlace,
+    },
+}
+
+#[derive(Debug, Subcommand)]
 pub(crate) enum UrlCommand {
     /// Whether clients would connect to these URLs; nothing is sent
     #[command(after_help = help::URL_CHECK)]
@@ -162,6 +178,10 @@ pub(crate) struct TargetArgs {
     /// The SHA-256 of the certificate that the gateway must show
     #[arg(long, value_name = "SHA256")]
     pub(crate) tls_fingerprint: Option<String>,
+    /// Pin the certificate, if there is no pin yet and the system trusts it
+    /// [config: gateway.remote.tlsTrust]
+    #[arg(long)]
+    pub(crate) pin_on_first_use: bool,
     /// Milliseconds for everything together
     #[arg(long, value_name = "MS", value_parser = timeout, default_value = "10000")]
     pub(crate) timeout: Duration,
@@ -265,6 +285,10 @@ fn bind_mode(name: &str) -> Result<BindMode, &'static str> {
     BindMode::parse(name).ok_or("expected loopback, lan, tailnet, custom or auto")
 }
 
+fn pin_place(text: &str) -> Result<PinPlace, InvalidPinPlace> {
+    PinPlace::parse(text)
+}
+
 fn auth_mode(name: &str) -> Result<AuthMode, &'static str> {
     AuthMode::parse(name).ok_or("expected none, token, password or trusted-proxy")
 }
@@ -313,6 +337,7 @@ mod tests {
             "clawgate gateway run --auth tokens",
             "clawgate auth explain --surface else",
             "clawgate url check",
+            "clawgate pins remove gw.example.com",
         ] {
             let error = parse(words).unwrap_err();
             assert_eq!(error.exit_code(), 2, "{words}");

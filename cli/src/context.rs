@@ -62,7 +62,7 @@ impl Context {
         let locations = Locations::resolve(&profile, &env);
         let config = match &locations {
             Err(error) => Err(ConfigProblem::Nowhere(*error)),
-            Ok(locations) => match read_config(&locations.config) {
+            Ok(locations) => match read_config(&locations.config, &env) {
                 Ok(file) if !file.exists && args.config.is_some() => {
                     Err(ConfigProblem::Missing(locations.config.clone()))
                 }
@@ -205,7 +205,7 @@ fn decides_the_target(path: &KeyPath) -> bool {
     }
 }
 
-fn read_config(path: &Path) -> Result<ConfigFile, ConfigProblem> {
+fn read_config(path: &Path, env: &EnvVars) -> Result<ConfigFile, ConfigProblem> {
     let unreadable = |error: io::Error| ConfigProblem::Unreadable(path.into(), error.to_string());
     let name = path.to_string_lossy();
     let file = match File::open(path) {
@@ -220,5 +220,5 @@ fn read_config(path: &Path) -> Result<ConfigFile, ConfigProblem> {
     file.take(MAX_CONFIG_BYTES as u64 + 1)
         .read_to_string(&mut text)
         .map_err(unreadable)?;
-    ConfigFile::parse(name, text).map_err(|error| ConfigProblem::Broken(Box::new(error)))
+    ConfigFile::parse_with(name, text, env).map_err(|error| ConfigProblem::Broken(Box::new(error)))
 }

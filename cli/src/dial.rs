@@ -1,15 +1,18 @@
 //! Connecting to the gateway of a command, and calling it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clawgate_core::client::{Call, Profile, Target as ClientTarget};
 use clawgate_core::frame::RawJson;
 use clawgate_core::methods::{Access, METHODS};
+use clawgate_core::policy::TlsTrust;
 use clawgate_core::protocol::{ClientId, ClientInfo, ClientMode};
 use clawgate_core::scope::Scope;
-use clawgate_std::{CallError, ConnectError, Connection, Options};
+use clawgate_std::{CallError, ConnectError, Connection, Options, look_at_certificate};
 
+use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::output;
 use crate::refusal;
 use crate::target::Resolved;
 
@@ -32,6 +35,21 @@ pub(crate) struct Link<'a> {
     resolved: &'a Resolved,
 }
 
+/// Why there is no link.
+#[derive(Debug)]
+pub(crate) enum NoLink {
+    /// There is no connection.
+    Connect(Box<ConnectError>),
+    /// This machine failed before there was one.
+    Local(Failure),
+}
+
+impl From<Box<ConnectError>> for NoLink {
+    fn from(error: Box<ConnectError>) -> Self {
+        Self::Connect(error)
+    }
+}
+
 impl<'a> Link<'a> {
     /// Connects, and asks for the scopes that these methods need.
     ///
@@ -41,9 +59,11 @@ impl<'a> Link<'a> {
         resolved: &'a Resolved,
         methods: &[&str],
         timeout: Duration,
-    ) -> Result<Self, Box<ConnectError>> {
-        let target = ClientTarget::from(&resolved.target);
-        let connection = Connection::open(&target, profile(resolved, methods), options(timeout))?;
+    ) -> Result<Self, NoLink> {
+        let start = Instant::now();
+        let target = first_use(ClientTarget::from(&resolved.target), resolved, timeout)?;
+        let left = timeout.saturating_sub(start.elapsed());
+        let connection = Connection::open(&target, profile(resolved, methods), options(left))?;
         Ok(Self {
             connection,
             resolved,
@@ -59,7 +79,10 @@ impl<'a> Link<'a> {
         methods: &[&str],
         timeout: Duration,
     ) -> Result<Self, Failure> {
-        Self::open(resolved, methods, timeout).map_err(|error| refusal::connect(&error, resolved))
+        Self::open(resolved, methods, timeout).map_err(|error| match error {
+            NoLink::Connect(error) => refusal::connect(&error, resolved),
+            NoLink::Local(failure) => failure,
+        })
     }
 
     /// Calls a method with these parameters and waits for the result.
@@ -96,6 +119,39 @@ impl<'a> Link<'a> {
     fn explain(&self, method: &str, error: &CallError) -> Failure {
         refusal::call(method, error, self.resolved, self.connection.hello())
     }
+}
+
+/// Pins a certificate that is seen for the first time, before anything is sent to who shows it.
+fn first_use(
+    target: ClientTarget,
+    resolved: &Resolved,
+    timeout: Duration,
+) -> Result<ClientTarget, NoLink> {
+    let route = target.route();
+    if *route.trust() != TlsTrust::FirstUse {
+        return Ok(target);
+    }
+    let Some(seen) = look_at_certificate(route, &options(timeout))? else {
+        return Ok(target);
+    };
+    let file = resolved.pins.as_ref().ok_or_else(no_place_for_pins);
+    let pin = file
+        .and_then(|file| file.remember(route.endpoint(), seen))
+        .map_err(NoLink::Local)?;
+    output::note(&format!(
+        "pinned: {} shows sha256:{pin} (`clawgate pins list`)",
+        route.endpoint().url()
+    ));
+    Ok(target.pinned_by_first_use(pin.into()))
+}
+
+fn no_place_for_pins() -> Failure {
+    Failure::new(
+        Exit::Configuration,
+        "no_home",
+        "There is no folder to keep a pinned certificate in.",
+        "Set HOME or OPENCLAW_STATE_DIR, or leave out the first use.",
+    )
 }
 
 fn options(timeout: Duration) -> Options {

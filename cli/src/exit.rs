@@ -19,13 +19,15 @@ pub(crate) enum Exit {
     TimedOut,
     /// The gateway answered with an error.
     Refused,
+    /// The gateway shows another certificate than the pinned one.
+    WrongCertificate,
     /// The configuration cannot be used.
     Configuration,
 }
 
 impl Exit {
     #[cfg(test)]
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Ok,
         Self::Failed,
         Self::Usage,
@@ -33,6 +35,7 @@ impl Exit {
         Self::Unauthorised,
         Self::TimedOut,
         Self::Refused,
+        Self::WrongCertificate,
         Self::Configuration,
     ];
 
@@ -46,6 +49,7 @@ impl Exit {
             Self::Unauthorised => 4,
             Self::TimedOut => 5,
             Self::Refused => 6,
+            Self::WrongCertificate => 7,
             Self::Configuration => 78,
         }
     }
@@ -69,6 +73,7 @@ Exit codes:
       credential to send
    5  timed out
    6  refused: the gateway answered the call with an error
+   7  certificate: it is not the pinned one, and nothing was sent
   78  configuration: the config file cannot be used";
 
 #[cfg(test)]

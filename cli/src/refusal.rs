@@ -1,7 +1,9 @@
 //! What went wrong on the way to an answer, in exit codes and words.
 
 use clawgate_core::client::{CallError as NoAnswer, Ending, Hello};
+use clawgate_core::credentials::PinSource;
 use clawgate_core::error::Error;
+use clawgate_core::policy::PinPlace;
 use clawgate_core::protocol::{CloseCode, RpcError};
 use clawgate_core::secret::Secret;
 use clawgate_std::{CallError, ConnectError, Problem, Stage};
@@ -26,9 +28,11 @@ pub(crate) fn call(method: &str, error: &CallError, resolved: &Resolved, hello: 
 /// What was presented, which a gateway may repeat in its words.
 fn sent(resolved: &Resolved) -> Vec<&Secret> {
     let auth = resolved.target.auth();
+    let headers = resolved.target.edge_headers().iter();
     [auth.token(), auth.password(), auth.device_token()]
         .into_iter()
         .flatten()
+        .chain(headers.map(|(_, value)| value))
         .collect()
 }
 
@@ -44,12 +48,43 @@ fn no_connection(error: &ConnectError, resolved: &Resolved) -> Failure {
     if exit == Exit::Unauthorised {
         next = correct_credential(&resolved.target);
     }
+    if exit == Exit::WrongCertificate {
+        next = other_certificate(resolved);
+    }
     if let Some(port) = resolved.runs_on {
         next = format!("The gateway of this instance listens on port {port}: add --port {port}.");
     }
     let failure = Failure::new(exit, code, format!("{}.", capitalised_message(error)), next)
         .fact("stage", json!(error.stage.as_str()));
+    let failure = if let Problem::PinMismatch { pinned, seen } = &error.problem {
+        failure
+            .fact("expected", json!(pinned.iter().collect::<Vec<_>>()))
+            .fact("got", json!(seen))
+    } else {
+        failure
+    };
     located(failure, resolved)
+}
+
+/// What to do about a certificate that is not the pinned one, by where the pin comes from.
+fn other_certificate(resolved: &Resolved) -> String {
+    let place = PinPlace::of(resolved.target.endpoint());
+    let change = match resolved.target.pin_source() {
+        Some(PinSource::Flag) => "give the new fingerprint with --tls-fingerprint".to_owned(),
+        Some(PinSource::Config) => {
+            "add the new fingerprint to gateway.remote.tlsFingerprint".to_owned()
+        }
+        Some(PinSource::OwnGateway) => {
+            return "Another program may listen on the gateway's port. If the certificate file was \
+                    replaced, look into the gateway's log why it still shows the old one."
+                .to_owned();
+        }
+        Some(PinSource::FirstUse) | None => format!("run `clawgate pins remove {place}`"),
+    };
+    format!(
+        "Do not connect unless you know that the certificate was replaced: somebody may be in \
+         between. If it was, {change}."
+    )
 }
 
 fn no_result(method: &str, error: &CallError, resolved: &Resolved, hello: &Hello) -> Failure {
@@ -104,7 +139,8 @@ fn of_problem(error: &ConnectError) -> (Exit, &'static str) {
         Problem::Upgrade { .. } => (Exit::Unreachable, "upgrade_refused"),
         Problem::Certificate(_) => (Exit::Unreachable, "certificate"),
         Problem::NoAuthorities => (Exit::Unreachable, "no_certificate_authorities"),
-        Problem::PinMismatch { .. } => (Exit::Unreachable, "certificate_pin_mismatch"),
+        Problem::PinMismatch { .. } => (Exit::WrongCertificate, "certificate_pin_mismatch"),
+        Problem::Redirected { .. } => (Exit::Unreachable, "redirected"),
         Problem::Dns(_) => (Exit::Unreachable, "dns"),
         Problem::Lost(_) => (Exit::Unreachable, "connection_lost"),
         Problem::NotTls => (Exit::Unreachable, "not_tls"),

@@ -3,17 +3,18 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use clawgate_core::config::{Config, EnvVars, ModeSetting, RefSource};
+use clawgate_core::config::paths::Locations;
+use clawgate_core::config::{Config, EnvVars, ModeSetting, TlsConfig};
 use clawgate_core::credentials::{
-    CredentialError, Explanation, Flags, NodeTarget, Presented, RefAccess, RefValues, Request,
+    CredentialError, Explanation, FirstUse, Flags, NodeTarget, Presented, RefAccess, Request,
     Resolution, Shown, Source, Surface, Target, UrlSource, resolve,
 };
-use clawgate_core::policy::{SecretKind, TlsFingerprint};
+use clawgate_core::policy::{
+    MAX_PEM, PinBook, SecretKind, TlsFiles, TlsFingerprint, fingerprint_of_pem,
+};
 use clawgate_core::secret::Secret;
 use serde_json::{Value, json};
 
@@ -22,6 +23,8 @@ use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output;
+use crate::pins::PinFile;
+use crate::references::with_references;
 use crate::run::running_gateway;
 use crate::secrets::GivenSecrets;
 
@@ -33,6 +36,7 @@ pub(crate) struct TargetFlags {
     secrets: GivenSecrets,
     presented: Presented,
     tls_fingerprint: Option<String>,
+    first_use: FirstUse,
     /// Time for everything together.
     pub(crate) timeout: Duration,
 }
@@ -53,6 +57,11 @@ impl TargetFlags {
                 Presented::ByRule
             },
             tls_fingerprint: args.tls_fingerprint,
+            first_use: if args.pin_on_first_use {
+                FirstUse::Pin
+            } else {
+                FirstUse::ByConfig
+            },
             timeout: args.timeout,
         })
     }
@@ -77,6 +86,7 @@ impl TargetFlags {
             password: self.secrets.password.as_ref(),
             presented: self.presented,
             tls_fingerprint: self.tls_fingerprint.as_deref(),
+            first_use: self.first_use,
             node: NodeTarget::default(),
         }
     }
@@ -91,6 +101,8 @@ pub(crate) struct Resolved {
     pub(crate) why: Explanation,
     /// Where the gateway of this instance listens instead, when that is another port.
     pub(crate) runs_on: Option<u16>,
+    /// Where a first use is stored.
+    pub(crate) pins: Option<PinFile>,
 }
 
 /// Everything about where a command would connect, even when it must not.
@@ -104,16 +116,10 @@ pub(crate) fn explain(
 ) -> Result<Resolution, Failure> {
     if flags.names_the_target() {
         context.warn_of_config();
-        return Ok(answer(
-            surface,
-            flags,
-            context,
-            &context.env,
-            &Config::default(),
-        ));
+        return answer(surface, flags, context, &context.env, &Config::default());
     }
     let config = context.client_config()?;
-    Ok(answer(surface, flags, context, &context.env, config))
+    answer(surface, flags, context, &context.env, config)
 }
 
 /// The target of a command.
@@ -152,9 +158,10 @@ pub(crate) fn find_local(
         secrets: GivenSecrets::default(),
         presented: flags.presented,
         tls_fingerprint: None,
+        first_use: FirstUse::ByConfig,
         timeout: flags.timeout,
     };
-    settle(answer(surface, &flags, context, &env, &config), context)
+    settle(answer(surface, &flags, context, &env, &config)?, context)
 }
 
 fn settle(resolution: Resolution, context: &Context) -> Result<Resolved, Failure> {
@@ -174,6 +181,7 @@ fn settle(resolution: Resolution, context: &Context) -> Result<Resolved, Failure
                 target,
                 why,
                 runs_on,
+                pins: context.locations().ok().map(PinFile::of),
             })
         }
         Err(error) => Err(failure(&error, &why)),
@@ -186,39 +194,40 @@ fn answer(
     context: &Context,
     env: &EnvVars,
     config: &Config,
-) -> Resolution {
+) -> Result<Resolution, Failure> {
     let places = context.locations().ok();
+    let pins = places.map_or_else(|| Ok(PinBook::new()), |places| PinFile::of(places).read());
+    let no_pins = PinBook::new();
     let local_token = places
         .filter(|_| !flags.names_the_target())
         .and_then(|places| read_token(&places.token_file()));
     let mut request = Request::new(surface, env, config);
     request.flags = flags.borrow();
     request.profile = &context.profile;
+    request.pins = pins.as_ref().unwrap_or(&no_pins);
     request.local_token = local_token.as_ref();
     request.local_port = places
         .filter(|_| !flags.names_the_target())
         .and_then(|places| running_port(&places.own));
-    request.local_certificate = config
-        .gateway
-        .tls
-        .enabled
-        .then(|| {
-            let written = config.gateway.tls.cert_path.as_ref().map(PathBuf::from);
-            let default = || Some(places?.state.join("gateway/tls/gateway-cert.pem"));
-            read_certificate(&written.or_else(default)?)
-        })
-        .flatten();
-    let first = resolve(&request);
-    if first.wanted.is_empty() {
-        return first;
+    request.local_certificate = places
+        .filter(|_| config.gateway.tls.enabled)
+        .and_then(|places| own_certificate(&config.gateway.tls, places, env));
+    let resolution = with_references(&config.secrets, env, |values| {
+        let resolution = resolve(&Request {
+            refs: RefAccess::Available(values),
+            ..request
+        });
+        let wanted = resolution.wanted.clone();
+        (resolution, wanted)
+    });
+    // Without TLS no pin counts, and a written one counts more than what the file may say.
+    if let (Ok(target), Err(failure)) = (&resolution.outcome, &pins)
+        && target.endpoint().is_tls()
+        && target.pin_source().is_none()
+    {
+        return Err(failure.clone());
     }
-    // Nothing but the environment is read here, so all of these count as unreadable.
-    let mut values = RefValues::new();
-    for wanted in first.wanted {
-        values.insert(wanted, None);
-    }
-    request.refs = RefAccess::Available(&values);
-    resolve(&request)
+    Ok(resolution)
 }
 
 fn read_token(path: &Path) -> Option<Secret> {
@@ -247,30 +256,21 @@ fn running_port(own: &Path) -> Option<u16> {
         .find_map(|address| address.rsplit_once(':')?.1.parse().ok())
 }
 
-/// The fingerprint of the first certificate in a PEM file.
-fn read_certificate(path: &Path) -> Option<TlsFingerprint> {
-    const MAX_BYTES: u64 = 256 * 1024;
-    let mut text = String::new();
-    let file = File::open(path).ok()?;
-    file.take(MAX_BYTES).read_to_string(&mut text).ok()?;
-    let (_, rest) = text.split_once("-----BEGIN CERTIFICATE-----")?;
-    let (body, _) = rest.split_once("-----END CERTIFICATE-----")?;
-    let body: String = body.split_whitespace().collect();
-    let der = STANDARD.decode(body).ok()?;
-    Some(TlsFingerprint::of_certificate(&der))
+/// The fingerprint of the certificate that the gateway of this instance shows.
+fn own_certificate(tls: &TlsConfig, places: &Locations, env: &EnvVars) -> Option<TlsFingerprint> {
+    let path = TlsFiles::of_config(tls, places, env).ok()?.certificate;
+    let mut text = Vec::new();
+    File::open(path)
+        .ok()?
+        .take(MAX_PEM as u64 + 1)
+        .read_to_end(&mut text)
+        .ok()?;
+    fingerprint_of_pem(&text).ok()
 }
 
 /// The failure of a command that has no target.
 pub(crate) fn failure(error: &CredentialError, why: &Explanation) -> Failure {
     let mut next = error.next_step();
-    if let CredentialError::SecretRefUnavailable(unavailable) = error
-        && unavailable.reference.source != RefSource::Env
-    {
-        next = format!(
-            "clawgate reads references to environment variables only, not yet from source \"{}\". {next}",
-            unavailable.reference.source.as_str()
-        );
-    }
     let exit = match error {
         CredentialError::ExplicitAuthRequired { .. }
         | CredentialError::CredentialsRequired { .. } => {
@@ -290,9 +290,11 @@ pub(crate) fn failure(error: &CredentialError, why: &Explanation) -> Failure {
                 Exit::Configuration
             }
         }
-        CredentialError::SecretRefUnavailable(_) | CredentialError::RemoteUrlMissing => {
-            Exit::Configuration
-        }
+        CredentialError::SecretRefUnavailable(_)
+        | CredentialError::RemoteUrlMissing
+        | CredentialError::EdgeAuthInvalid { .. }
+        | CredentialError::EdgeAuthNeedsTls
+        | CredentialError::EdgeAuthUnavailable { .. } => Exit::Configuration,
     };
     let failure = Failure::new(exit, error.code(), error.message(), next);
     let failure = match error.path() {

@@ -176,11 +176,6 @@ fn a_configuration_that_cannot_be_used_says_where() {
     let (code, message) = refused(home, &[]);
     assert_eq!(code, 78);
     assert!(message.contains("--allow-unconfigured"), "{message}");
-    write_config(
-        home,
-        "{ gateway: { mode: 'local', bind: 'loopback', tls: { enabled: true } } }",
-    );
-    assert!(refused(home, &[]).1.contains("not implemented"));
 }
 
 #[test]

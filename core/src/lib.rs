@@ -40,6 +40,7 @@ pub mod protocol;
 pub mod rng;
 pub mod scope;
 pub mod secret;
+pub mod secrets;
 pub mod server;
 pub mod store;
 pub mod tailscale;

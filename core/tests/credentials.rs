@@ -4,11 +4,12 @@
 use clawgate_core::config::paths::Profile;
 use clawgate_core::config::{Config, EnvVars};
 use clawgate_core::credentials::{
-    CredentialError, NodeScheme, NodeTarget, RefAccess, RefValues, Request, Source, Surface,
-    Target, locate, resolve,
+    CredentialError, NodeScheme, NodeTarget, RefAccess, Request, Source, Surface, Target, locate,
+    resolve,
 };
 use clawgate_core::policy::SecretKind;
 use clawgate_core::secret::Secret;
+use clawgate_core::secrets::RefValues;
 use serde_json::{Value, json};
 
 fn config(gateway: Value) -> Config {
@@ -132,11 +133,11 @@ fn a_pin_belongs_to_the_configured_gateway() {
     let wss = gateway("wss://gw.example.com");
     let mut request = Request::new(Surface::Call, &env, &wss);
     let target = resolve(&request).outcome.unwrap();
-    assert_eq!(target.tls_pin().unwrap().to_string(), pin);
+    assert_eq!(target.tls_pins().unwrap().to_string(), pin);
 
     request.flags.url = Some("wss://elsewhere.example.com");
     request.flags.token = Some(&token);
-    assert!(resolve(&request).outcome.unwrap().tls_pin().is_none());
+    assert!(resolve(&request).outcome.unwrap().tls_pins().is_none());
     request.flags.tls_fingerprint = Some("not a pin");
     let error = resolve(&request).outcome.unwrap_err();
     assert_eq!(error.code(), "invalid_tls_fingerprint");
@@ -239,7 +240,7 @@ fn the_host_reads_only_the_references_that_matter() {
         ("vault", "gw")
     );
 
-    values.insert(wanted, Some(" read \n"));
+    values.insert(wanted, Ok(" read \n"));
     request.refs = RefAccess::Available(&values);
     let second = resolve(&request);
     assert!(second.wanted.is_empty());
@@ -257,7 +258,10 @@ fn a_broken_reference_behind_the_environment_is_said() {
     let warnings: Vec<String> = target.warnings().iter().map(ToString::to_string).collect();
     assert_eq!(
         warnings,
-        ["gateway.auth.token refers to a secret that could not be read; env is used instead."]
+        [
+            "gateway.auth.token refers to a secret that could not be read (NEVER_SET is not set, or \
+          blank); env is used instead."
+        ]
     );
 }
 

@@ -59,14 +59,19 @@ impl Arrival {
 }
 
 /// Serves a socket from its first byte to its end.
-/// `place` is held until the request head is done.
-pub(crate) async fn serve<S, P>(mut stream: S, arrival: Arrival, hub: Arc<Hub>, place: P)
-where
+/// `place` is held, and `until` is the deadline, until the request head is done.
+pub(crate) async fn serve<S, P>(
+    mut stream: S,
+    arrival: Arrival,
+    hub: Arc<Hub>,
+    until: Instant,
+    place: P,
+) where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let id = hub.next_conn();
     let mut opened = false;
-    let accepted = http::accept(&mut stream, arrival, &hub, |peer| {
+    let accepted = http::accept(&mut stream, arrival, &hub, until, |peer| {
         hub.open(id, peer).inspect(|_| opened = true)
     })
     .await;

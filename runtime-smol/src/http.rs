@@ -57,22 +57,32 @@ enum BadHead {
     TooLarge,
 }
 
-/// Reads the request head and answers it. `open` claims a place for a WebSocket connection.
+/// Reads the request head and answers it, before `until`. `open` claims a place for a WebSocket connection.
 pub(crate) async fn accept<S>(
     stream: &mut S,
     arrival: Arrival,
     hub: &Hub,
+    until: Instant,
     open: impl FnOnce(PeerFacts) -> Result<Arc<Line>, OpenRefusal>,
 ) -> io::Result<Accepted>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let late = async {
-        smol::Timer::after(hub.limits().request_head).await;
+        smol::Timer::at(until).await;
         Err(io::Error::from(io::ErrorKind::TimedOut))
     };
     // The state of the request is large; it is gone before the connection begins.
     Box::pin(serve(stream, arrival, hub, open).or(late)).await
+}
+
+/// Answers a client that speaks plaintext to a port with TLS.
+pub(crate) async fn ask_for_tls<S>(stream: &mut S, grace: Duration) -> io::Result<()>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let text = "This port speaks TLS: use wss:// or https://";
+    answer(stream, Reply::text(400, text), grace).await
 }
 
 async fn serve<S>(

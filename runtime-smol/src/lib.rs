@@ -29,6 +29,7 @@ mod owner;
 mod server;
 mod socket;
 mod tap;
+mod tls;
 
 pub mod store;
 pub mod websocket;
@@ -37,3 +38,6 @@ pub use bind::listen;
 pub use effects::HostFiles;
 pub use owner::OwnerSocket;
 pub use server::{Server, ServerOptions, State, Stopper};
+pub use tls::{
+    MadeCertificate, Refreshed, TlsLoadError, TlsPort, ValidityWarning, make_certificate,
+};

@@ -1,6 +1,11 @@
 //! Accepting sockets.
 
-use std::{io, net::TcpListener, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::TcpListener,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use clawgate_core::policy::Listener;
 use smol::{Async, lock::Semaphore};
@@ -11,6 +16,7 @@ use crate::{
     heads::Heads,
     hub::Hub,
     socket::Socket,
+    tls::{self, TlsPort},
 };
 
 /// Sockets that may be in their request head at once. More wait in the kernel's queue.
@@ -22,6 +28,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Accepts for as long as it is polled, and gives each socket a task of its own.
 pub(crate) async fn accept(
     listener: Async<TcpListener>,
+    tls: Option<TlsPort>,
     hub: Arc<Hub>,
     executor: Arc<smol::Executor<'static>>,
 ) {
@@ -38,15 +45,17 @@ pub(crate) async fn accept(
                     continue;
                 };
                 let hub = Arc::clone(&hub);
-                let ip = address.ip().to_canonical();
-                executor
-                    .spawn(conn::serve(
-                        Socket(stream),
-                        Arrival::Tcp(ip, Listener::Ordinary),
-                        hub,
-                        (permit, place),
-                    ))
-                    .detach();
+                let arrival = Arrival::Tcp(address.ip().to_canonical(), Listener::Ordinary);
+                let until = Instant::now() + hub.limits().request_head;
+                let (socket, place) = (Socket(stream), (permit, place));
+                // Two kinds of task: one that may become either would be as large as both.
+                match tls.clone() {
+                    None => executor.spawn(conn::serve(socket, arrival, hub, until, place)),
+                    Some(tls) => {
+                        executor.spawn(tls::serve(socket, arrival, hub, tls, until, place))
+                    }
+                }
+                .detach();
             }
             Err(error) if is_about_one_socket(&error) => {}
             Err(error) => {

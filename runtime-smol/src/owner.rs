@@ -59,7 +59,7 @@ mod unix {
         pin::Pin,
         sync::Arc,
         task::{Context, Poll},
-        time::Duration,
+        time::{Duration, Instant},
     };
 
     use futures_lite::{AsyncRead, AsyncWrite};
@@ -120,9 +120,11 @@ mod unix {
                 match is_owner(stream.get_ref()) {
                     Ok(true) => {
                         let hub = Arc::clone(&hub);
+                        let until = Instant::now() + hub.limits().request_head;
                         executor
                             .spawn(async move {
-                                conn::serve(Socket(stream), Arrival::Owner, hub, ()).await;
+                                let socket = Socket(stream);
+                                conn::serve(socket, Arrival::Owner, hub, until, ()).await;
                                 drop(place);
                             })
                             .detach();

@@ -18,6 +18,7 @@ use crate::{
     listener,
     owner::OwnerSocket,
     store::StoreFile,
+    tls::TlsPort,
 };
 
 /// Effects that are carried out at once: a slow file must not hold up the others.
@@ -36,6 +37,8 @@ pub struct ServerOptions {
     pub state: State,
     /// The way in for the owner of the gateway's files.
     pub owner: Option<OwnerSocket>,
+    /// TLS on every listener; without it they speak plaintext.
+    pub tls: Option<TlsPort>,
 }
 
 /// Where a gateway keeps its state.
@@ -99,7 +102,9 @@ impl Server {
             .into_iter()
             .map(|listener| {
                 let listener = Async::new(listener)?;
-                let accept = listener::accept(listener, Arc::clone(&hub), Arc::clone(&executor));
+                let tls = options.tls.clone();
+                let accept =
+                    listener::accept(listener, tls, Arc::clone(&hub), Arc::clone(&executor));
                 Ok(executor.spawn(accept))
             })
             .collect::<io::Result<Vec<_>>>()?;
@@ -114,6 +119,9 @@ impl Server {
         for _ in 0..EFFECT_WORKERS {
             let (hub, queue, files) = (Arc::clone(&hub), queue.clone(), options.files.clone());
             executor.spawn(effects::work(hub, queue, files)).detach();
+        }
+        if let Some(tls) = options.tls {
+            executor.spawn(tls.keep()).detach();
         }
         let keeper = Arc::clone(&hub);
         executor

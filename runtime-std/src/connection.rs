@@ -12,6 +12,7 @@ use clawgate_core::{
     },
     frame::RawJson,
     ids::RequestId,
+    policy::TlsFingerprint,
 };
 
 use crate::{
@@ -92,6 +93,7 @@ pub struct Connection {
     budget: Budget,
     hello: Hello,
     timings: Timings,
+    certificate: Option<TlsFingerprint>,
     started: BTreeMap<RequestId, Instant>,
     answers: BTreeMap<RequestId, Result<RawJson, NoAnswer>>,
     max_started: usize,
@@ -146,6 +148,7 @@ impl Connection {
         let Dialled {
             socket,
             mut timings,
+            certificate,
         } = dial(target.route(), &mut waiter, budget)?;
         let max_started = limits.max_pending;
         let limits = Limits {
@@ -166,6 +169,7 @@ impl Connection {
                 budget: opening.budget,
                 hello,
                 timings,
+                certificate,
                 started: BTreeMap::new(),
                 answers: BTreeMap::new(),
                 max_started,
@@ -182,6 +186,11 @@ impl Connection {
     /// How long each stage took.
     pub fn timings(&self) -> &Timings {
         &self.timings
+    }
+
+    /// The certificate that the gateway has shown. `None` without TLS.
+    pub fn certificate(&self) -> Option<&TlsFingerprint> {
+        self.certificate.as_ref()
     }
 
     /// Makes a call and waits for its result.

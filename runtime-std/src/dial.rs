@@ -7,12 +7,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use clawgate_core::client::Route;
+use clawgate_core::{
+    client::Route,
+    policy::{TlsFingerprint, redirect_host},
+};
 use mio::net::TcpStream;
 use rustls::StreamOwned;
 use tungstenite::{
-    ClientHandshake, Error as WsError, HandshakeError, client::IntoClientRequest,
-    handshake::MidHandshake,
+    ClientHandshake, Error as WsError, HandshakeError,
+    client::IntoClientRequest,
+    handshake::{MidHandshake, client::Request},
+    http::{HeaderName, HeaderValue, header::LOCATION},
 };
 
 use crate::{
@@ -34,6 +39,8 @@ const MAX_REFUSAL_BODY: usize = 2048;
 pub(crate) struct Dialled {
     pub(crate) socket: Socket,
     pub(crate) timings: Timings,
+    /// The certificate that was shown and accepted.
+    pub(crate) certificate: Option<TlsFingerprint>,
 }
 
 /// Opens a WebSocket. Whoever waits on `waiter` hears of it.
@@ -42,28 +49,28 @@ pub(crate) fn dial(
     waiter: &mut Waiter,
     budget: &Budget,
 ) -> Result<Dialled, Box<ConnectError>> {
-    let mut dialler = Dialler {
-        route,
-        waiter,
-        budget: match budget.deadline {
-            Some(_) => budget.clone(),
-            None => budget.at_most(DEFAULT_DIAL),
-        },
-        timings: Timings::default(),
-        stage: Stage::Dns,
-    };
-    dialler.budget.cancel.attach(dialler.waiter.waker());
+    let mut dialler = Dialler::new(route, waiter, budget);
     match dialler.run() {
         Ok(socket) => Ok(Dialled {
             socket,
             timings: dialler.timings,
+            certificate: dialler.certificate,
         }),
-        Err(problem) => Err(Box::new(ConnectError::new(
-            route,
-            dialler.stage,
-            problem,
-            dialler.timings,
-        ))),
+        Err(problem) => Err(dialler.fail(problem)),
+    }
+}
+
+/// Looks at the certificate of a gateway, if the route accepts it. Nothing is sent but the TLS
+/// handshake. `None` without TLS.
+pub(crate) fn look(
+    route: &Route,
+    waiter: &mut Waiter,
+    budget: &Budget,
+) -> Result<Option<TlsFingerprint>, Box<ConnectError>> {
+    let mut dialler = Dialler::new(route, waiter, budget);
+    match dialler.secure() {
+        Ok(_) => Ok(dialler.certificate),
+        Err(problem) => Err(dialler.fail(problem)),
     }
 }
 
@@ -73,6 +80,7 @@ struct Dialler<'a> {
     budget: Budget,
     timings: Timings,
     stage: Stage,
+    certificate: Option<TlsFingerprint>,
 }
 
 impl From<Interrupt> for Problem {
@@ -84,8 +92,43 @@ impl From<Interrupt> for Problem {
     }
 }
 
-impl Dialler<'_> {
+impl<'a> Dialler<'a> {
+    fn new(route: &'a Route, waiter: &'a mut Waiter, budget: &Budget) -> Self {
+        let dialler = Self {
+            route,
+            waiter,
+            budget: match budget.deadline {
+                Some(_) => budget.clone(),
+                None => budget.at_most(DEFAULT_DIAL),
+            },
+            timings: Timings::default(),
+            stage: Stage::Dns,
+            certificate: None,
+        };
+        dialler.budget.cancel.attach(dialler.waiter.waker());
+        dialler
+    }
+
+    fn fail(self, problem: Problem) -> Box<ConnectError> {
+        Box::new(ConnectError::new(
+            self.route,
+            self.stage,
+            problem,
+            self.timings,
+        ))
+    }
+
     fn run(&mut self) -> Result<Socket, Problem> {
+        let stream = self.secure()?;
+        self.stage = Stage::Upgrade;
+        let start = Instant::now();
+        let socket = self.upgrade(stream)?;
+        self.timings.record(Stage::Upgrade, start);
+        Ok(socket)
+    }
+
+    /// Up to the point where something may be sent.
+    fn secure(&mut self) -> Result<Stream, Problem> {
         let endpoint = self.route.endpoint();
         let start = Instant::now();
         let addrs = resolve(endpoint, system, self.waiter, &self.budget)??;
@@ -98,21 +141,14 @@ impl Dialler<'_> {
         let tcp = self.tcp(&addrs)?;
         self.timings.record(Stage::Tcp, start);
 
-        let stream = if endpoint.is_tls() {
-            self.stage = Stage::Tls;
-            let start = Instant::now();
-            let stream = self.tls(tcp)?;
-            self.timings.record(Stage::Tls, start);
-            stream
-        } else {
-            Stream::Plain(tcp)
-        };
-
-        self.stage = Stage::Upgrade;
+        if !endpoint.is_tls() {
+            return Ok(Stream::Plain(tcp));
+        }
+        self.stage = Stage::Tls;
         let start = Instant::now();
-        let socket = self.upgrade(stream)?;
-        self.timings.record(Stage::Upgrade, start);
-        Ok(socket)
+        let stream = self.tls(tcp)?;
+        self.timings.record(Stage::Tls, start);
+        Ok(stream)
     }
 
     /// Tries each address with its share of the time that is left.
@@ -176,22 +212,18 @@ impl Dialler<'_> {
                 Err(error) => return Err(tls::problem(&error, self.route, &seen)),
             }
         }
+        self.certificate = tls::certificate(&session);
         Ok(Stream::Tls(Box::new(StreamOwned::new(session, tcp))))
     }
 
     fn upgrade(&mut self, stream: Stream) -> Result<Socket, Problem> {
-        let request = self
-            .route
-            .endpoint()
-            .dial_url()
-            .into_client_request()
-            .map_err(|error| Problem::System(error.to_string()))?;
+        let request = request(self.route)?;
         let config = Some(websocket_config());
         let mut progress = tungstenite::client::client_with_config(request, stream, config);
         loop {
             let waiting: MidHandshake<ClientHandshake<Stream>> = match progress {
                 Ok((websocket, _)) => return Ok(Socket::new(websocket)),
-                Err(HandshakeError::Failure(error)) => return Err(refused(error)),
+                Err(HandshakeError::Failure(error)) => return Err(refused(error, self.route)),
                 Err(HandshakeError::Interrupted(waiting)) => waiting,
             };
             self.wait()?;
@@ -206,9 +238,36 @@ impl Dialler<'_> {
     }
 }
 
-fn refused(error: WsError) -> Problem {
+/// The upgrade, with the headers for a proxy in front of the gateway.
+fn request(route: &Route) -> Result<Request, Problem> {
+    let mut request = route
+        .endpoint()
+        .dial_url()
+        .into_client_request()
+        .map_err(|error| Problem::System(error.to_string()))?;
+    for (name, value) in route.headers().iter() {
+        // They were checked, so this cannot fail; the error would not show the value.
+        let unfit = || Problem::System(format!("the header {name} cannot be sent"));
+        let field = HeaderName::from_bytes(name.as_bytes()).map_err(|_| unfit())?;
+        let mut value = HeaderValue::from_str(value.expose()).map_err(|_| unfit())?;
+        value.set_sensitive(true);
+        request.headers_mut().insert(field, value);
+    }
+    Ok(request)
+}
+
+fn refused(error: WsError, route: &Route) -> Problem {
     #[allow(clippy::wildcard_enum_match_arm, reason = "the enum is open")]
     match error {
+        WsError::Http(response) if response.status().is_redirection() => {
+            let location = response.headers().get(LOCATION);
+            Problem::Redirected {
+                status: response.status().as_u16(),
+                host: location
+                    .and_then(|location| location.to_str().ok())
+                    .and_then(|location| redirect_host(route.endpoint(), location)),
+            }
+        }
         WsError::Http(response) => {
             let body = response.body().as_deref().unwrap_or_default();
             let body = body.get(..MAX_REFUSAL_BODY).unwrap_or(body);

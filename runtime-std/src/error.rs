@@ -4,7 +4,7 @@ use std::{fmt, io, net::SocketAddr};
 
 use clawgate_core::{
     client::{self, Ending, RequestError, Route},
-    policy::TlsFingerprint,
+    policy::{TlsFingerprint, TlsPins},
     protocol::RpcError,
 };
 use thiserror::Error;
@@ -49,12 +49,20 @@ pub enum Problem {
     NotTls,
     /// What answered is no WebSocket server.
     NotWebSocket(String),
-    /// Another certificate than the pinned one was shown. Nothing was sent.
+    /// Another certificate than the pinned ones was shown. Nothing was sent.
     PinMismatch {
-        /// The expected fingerprint.
-        pinned: TlsFingerprint,
+        /// The expected fingerprints.
+        pinned: TlsPins,
         /// The one that was shown.
         seen: TlsFingerprint,
+    },
+    /// The upgrade was answered with a redirect, which is never followed: credentials are for one
+    /// endpoint.
+    Redirected {
+        /// The status.
+        status: u16,
+        /// The host that it led to, if it named one.
+        host: Option<String>,
     },
     /// No address accepted a TCP connection.
     Tcp(Vec<(SocketAddr, String)>),
@@ -85,9 +93,17 @@ impl fmt::Display for Problem {
             Self::NotWebSocket(why) => write!(f, "what answered is no gateway: {why}"),
             Self::PinMismatch { pinned, seen } => write!(
                 f,
-                "the certificate is not the pinned one (pinned sha256:{pinned}, shown \
-                 sha256:{seen}); nothing was sent"
+                "the certificate is not the pinned one (expected sha256:{}, got sha256:{seen}); \
+                 nothing was sent",
+                pinned.to_string().replace(", ", " or sha256:")
             ),
+            Self::Redirected { status, host } => {
+                write!(f, "it answered with a redirect (HTTP {status}")?;
+                match host {
+                    Some(host) => write!(f, " to {host}), which is not followed"),
+                    None => f.write_str("), which is not followed"),
+                }
+            }
             Self::Tcp(attempts) => {
                 for (index, (addr, why)) in attempts.iter().enumerate() {
                     let separator = if index == 0 { "" } else { "; " };
@@ -185,6 +201,10 @@ impl ConnectError {
             Problem::PinMismatch { .. } => {
                 "if the gateway's certificate was replaced on purpose, set \
                  gateway.remote.tlsFingerprint to the new fingerprint; if not, do not connect"
+            }
+            Problem::Redirected { .. } => {
+                "set the URL of the gateway itself; a sign-in page in front of it asks for \
+                 gateway.remote.edgeAuth"
             }
             Problem::Tcp(_) if self.loopback => {
                 "start the gateway with `clawgate gateway run`, or check the port"

@@ -3,7 +3,10 @@
 //!
 //! - [`call`] makes one call over a connection of its own.
 //! - [`Connection`] makes several calls, also at once, from one thread.
+//! - [`look_at_certificate`] tells which certificate a gateway shows, before anything is sent.
 //! - [`Client`] stays connected, delivers events, and can be used from any thread.
+//!
+//! [`read_secrets`] reads the files and runs the programs that secret references name.
 //!
 //! Everything that waits has a deadline, and can be cancelled from another thread with a
 //! [`Cancel`].
@@ -14,8 +17,10 @@ mod client;
 mod connection;
 mod dial;
 mod error;
+mod first_use;
 mod os;
 mod resolve;
+mod secrets;
 mod socket;
 mod timings;
 mod tls;
@@ -28,4 +33,6 @@ pub use budget::Cancel;
 pub use client::{Client, ClientEvent, ClientOptions, PendingCall};
 pub use connection::{Connection, Options, call};
 pub use error::{CallError, ConnectError, Problem};
+pub use first_use::look_at_certificate;
+pub use secrets::read_secrets;
 pub use timings::{Stage, Timings};

@@ -1,15 +1,19 @@
-//! TLS towards the gateway: the system's authorities, or one pinned certificate.
+//! TLS towards the gateway: the platform's verifier, or pinned certificates.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use clawgate_core::{client::Route, policy::TlsFingerprint};
+use clawgate_core::{
+    client::Route,
+    policy::{TlsFingerprint, TlsPins, TlsTrust},
+};
 use rustls::{
-    CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, Error, RootCertStore,
+    CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, Error,
     SignatureScheme,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     crypto::{self, CryptoProvider},
     pki_types::{CertificateDer, ServerName, UnixTime},
 };
+use rustls_platform_verifier::Verifier as PlatformVerifier;
 
 use crate::error::Problem;
 
@@ -20,17 +24,21 @@ pub(crate) fn session(route: &Route) -> Result<(ClientConnection, Seen), Problem
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .map_err(|error| Problem::System(error.to_string()))?;
-    let config = match route.pin() {
-        Some(pin) => builder
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(PinVerifier {
-                pin: *pin,
-                seen: seen.clone(),
-                provider,
-            })),
-        None => builder.with_root_certificates(system_roots()?),
-    }
-    .with_no_client_auth();
+    let verifier: Arc<dyn ServerCertVerifier> = match route.trust() {
+        TlsTrust::Pinned(pins) => Arc::new(PinVerifier {
+            pins: pins.clone(),
+            seen: seen.clone(),
+            provider,
+        }),
+        // Its constructor fails only where the system has no authorities.
+        TlsTrust::Authorities | TlsTrust::FirstUse => {
+            Arc::new(PlatformVerifier::new(provider).map_err(|_| Problem::NoAuthorities)?)
+        }
+    };
+    let config = builder
+        .dangerous()
+        .with_custom_certificate_verifier(verifier)
+        .with_no_client_auth();
     let name = ServerName::try_from(route.endpoint().server_name().into_owned()).map_err(|_| {
         Problem::Certificate("the host is no name that a certificate can have".into())
     })?;
@@ -47,11 +55,11 @@ pub(crate) fn problem(error: &std::io::Error, route: &Route, seen: &Seen) -> Pro
     else {
         return Problem::Lost(error.to_string());
     };
-    if let (Some(pinned), Some(seen)) = (route.pin(), seen.get())
-        && *pinned != seen
+    if let (Some(pinned), Some(seen)) = (route.trust().pins(), seen.get())
+        && !pinned.accept(&seen)
     {
         return Problem::PinMismatch {
-            pinned: *pinned,
+            pinned: pinned.clone(),
             seen,
         };
     }
@@ -63,13 +71,10 @@ pub(crate) fn problem(error: &std::io::Error, route: &Route, seen: &Seen) -> Pro
     }
 }
 
-fn system_roots() -> Result<RootCertStore, Problem> {
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    if roots.is_empty() {
-        return Err(Problem::NoAuthorities);
-    }
-    Ok(roots)
+/// The certificate that an accepted handshake has shown.
+pub(crate) fn certificate(session: &ClientConnection) -> Option<TlsFingerprint> {
+    let leaf = session.peer_certificates()?.first()?;
+    Some(TlsFingerprint::of_certificate(leaf))
 }
 
 /// The fingerprint of the certificate that the other side showed.
@@ -90,7 +95,7 @@ impl Seen {
 /// the handshake, so nothing is sent to a stranger.
 #[derive(Debug)]
 struct PinVerifier {
-    pin: TlsFingerprint,
+    pins: TlsPins,
     seen: Seen,
     provider: Arc<CryptoProvider>,
 }
@@ -106,7 +111,7 @@ impl ServerCertVerifier for PinVerifier {
     ) -> Result<ServerCertVerified, Error> {
         let shown = TlsFingerprint::of_certificate(end_entity);
         self.seen.set(shown);
-        if shown == self.pin {
+        if self.pins.accept(&shown) {
             Ok(ServerCertVerified::assertion())
         } else {
             let refusal = CertificateError::ApplicationVerificationFailure;

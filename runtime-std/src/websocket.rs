@@ -40,7 +40,9 @@ pub struct WebSocket {
 pub fn connect(route: &Route, options: &Options) -> Result<WebSocket, Box<ConnectError>> {
     let mut waiter = Waiter::new().map_err(|error| ConnectError::of_system(route, &error))?;
     let budget = Budget::new(options.total, &options.cancel);
-    let Dialled { socket, timings } = dial(route, &mut waiter, &budget)?;
+    let Dialled {
+        socket, timings, ..
+    } = dial(route, &mut waiter, &budget)?;
     Ok(WebSocket {
         socket,
         waiter,

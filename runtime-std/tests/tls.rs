@@ -13,9 +13,9 @@ use std::{io::Write, net::TcpStream, sync::Arc};
 
 use clawgate_core::{
     client::{Route, Target},
-    policy::{Endpoint, TlsFingerprint, UrlPolicy},
+    policy::{Endpoint, TlsFingerprint, TlsPins, TlsTrust, UrlPolicy},
 };
-use clawgate_std::{Connection, Problem, Stage};
+use clawgate_std::{Connection, Problem, Stage, look_at_certificate};
 use common::{DEADLINES, FakeGateway, LONG, Peer, call, drain, profile, token, within};
 use rustls::{
     ServerConfig, ServerConnection, StreamOwned,
@@ -50,9 +50,14 @@ fn tls(config: &Arc<ServerConfig>, stream: TcpStream) -> StreamOwned<ServerConne
 }
 
 fn target(gateway: &FakeGateway, pin: Option<TlsFingerprint>) -> Target {
+    let trust = pin.map_or(TlsTrust::Authorities, |pin| TlsTrust::Pinned(pin.into()));
+    trusting(gateway, trust)
+}
+
+fn trusting(gateway: &FakeGateway, trust: TlsTrust) -> Target {
     let url = format!("wss://{}", gateway.addr);
     let endpoint = Endpoint::parse(&url, UrlPolicy::Strict).unwrap();
-    Target::new(Route::new(endpoint, pin).unwrap(), token(), None)
+    Target::new(Route::new(endpoint, trust).unwrap(), token(), None)
 }
 
 #[test]
@@ -80,6 +85,65 @@ fn the_pinned_certificate_is_enough() {
 }
 
 #[test]
+fn one_pin_of_a_list_is_enough_while_certificates_change_over() {
+    let (old, new) = (identity(&[&TLS13]), identity(&[&TLS13]));
+    let texts = [old.fingerprint.to_string(), new.fingerprint.to_string()];
+    let pins = TlsPins::parse(&texts).unwrap();
+    let gateway = FakeGateway::start(2, move |number, stream| {
+        let identity = if number == 0 { &old } else { &new };
+        let mut peer = Peer::accept(tls(&identity.config, stream));
+        peer.welcome();
+        peer.echo();
+    });
+    let target = trusting(&gateway, TlsTrust::Pinned(pins));
+    for text in texts {
+        let connection = Connection::open(&target, profile(), within(LONG)).unwrap();
+        assert_eq!(connection.certificate().unwrap().to_string(), text);
+        connection.close();
+    }
+    gateway.join();
+}
+
+#[test]
+fn a_first_use_begins_with_the_authorities() {
+    let Identity { config, .. } = identity(&[&TLS13]);
+    let gateway = FakeGateway::start(1, move |_, stream| {
+        let mut stream = tls(&config, stream);
+        let mut seen = Vec::new();
+        let _ = std::io::Read::read_to_end(&mut stream, &mut seen);
+        assert!(seen.is_empty(), "nothing may be sent");
+    });
+    let target = trusting(&gateway, TlsTrust::FirstUse);
+    let error = look_at_certificate(target.route(), &within(LONG)).unwrap_err();
+    assert!(
+        matches!(
+            error.problem,
+            Problem::Certificate(_) | Problem::NoAuthorities
+        ),
+        "{error}"
+    );
+    gateway.join();
+}
+
+#[test]
+fn a_look_at_a_certificate_sends_nothing() {
+    let Identity {
+        fingerprint,
+        config,
+    } = identity(&[&TLS13]);
+    let gateway = FakeGateway::start(1, move |_, stream| {
+        let mut stream = tls(&config, stream);
+        let mut seen = Vec::new();
+        let _ = std::io::Read::read_to_end(&mut stream, &mut seen);
+        assert!(seen.is_empty(), "nothing may be sent");
+    });
+    let target = target(&gateway, Some(fingerprint));
+    let seen = look_at_certificate(target.route(), &within(LONG)).unwrap();
+    assert_eq!(seen, Some(fingerprint));
+    gateway.join();
+}
+
+#[test]
 fn another_certificate_is_refused_before_anything_is_sent() {
     for version in [&TLS12, &TLS13] {
         let Identity {
@@ -100,11 +164,13 @@ fn another_certificate_is_refused_before_anything_is_sent() {
         assert_eq!(
             error.problem,
             Problem::PinMismatch {
-                pinned: pin,
+                pinned: pin.into(),
                 seen: fingerprint
             }
         );
-        assert!(error.to_string().contains(&fingerprint.to_string()));
+        for shown in [pin, fingerprint] {
+            assert!(error.to_string().contains(&shown.to_string()), "{error}");
+        }
         assert!(!error.is_transient());
         gateway.join();
     }

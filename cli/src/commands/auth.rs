@@ -43,8 +43,12 @@ fn without_config(failure: &Failure, format: Format) -> Result<Exit, Failure> {
                 "mode": null,
                 "token": none,
                 "password": none,
-                "tlsFingerprint": null,
+                "tlsTrust": null,
+                "tlsFingerprints": [],
+                "tlsPinSource": null,
+                "edgeHeaders": [],
                 "skipped": [],
+                "references": [],
                 "warnings": [],
                 "error": failure.to_json(),
             }))?;
@@ -67,8 +71,20 @@ fn describe(why: &Explanation, failure: Option<&Failure>) -> String {
             sheet.line("", format!("not {}: {}", skipped.source, skipped.why));
         }
     }
-    if let Some(pin) = &why.tls_fingerprint {
-        sheet.line("Pin", format!("sha256:{pin}"));
+    if let Some(trust) = why.tls_trust
+        && why.tls_fingerprints.is_empty()
+    {
+        sheet.line("Certificate", trust);
+    }
+    for pin in &why.tls_fingerprints {
+        let source = why.tls_pin_source.unwrap_or_default();
+        sheet.line("Pin", format!("sha256:{pin} (from {source})"));
+    }
+    if !why.edge_headers.is_empty() {
+        sheet.line("Headers", why.edge_headers.join(", "));
+    }
+    for reference in &why.references {
+        sheet.line("Reference", reference.describe());
     }
     for warning in &why.warnings {
         sheet.line("Warning", &warning.message);

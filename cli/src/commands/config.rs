@@ -2,6 +2,8 @@
 
 use clawgate_core::config::paths::Profile;
 use clawgate_core::config::{ConfigFile, Finding};
+use clawgate_core::credentials::{RefAccess, ShownRef, shown_refs};
+use clawgate_core::secrets::RefValues;
 use serde_json::{Value, json};
 
 use crate::args::ConfigCommand;
@@ -111,10 +113,14 @@ fn validate(context: &Context) -> Result<Exit, Failure> {
                 "exists": places.config.exists(),
                 "issues": [failure.to_json()],
                 "warnings": [],
+                "references": [],
             }))?;
             return Ok(failure.exit);
         }
     };
+    // No file is read and no program run: this only looks at what is written.
+    let nothing = RefValues::new();
+    let references = shown_refs(&file.config, &context.env, RefAccess::Available(&nothing));
     match context.format {
         Format::Json => output::json(&json!({
             "ok": file.issues.is_empty(),
@@ -122,8 +128,9 @@ fn validate(context: &Context) -> Result<Exit, Failure> {
             "exists": file.exists,
             "issues": file.issues.iter().map(shown).collect::<Vec<_>>(),
             "warnings": file.warnings.iter().map(shown).collect::<Vec<_>>(),
+            "references": references,
         }))?,
-        Format::Text => output::text(&describe(file))?,
+        Format::Text => output::text(&describe(file, &references))?,
     }
     Ok(if file.issues.is_empty() {
         Exit::Ok
@@ -141,7 +148,7 @@ fn shown(finding: &Finding) -> Value {
     })
 }
 
-fn describe(file: &ConfigFile) -> String {
+fn describe(file: &ConfigFile, references: &[ShownRef]) -> String {
     if !file.exists {
         return format!(
             "{} does not exist: every value has its default.\n",
@@ -161,6 +168,11 @@ fn describe(file: &ConfigFile) -> String {
             text.push_str(&plain(&line));
             text.push('\n');
         }
+    }
+    for reference in references {
+        let line = format!("{}: reference: {}", file.path, reference.describe());
+        text.push_str(&plain(&line));
+        text.push('\n');
     }
     text.push_str(&match (file.issues.len(), file.warnings.len()) {
         (0, 0) => format!("{} is valid.\n", file.path),

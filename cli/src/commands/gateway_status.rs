@@ -5,6 +5,7 @@ use std::time::Duration;
 use clawgate_core::client::Hello;
 use clawgate_core::credentials::Surface;
 use clawgate_core::frame::RawJson;
+use clawgate_core::policy::TlsFingerprint;
 use serde_json::{Value, json};
 
 use crate::context::Context;
@@ -19,6 +20,7 @@ use crate::text::{self, Sheet};
 struct Report {
     resolved: Resolved,
     hello: Option<Hello>,
+    certificate: Option<TlsFingerprint>,
     status: Option<Value>,
     took: Option<Duration>,
     failure: Option<Failure>,
@@ -45,6 +47,7 @@ fn look(resolved: Resolved, timeout: Duration) -> Report {
     let mut report = Report {
         resolved,
         hello: None,
+        certificate: None,
         status: None,
         took: None,
         failure: None,
@@ -57,10 +60,12 @@ fn look(resolved: Resolved, timeout: Duration) -> Report {
         }
     };
     let hello = link.connection.hello().clone();
+    let certificate = link.connection.certificate().copied();
     let answer = link.call("status", RawJson::empty_object());
     let took = link.connection.timings().total();
     link.connection.close();
     report.hello = Some(hello);
+    report.certificate = certificate;
     report.took = Some(took);
     match answer {
         Ok(status) => report.status = Some(status.parse().unwrap_or(Value::Null)),
@@ -98,6 +103,7 @@ impl Report {
             "version": self.version(),
             "protocol": hello.and_then(|hello| hello.protocol),
             "uptimeMs": self.uptime().map(clawgate_core::time::millis),
+            "tls": self.certificate.map(|shown| json!({ "sha256": shown })),
             "durationMs": self.took.map(text::millis),
             "rpc": { "ok": self.status.is_some(), "method": "status" },
             "error": self.failure.as_ref().map(Failure::to_json),
@@ -116,6 +122,9 @@ impl Report {
                 .and_then(|hello| hello.protocol)
                 .map_or_else(String::new, |protocol| format!(", protocol {protocol}"));
             sheet.line("Version", format!("{version}{protocol}"));
+        }
+        if let Some(certificate) = &self.certificate {
+            sheet.line("TLS", format!("sha256:{certificate}"));
         }
         if let Some(uptime) = self.uptime() {
             sheet.line("Up for", text::duration(uptime));

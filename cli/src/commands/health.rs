@@ -21,6 +21,7 @@ pub(super) fn run(flags: &TargetFlags, context: &Context) -> Result<Exit, Failur
     match context.format {
         Format::Json => output::json(&json!({
             "ok": is_well(&health),
+            "problems": problems(&health),
             "target": target_json(&resolved.why),
             "durationMs": text::millis(took),
             "health": health,
@@ -51,7 +52,22 @@ pub(super) fn is_well(health: &Value) -> bool {
 }
 
 pub(super) fn verdict(health: &Value) -> &'static str {
-    if is_well(health) { "ok" } else { "not ok" }
+    match (is_well(health), problems(health).is_empty()) {
+        (true, true) => "ok",
+        (true, false) => "degraded",
+        (false, _) => "not ok",
+    }
+}
+
+/// What the gateway says is wrong with it, though it serves.
+fn problems(health: &Value) -> Vec<&str> {
+    health
+        .pointer("/plugins/errors")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(|error| error.get("error")?.as_str())
+        .collect()
 }
 
 /// The parts of a health payload that people look for; what is missing has no line.
@@ -81,6 +97,9 @@ pub(super) fn describe(health: &Value, sheet: &mut Sheet) {
             .filter_map(|agent| agent.get("agentId")?.as_str())
             .collect();
         sheet.line("Agents", names.join(", "));
+    }
+    for problem in problems(health) {
+        sheet.line("Problem", problem);
     }
     if let Some(count) = health.pointer("/sessions/count").and_then(Value::as_u64) {
         sheet.line("Sessions", count.to_string());

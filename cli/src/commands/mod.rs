@@ -6,6 +6,7 @@ mod completion;
 mod config;
 mod gateway_status;
 mod health;
+mod pins;
 mod probe;
 mod run;
 mod status;
@@ -43,6 +44,7 @@ pub(crate) fn dispatch(cli: Cli, format: Format) -> Result<Exit, Failure> {
         Command::Gateway(GatewayCommand::Status(args)) => {
             gateway_status::run(&TargetFlags::read(args)?, &context()?)
         }
+        Command::Pins(command) => pins::run(command, &context()?),
         Command::Status(args) => status::run(args, &context()?),
         Command::Url(UrlCommand::Check { urls }) => url::check(&urls, format),
     }

@@ -9,7 +9,7 @@ use clawgate_std::{ConnectError, Problem, Stage, Timings};
 use serde_json::{Value, json};
 
 use crate::context::Context;
-use crate::dial::Link;
+use crate::dial::{Link, NoLink};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::{self, Format};
@@ -145,7 +145,8 @@ fn probe(found: Result<Resolved, Failure>, timeout: Duration) -> Probe {
         }
     };
     match Link::open(&resolved, &[READ_CALL], timeout) {
-        Err(error) => probe.not_connected(&error, &resolved),
+        Err(NoLink::Connect(error)) => probe.not_connected(&error, &resolved),
+        Err(NoLink::Local(failure)) => probe.failure = Some(failure),
         Ok(mut link) => {
             probe.reachable = Verdict::Yes;
             probe.authenticated = Verdict::Yes;
@@ -164,6 +165,7 @@ fn probe(found: Result<Resolved, Failure>, timeout: Duration) -> Probe {
                         | Exit::Usage
                         | Exit::Unreachable
                         | Exit::TimedOut
+                        | Exit::WrongCertificate
                         | Exit::Configuration => Verdict::Unknown,
                     };
                     probe.failure = Some(failure);

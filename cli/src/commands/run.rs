@@ -43,9 +43,11 @@ pub(super) fn run(args: GatewayRunArgs, context: Context) -> Result<Exit, Failur
 /// configuration, so that service managers do not try again.
 fn failure(error: &RunError) -> Failure {
     let exit = match error {
-        RunError::File { .. } | RunError::Random(_) | RunError::Server(_) | RunError::Store(_) => {
-            Exit::Failed
-        }
+        RunError::Certificate(_)
+        | RunError::File { .. }
+        | RunError::Random(_)
+        | RunError::Server(_)
+        | RunError::Store(_) => Exit::Failed,
         RunError::AlreadyRunning { .. }
         | RunError::Auth(_)
         | RunError::BrokenKey { .. }
@@ -54,7 +56,10 @@ fn failure(error: &RunError) -> Failure {
         | RunError::Listen { .. }
         | RunError::NotImplemented(_)
         | RunError::NotLocal { .. }
-        | RunError::Refused(_) => Exit::Configuration,
+        | RunError::Refused(_)
+        | RunError::Tls(_)
+        | RunError::TlsFileMissing { .. }
+        | RunError::TlsPlace(_) => Exit::Configuration,
     };
     let (message, next) = error.what_and_next();
     Failure::new(exit, error.code(), message, next)

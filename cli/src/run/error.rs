@@ -7,9 +7,10 @@ use std::{
 };
 
 use clawgate_core::{
-    config::ConfigError,
-    policy::{startup::StartupRefusal, startup_auth::StartupAuthError},
+    config::{ConfigError, paths::PathsError},
+    policy::{TlsPart, startup::StartupRefusal, startup_auth::StartupAuthError},
 };
+use clawgate_smol::TlsLoadError;
 use thiserror::Error;
 
 /// Why a gateway did not start, and what to do about it.
@@ -93,6 +94,30 @@ pub(crate) enum RunError {
     /// The state database cannot be used.
     #[error(transparent)]
     Store(#[from] clawgate_smol::store::OpenError),
+    /// The certificate and the key cannot be served with.
+    #[error("{0}; correct the files, or remove both to have a self-signed pair made")]
+    Tls(#[source] TlsLoadError),
+    /// One of the two is missing.
+    #[error(
+        "{} ({}) does not exist; restore it{}",
+        path.display(),
+        part.config_key(),
+        instead_of_half(part, other.as_deref())
+    )]
+    TlsFileMissing {
+        /// Which.
+        part: TlsPart,
+        /// Where it should be.
+        path: PathBuf,
+        /// The other half, where a new pair would be made if it were missing too.
+        other: Option<PathBuf>,
+    },
+    /// Where the two lie cannot be told.
+    #[error("the files of gateway.tls cannot be found: {0}")]
+    TlsPlace(#[source] PathsError),
+    /// No certificate could be made.
+    #[error("cannot make a TLS certificate: {0}")]
+    Certificate(String),
     /// The server's threads or sockets failed.
     #[error("cannot start the server: {0}")]
     Server(#[source] io::Error),
@@ -112,6 +137,10 @@ impl RunError {
             Self::NotLocal { .. } => "gateway_mode_not_local",
             Self::Random(_) => "no_random_bytes",
             Self::Refused(refusal) => refusal.code(),
+            Self::Tls(_) => "tls_unusable",
+            Self::TlsFileMissing { .. } => "tls_file_missing",
+            Self::TlsPlace(error) => error.code(),
+            Self::Certificate(_) => "certificate_not_made",
             Self::Server(_) => "server_failed",
             Self::Store(_) => "state_database",
         }
@@ -126,16 +155,21 @@ impl RunError {
             | Self::BrokenKey { .. }
             | Self::Listen { .. }
             | Self::NotImplemented(_)
-            | Self::NotLocal { .. } => "; ",
+            | Self::NotLocal { .. }
+            | Self::Tls(_)
+            | Self::TlsFileMissing { .. } => "; ",
             Self::ConfigIssues { .. } => {
                 return (
                     text,
                     "Correct them, and check with `clawgate config validate`.".into(),
                 );
             }
-            Self::File { .. } | Self::Random(_) | Self::Server(_) | Self::Store(_) => {
-                return (text, String::new());
-            }
+            Self::Certificate(_)
+            | Self::File { .. }
+            | Self::Random(_)
+            | Self::Server(_)
+            | Self::Store(_)
+            | Self::TlsPlace(_) => return (text, String::new()),
         };
         match text.split_once(mark) {
             Some((what, next)) => (format!("{what}."), capitalised(next)),
@@ -146,6 +180,13 @@ impl RunError {
     pub(super) fn file(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::File { what, path, source }
+    }
+}
+
+fn instead_of_half(part: &TlsPart, other: Option<&Path>) -> String {
+    match other {
+        Some(other) => format!(", or remove {} to have a new pair made", other.display()),
+        None => format!(", or correct {}", part.config_key()),
     }
 }
 

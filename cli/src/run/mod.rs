@@ -1,10 +1,12 @@
 //! `clawgate gateway run`: reads what the core wants to know, and carries out what it decides.
 
+mod auth;
 mod error;
 mod facts;
 mod kept;
 mod logging;
 mod state;
+mod tls;
 
 use std::{
     env, fs,
@@ -22,15 +24,14 @@ use clawgate_core::{
         AuthMode, BindMode, ConfigFile, EnvVars, ModeSetting, TailscaleMode,
         paths::{Locations, Profile},
     },
-    credentials::{RefAccess, RefValues},
     gateway::{AdmissionPolicy, GatewaySetup, HostInfo},
     limits::Limits,
     policy::{
-        bind,
+        Scheme, bind,
         port::gateway_port,
         server_auth::{AuthOverride, ServerSecretSource},
         startup::resolve_start,
-        startup_auth::{KeptToken, StartupAuth, resolve_startup_auth},
+        startup_auth::{KeptToken, StartupAuth},
     },
 };
 use clawgate_smol::{HostFiles, OwnerSocket, Server, ServerOptions};
@@ -42,6 +43,7 @@ pub(crate) use logging::Verbosity;
 
 use state::StateFolder;
 pub(crate) use state::running_gateway;
+use tls::GatewayTls;
 
 /// The name of the owner's socket in the gateway's folder.
 pub(crate) const SOCKET: &str = "gateway.sock";
@@ -78,7 +80,7 @@ pub(crate) struct RunRequest {
 
 /// Runs a gateway until it is told to stop.
 pub(crate) fn gateway_run(request: RunRequest) -> Result<(), RunError> {
-    let mut file = read_config(&request.places.config)?;
+    let mut file = read_config(&request.places.config, &request.env)?;
     let unconfigured = file.exists && file.config.gateway.mode != ModeSetting::Local;
     if unconfigured && request.unconfigured == Unconfigured::Refuse {
         return Err(RunError::NotLocal {
@@ -92,12 +94,9 @@ pub(crate) fn gateway_run(request: RunRequest) -> Result<(), RunError> {
     }
     let gateway = &file.config.gateway;
     let facts = facts::host_facts(gateway);
-    let values = RefValues::new();
-    let refs = RefAccess::Available(&values);
-    let mut started =
-        resolve_startup_auth(&file.config, &request.env, &request.auth, refs, random()?)?;
+    let mut started = auth::startup_auth(&file.config, &request.env, &request.auth, random()?)?;
     let runtime = resolve_start(gateway, &started, &facts)?;
-    refuse_unfinished(gateway.tailscale, gateway.tls.enabled, runtime.auth.mode)?;
+    refuse_unfinished(gateway.tailscale, runtime.auth.mode)?;
 
     let own = StateFolder::open(&request.places.own)?;
     let mut lock = own.lock()?;
@@ -112,10 +111,12 @@ pub(crate) fn gateway_run(request: RunRequest) -> Result<(), RunError> {
             .warnings
             .iter()
             .map(ToString::to_string)
+            .chain(started.passed_over.iter().map(ToString::to_string))
             .collect::<Vec<_>>(),
     );
 
     let kept = kept::open(&own)?;
+    let tls = tls::prepare(&gateway.tls, &request.places, &request.env)?;
     let port = gateway_port(request.port, &request.env, gateway.port, &request.profile).port;
     let listeners = listen(runtime.bind_host, port)?;
     let limits = Arc::new(Limits::configured(gateway, &request.env));
@@ -125,6 +126,7 @@ pub(crate) fn gateway_run(request: RunRequest) -> Result<(), RunError> {
         admission: AdmissionPolicy::of_config(&started.auth, gateway),
         host: HostInfo {
             problems: kept.problem.into_iter().collect(),
+            tls_fingerprint: tls.as_ref().map(|tls| tls.port.fingerprint().to_string()),
             ..host_info(&request, &file)
         },
         identity: Arc::new(own.identity()?),
@@ -138,19 +140,31 @@ pub(crate) fn gateway_run(request: RunRequest) -> Result<(), RunError> {
         },
         state: kept.state,
         owner: owner_socket(&own),
+        tls: tls.as_ref().map(|tls| tls.port.clone()),
     };
     // Caught from here on: whoever reads that the gateway is ready may end it at once.
     let signals = Signals::new([Signal::Int, Signal::Term]).map_err(RunError::Server)?;
     let server = Server::start(listeners, setup, options).map_err(RunError::Server)?;
+    let scheme = if tls.is_some() {
+        Scheme::Wss
+    } else {
+        Scheme::Ws
+    };
     let addresses: Vec<String> = server
         .addresses()
         .iter()
-        .map(|address| format!("ws://{address}"))
+        .map(|address| format!("{}://{address}", scheme.as_str()))
         .collect();
     lock.describe(addresses.clone())
         .map_err(RunError::file("write the lock", &own.file(state::LOCK)))?;
     info!(addresses = addresses.join(" "), "gateway ready");
-    announce(&addresses, &started, &request.places, &token_file);
+    announce(
+        &addresses,
+        tls.as_ref(),
+        &started,
+        &request.places,
+        &token_file,
+    );
     serve_until_signal(server, signals);
     drop(lock);
     Ok(())
@@ -163,10 +177,10 @@ fn random<const N: usize>() -> Result<[u8; N], RunError> {
     Ok(bytes)
 }
 
-fn read_config(path: &Path) -> Result<ConfigFile, RunError> {
+fn read_config(path: &Path, env: &EnvVars) -> Result<ConfigFile, RunError> {
     let name = path.to_string_lossy();
     let file = match fs::read_to_string(path) {
-        Ok(text) => ConfigFile::parse(name.as_ref(), text).map_err(Box::new)?,
+        Ok(text) => ConfigFile::parse_with(name.as_ref(), text, env).map_err(Box::new)?,
         Err(error) if error.kind() == io::ErrorKind::NotFound => ConfigFile::missing(name.as_ref()),
         Err(error) => return Err(RunError::file("read", path)(error)),
     };
@@ -185,7 +199,7 @@ fn read_config(path: &Path) -> Result<ConfigFile, RunError> {
 }
 
 /// Says plainly what the configuration asks for and does not exist yet.
-fn refuse_unfinished(tailscale: TailscaleMode, tls: bool, auth: AuthMode) -> Result<(), RunError> {
+fn refuse_unfinished(tailscale: TailscaleMode, auth: AuthMode) -> Result<(), RunError> {
     if auth == AuthMode::TrustedProxy {
         return Err(RunError::NotImplemented(
             "gateway.auth.mode \"trusted-proxy\"",
@@ -194,11 +208,6 @@ fn refuse_unfinished(tailscale: TailscaleMode, tls: bool, auth: AuthMode) -> Res
     if tailscale != TailscaleMode::Off {
         return Err(RunError::NotImplemented(
             "gateway.tailscale.mode \"serve\" or \"funnel\"",
-        ));
-    }
-    if tls {
-        return Err(RunError::NotImplemented(
-            "gateway.tls on the gateway's own port",
         ));
     }
     Ok(())
@@ -301,7 +310,13 @@ fn raise_file_limit(limits: &Limits) {
 }
 
 /// Tells the person at the terminal how to reach it.
-fn announce(addresses: &[String], started: &StartupAuth, places: &Locations, token_file: &Path) {
+fn announce(
+    addresses: &[String],
+    tls: Option<&GatewayTls>,
+    started: &StartupAuth,
+    places: &Locations,
+    token_file: &Path,
+) {
     let auth = match (
         started.auth.mode,
         &started.auth.token,
@@ -324,11 +339,12 @@ fn announce(addresses: &[String], started: &StartupAuth, places: &Locations, tok
             "none usable".into()
         }
     };
+    let tls = tls.map_or_else(String::new, |tls| format!("\n  tls     {}", tls.describe()));
     let mut out = io::stdout().lock();
     // A closed standard output is no reason to stop.
     let _ = writeln!(
         out,
-        "clawgate {} is ready on {}\n  auth    {auth}\n  config  {}\n  state   {}\n  try     clawgate \
+        "clawgate {} is ready on {}\n  auth    {auth}{tls}\n  config  {}\n  state   {}\n  try     clawgate \
          health, clawgate gateway probe\n  stop    Ctrl-C",
         env!("CARGO_PKG_VERSION"),
         addresses.join(" and "),

@@ -1,7 +1,7 @@
 //! The gateway's own files: its token, its key, its lock. All in one folder, for the owner only.
 
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions, TryLockError},
+    fs::{self, File, TryLockError},
     io::{self, Read, Seek, Write},
     path::{Path, PathBuf},
     process,
@@ -11,6 +11,7 @@ use clawgate_core::{device::DeviceIdentity, secret::Secret};
 use serde::{Deserialize, Serialize};
 
 use super::error::RunError;
+use crate::private_file;
 
 /// The lock's name.
 pub(super) const LOCK: &str = "gateway.lock";
@@ -47,13 +48,7 @@ pub(crate) fn running_gateway(own: &Path) -> Option<Holder> {
 impl StateFolder {
     /// Opens the folder, making it where there is none.
     pub(crate) fn open(path: &Path) -> Result<Self, RunError> {
-        let mut builder = DirBuilder::new();
-        builder.recursive(true);
-        #[cfg(unix)]
-        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-        builder
-            .create(path)
-            .map_err(RunError::file("make the folder", path))?;
+        private_file::make_folder(path).map_err(RunError::file("make the folder", path))?;
         Ok(Self(path.to_owned()))
     }
 
@@ -66,7 +61,7 @@ impl StateFolder {
     pub(crate) fn lock(&self) -> Result<GatewayLock, RunError> {
         let path = self.file(LOCK);
         let fail = RunError::file("open the lock", &path);
-        let mut options = private_options();
+        let mut options = private_file::options();
         let mut file = options
             .read(true)
             .write(true)
@@ -134,36 +129,7 @@ impl GatewayLock {
 
 /// Writes a file for the owner only, whole or not at all.
 pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> Result<(), RunError> {
-    let fail = || RunError::file("write", path);
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.new", process::id()));
-    let new = path.with_file_name(name);
-    let written = (|| {
-        let mut file = private_options()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .open(&new)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&new, path)?;
-        // The new name is on disk only when its folder is.
-        match path.parent() {
-            Some(folder) => File::open(folder)?.sync_all(),
-            None => Ok(()),
-        }
-    })();
-    written.map_err(|error| {
-        let _ = fs::remove_file(&new);
-        fail()(error)
-    })
-}
-
-fn private_options() -> OpenOptions {
-    let mut options = OpenOptions::new();
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options
+    private_file::write(path, bytes).map_err(RunError::file("write", path))
 }
 
 #[cfg(test)]

@@ -67,6 +67,11 @@ impl Sandbox {
         path.to_string_lossy().into_owned()
     }
 
+    /// A path below the home folder.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.home.path().join(name)
+    }
+
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_clawgate"));
         command

@@ -33,5 +33,5 @@ pub use session::Session;
 pub use session_event::{
     Action, AttemptId, DialFailure, Disconnected, Next, Phase, SessionEvent, SessionTimer,
 };
-pub use target::{PinNeedsTls, Route, Target};
+pub use target::{NeedsTls, Route, Target};
 pub use verdict::{Attempt, PauseReason, Verdict, judge};

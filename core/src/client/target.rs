@@ -8,42 +8,65 @@ use super::{
 };
 use crate::{
     credentials,
-    policy::{Endpoint, TlsFingerprint},
+    policy::{EdgeHeaders, Endpoint, TlsPins, TlsTrust},
     protocol::AuthParams,
     secret::Secret,
 };
 
-/// A certificate was pinned for an endpoint without TLS (spec hostpolicy §6).
+/// Something that only TLS can carry was given for an endpoint without it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("a TLS fingerprint needs a wss:// gateway URL; use wss:// or remove the fingerprint")]
-pub struct PinNeedsTls;
+pub enum NeedsTls {
+    /// Headers for a proxy in front of the gateway.
+    #[error("headers for a proxy are sent to a wss:// gateway URL only; use wss:// or remove them")]
+    EdgeHeaders,
+    /// A rule for the certificate (spec hostpolicy §6).
+    #[error("a TLS fingerprint needs a wss:// gateway URL; use wss:// or remove the fingerprint")]
+    Pin,
+}
 
-/// An accepted endpoint, and the certificate that it must show.
+/// An accepted endpoint, the certificate that it must show, and the headers that a proxy in front
+/// of it asks for. The headers are bound to the endpoint: a redirect is never followed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
     endpoint: Endpoint,
-    pin: Option<TlsFingerprint>,
+    trust: TlsTrust,
+    headers: EdgeHeaders,
 }
 
 impl Route {
-    /// A route to an endpoint. With a pin, the certificate's fingerprint alone decides; without
-    /// one, the system's certificate authorities do.
+    /// A route to an endpoint.
     ///
     /// # Errors
-    /// When there is a pin but no TLS.
-    pub fn new(endpoint: Endpoint, pin: Option<TlsFingerprint>) -> Result<Self, PinNeedsTls> {
-        if pin.is_some() && !endpoint.is_tls() {
-            return Err(PinNeedsTls);
+    /// When there is a rule for the certificate but no TLS.
+    pub fn new(endpoint: Endpoint, trust: TlsTrust) -> Result<Self, NeedsTls> {
+        if trust != TlsTrust::Authorities && !endpoint.is_tls() {
+            return Err(NeedsTls::Pin);
         }
-        Ok(Self { endpoint, pin })
+        Ok(Self {
+            endpoint,
+            trust,
+            headers: EdgeHeaders::none(),
+        })
     }
 
     /// A route without a pin.
     pub fn unpinned(endpoint: Endpoint) -> Self {
         Self {
             endpoint,
-            pin: None,
+            trust: TlsTrust::Authorities,
+            headers: EdgeHeaders::none(),
         }
+    }
+
+    /// The same with headers for the upgrade.
+    ///
+    /// # Errors
+    /// When there are headers but no TLS.
+    pub fn with_headers(self, headers: EdgeHeaders) -> Result<Self, NeedsTls> {
+        if !headers.is_empty() && !self.endpoint.is_tls() {
+            return Err(NeedsTls::EdgeHeaders);
+        }
+        Ok(Self { headers, ..self })
     }
 
     /// Where to dial.
@@ -51,15 +74,20 @@ impl Route {
         &self.endpoint
     }
 
-    /// The certificate that must be shown.
-    pub fn pin(&self) -> Option<&TlsFingerprint> {
-        self.pin.as_ref()
+    /// How the certificate is judged.
+    pub fn trust(&self) -> &TlsTrust {
+        &self.trust
+    }
+
+    /// Headers for the upgrade request.
+    pub fn headers(&self) -> &EdgeHeaders {
+        &self.headers
     }
 
     /// Whether the other end is known well enough to be offered a stored device token that nobody
     /// asked to send: this machine, or a pinned certificate (spec credentials §6).
     pub fn is_trusted(&self) -> bool {
-        self.endpoint.is_loopback() || self.pin.is_some()
+        self.endpoint.is_loopback() || self.trust.pins().is_some()
     }
 }
 
@@ -102,9 +130,20 @@ impl Target {
         &self.route
     }
 
+    /// The same, pinned to what the first use has seen. Any other rule for the certificate stays.
+    #[must_use]
+    pub fn pinned_by_first_use(mut self, pins: TlsPins) -> Self {
+        if self.route.trust == TlsTrust::FirstUse {
+            self.route.trust = TlsTrust::Pinned(pins);
+        }
+        self
+    }
+
     /// Whether anything secret will be sent.
     pub fn has_credentials(&self) -> bool {
-        self.stored.is_some() || self.auth != AuthParams::default()
+        self.stored.is_some()
+            || self.auth != AuthParams::default()
+            || !self.route.headers.is_empty()
     }
 
     /// The one attempt that is worth making at once after a `connect` that came to nothing: with the
@@ -191,10 +230,13 @@ impl Target {
 }
 
 impl From<&credentials::Target> for Target {
-    /// Endpoint, pin and credentials of one resolved target, which stay together.
+    /// Endpoint, pin, headers and credentials of one resolved target, which stay together.
     fn from(resolved: &credentials::Target) -> Self {
-        let endpoint = resolved.endpoint().clone();
-        let pin = resolved.tls_pin().filter(|_| endpoint.is_tls()).copied();
+        let route = Route {
+            endpoint: resolved.endpoint().clone(),
+            trust: resolved.tls_trust().clone(),
+            headers: resolved.edge_headers().clone(),
+        };
         let bound = resolved.auth();
         let auth = AuthParams {
             token: bound.token().cloned(),
@@ -204,7 +246,7 @@ impl From<&credentials::Target> for Target {
         let stored = bound
             .device_token()
             .or_else(|| bound.device_token_for_retry());
-        Self::new(Route { endpoint, pin }, auth, stored.cloned())
+        Self::new(route, auth, stored.cloned())
     }
 }
 
@@ -212,7 +254,7 @@ impl From<&credentials::Target> for Target {
 mod tests {
     use super::*;
     use crate::{
-        policy::{Scheme, UrlPolicy},
+        policy::{Scheme, TlsFingerprint, UrlPolicy},
         protocol::{CloseReason, RpcError},
     };
 
@@ -295,12 +337,52 @@ mod tests {
     #[test]
     fn a_pin_needs_tls_and_gives_trust() {
         let endpoint = |url| Endpoint::parse(url, UrlPolicy::Strict).unwrap();
-        let pin = TlsFingerprint::from([7; 32]);
+        let pinned = TlsTrust::Pinned(TlsFingerprint::from([7; 32]).into());
         let remote = endpoint("wss://gw.example.com");
         assert!(!Route::unpinned(remote.clone()).is_trusted());
-        assert!(Route::new(remote, Some(pin)).unwrap().is_trusted());
+        assert!(
+            !Route::new(remote.clone(), TlsTrust::FirstUse)
+                .unwrap()
+                .is_trusted()
+        );
+        assert!(Route::new(remote, pinned.clone()).unwrap().is_trusted());
         let local = endpoint("ws://127.0.0.1:1");
         assert!(Route::unpinned(local.clone()).is_trusted());
-        assert_eq!(Route::new(local, Some(pin)), Err(PinNeedsTls));
+        for trust in [pinned, TlsTrust::FirstUse] {
+            assert_eq!(Route::new(local.clone(), trust), Err(NeedsTls::Pin));
+        }
+    }
+
+    #[test]
+    fn headers_for_a_proxy_need_tls() {
+        let endpoint = |url| Endpoint::parse(url, UrlPolicy::Strict).unwrap();
+        let headers = EdgeHeaders::new(vec![("X-Key".into(), Secret::new("hunter2"))]).unwrap();
+        let plain = Route::unpinned(endpoint("ws://127.0.0.1:1"));
+        assert_eq!(
+            plain.clone().with_headers(headers.clone()),
+            Err(NeedsTls::EdgeHeaders)
+        );
+        assert!(plain.with_headers(EdgeHeaders::none()).is_ok());
+        let route = Route::unpinned(endpoint("wss://gw.example.com"))
+            .with_headers(headers)
+            .unwrap();
+        assert!(!format!("{route:?}").contains("hunter2"));
+        assert!(Target::new(route, AuthParams::default(), None).has_credentials());
+    }
+
+    #[test]
+    fn first_use_is_the_only_rule_that_learns_a_pin() {
+        let endpoint = || Endpoint::parse("wss://gw.example.com", UrlPolicy::Strict).unwrap();
+        let pins = |byte| TlsPins::from(TlsFingerprint::from([byte; 32]));
+        for (trust, after) in [
+            (TlsTrust::FirstUse, TlsTrust::Pinned(pins(1))),
+            (TlsTrust::Authorities, TlsTrust::Authorities),
+            (TlsTrust::Pinned(pins(2)), TlsTrust::Pinned(pins(2))),
+        ] {
+            let route = Route::new(endpoint(), trust).unwrap();
+            let target = Target::new(route, AuthParams::default(), None);
+            let learnt = target.pinned_by_first_use(pins(1));
+            assert_eq!(learnt.route().trust(), &after);
+        }
     }
 }

@@ -8,6 +8,9 @@ use super::key_path::KeyPath;
 use super::read::whole_number;
 use super::scan::Position;
 use super::schema::{Key, Kind, MISPLACED, ROOT};
+use super::secret_input::SecretInput;
+use crate::policy::check_edge_headers;
+use crate::secrets::{SecretProvider, check_reference};
 
 /// The most findings of one file that are reported.
 pub const MAX_FINDINGS: usize = 100;
@@ -47,6 +50,7 @@ impl fmt::Display for Finding {
 pub(super) fn check(value: &Value) -> Vec<Finding> {
     let mut check = Check::default();
     check.object(&KeyPath::root(), value, ROOT);
+    check.providers(value);
     check.findings
 }
 
@@ -123,6 +127,15 @@ impl Check {
                 self.wrong(path, value, "a string or false");
             }
             Kind::Bool | Kind::Text | Kind::TextOrFalse => {}
+            Kind::TextOrTexts => match value.as_array() {
+                Some(items) if items.is_empty() => {
+                    self.report(Severity::Issue, path, "the list is empty".to_owned());
+                }
+                Some(_) => self.value(path, value, &Kind::ListOf(&Kind::Text)),
+                None if value.is_string() => {}
+                None => self.wrong(path, value, "a string or a list of strings"),
+            },
+            Kind::Headers => self.headers(path, value),
             Kind::OneOf(names) => self.one_of(path, value, names),
             Kind::Secret => self.secret(path, value),
             Kind::Port => self.integer(path, value, 1, u64::from(u16::MAX), "a port"),
@@ -148,6 +161,18 @@ impl Check {
         );
     }
 
+    fn headers(&mut self, path: &KeyPath, value: &Value) {
+        let Some(object) = value.as_object() else {
+            self.wrong(path, value, "an object of header names and secrets");
+            return;
+        };
+        if let Err((name, problem)) = check_edge_headers(object.keys().map(String::as_str)) {
+            let here = name.map_or_else(|| path.clone(), |name| path.key(name));
+            self.report(Severity::Issue, &here, problem.to_string());
+        }
+        self.value(path, value, &Kind::MapOf(&Kind::Secret));
+    }
+
     fn secret(&mut self, path: &KeyPath, value: &Value) {
         let problem = match value {
             Value::String(_) | Value::Null => return,
@@ -159,15 +184,48 @@ impl Check {
                         .is_some_and(|text| !text.trim().is_empty())
                 };
                 if given("source") && given("id") {
-                    return;
+                    let input = SecretInput::from_value(Some(value));
+                    match input.reference().map(check_reference) {
+                        Some(Err(fault)) => fault.to_string(),
+                        Some(Ok(())) | None => return,
+                    }
+                } else {
+                    "a reference needs a source (env, file, exec or store) and an id".to_owned()
                 }
-                "a reference needs a source (env, file, exec or store) and an id"
             }
             Value::Bool(_) | Value::Number(_) | Value::Array(_) => {
-                "expected a string, \"${NAME}\", or a reference {source, provider, id}"
+                "expected a string, \"${NAME}\", or a reference {source, provider, id}".to_owned()
             }
         };
-        self.report(Severity::Issue, path, problem.to_owned());
+        self.report(Severity::Issue, path, problem);
+    }
+
+    /// What the table cannot say about `secrets.providers`: which keys an entry needs, and what a
+    /// path must be. An entry about which something was already said is left at that.
+    fn providers(&mut self, root: &Value) {
+        let entries = root
+            .get("secrets")
+            .and_then(|secrets| secrets.get("providers"))
+            .and_then(Value::as_object);
+        for (name, entry) in entries.into_iter().flatten() {
+            let path = KeyPath::root().key("secrets").key("providers").key(name);
+            let Some(fault) = SecretProvider::from_value(entry).fault() else {
+                continue;
+            };
+            let known = self.findings.iter().any(|finding| {
+                finding.severity == Severity::Issue
+                    && finding.path.segments().starts_with(path.segments())
+            });
+            if known {
+                continue;
+            }
+            let (path, message) = if entry.get(fault.name()).is_some() {
+                (path.key(fault.name()), fault.what().to_owned())
+            } else {
+                (path, fault.to_string().trim_start().to_owned())
+            };
+            self.report(Severity::Issue, &path, message);
+        }
     }
 
     fn integer(&mut self, path: &KeyPath, value: &Value, low: u64, high: u64, what: &str) {
@@ -279,6 +337,63 @@ mod tests {
                 "gateway.mode: not one of local, remote; did you mean \"remote\"?",
                 "gateway.port: expected a port from 1 to 65535, found a string",
                 "gateway.trustedProxies[0]: expected a string, found a number",
+            ]
+        );
+    }
+
+    #[test]
+    fn pins_and_headers_of_a_remote_gateway_are_checked() {
+        let remote = |remote: Value| messages(&json!({ "gateway": { "remote": remote } }));
+        assert_eq!(
+            remote(json!({
+                "tlsFingerprint": ["a", "b"], "tlsTrust": "first-use",
+                "edgeAuth": { "X-Key": "v", "Authorization": { "source": "env", "id": "A" } },
+            })),
+            Vec::<String>::new()
+        );
+        assert_eq!(
+            remote(json!({ "tlsFingerprint": [], "tlsTrust": "tofu", "edgeAuth": {} })),
+            [
+                "gateway.remote.edgeAuth: it names no header; remove it, or write an object of header names and secrets",
+                "gateway.remote.tlsFingerprint: the list is empty",
+                "gateway.remote.tlsTrust: not one of authorities, first-use",
+            ]
+        );
+        assert_eq!(
+            remote(json!({ "tlsFingerprint": 7, "edgeAuth": { "Host": "h", "X-Key": 7 } })),
+            [
+                "gateway.remote.edgeAuth.Host: the WebSocket upgrade sets this header itself",
+                "gateway.remote.edgeAuth.X-Key: expected a string, \"${NAME}\", or a reference {source, provider, id}",
+                "gateway.remote.tlsFingerprint: expected a string or a list of strings, found a number",
+            ]
+        );
+    }
+
+    #[test]
+    fn references_and_providers_are_looked_at_closely() {
+        let findings = messages(&json!({
+            "gateway": { "auth": {
+                "token": { "source": "env", "id": "lower" },
+                "password": { "source": "exec", "provider": "vault", "id": "../a" },
+            }},
+            "secrets": { "providers": {
+                "bare": { "source": "exec" },
+                "good": { "source": "file", "path": "/s" },
+                "other": { "source": "vault" },
+                "relative": { "source": "exec", "command": "bin/v" },
+                "slow": { "source": "file", "path": "/s", "timeoutMs": 120_001 },
+            }},
+        }));
+        assert_eq!(
+            findings,
+            [
+                "gateway.auth.password: its id may have up to 256 letters, digits and . _ : / # - \
+                 and no . or .. between slashes",
+                "gateway.auth.token: its id is not a name such as GATEWAY_TOKEN",
+                "secrets.providers.slow.timeoutMs: not a whole number from 1 to 120000",
+                "secrets.providers.bare: .command is missing",
+                "secrets.providers.other.source: is not env, file, exec or store",
+                "secrets.providers.relative.command: is not an absolute path",
             ]
         );
     }

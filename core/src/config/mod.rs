@@ -19,6 +19,8 @@ mod redact;
 mod scan;
 pub mod schema;
 mod secret_input;
+mod substitute;
+mod template;
 mod types;
 
 pub use check::{Finding, MAX_FINDINGS, Severity};
@@ -29,9 +31,11 @@ pub use scan::{MAX_CONFIG_BYTES, MAX_CONFIG_DEPTH, Position};
 pub use secret_input::{DEFAULT_PROVIDER, RefSource, RefSpelling, SecretInput, SecretRef};
 pub use types::{
     AuthConfig, AuthMode, BindMode, Config, ControlUiConfig, GatewayConfig, ModeSetting,
-    NodesConfig, RateLimitConfig, ReloadConfig, ReloadMode, RemoteConfig, SecretProvider,
-    SecretsConfig, TailscaleMode, TlsConfig, TrustedProxyConfig,
+    NodePairingConfig, NodesConfig, RateLimitConfig, ReloadConfig, ReloadMode, RemoteConfig,
+    SecretsConfig, TailscaleMode, TlsConfig, TlsTrustSetting, TrustedProxyConfig,
 };
+
+pub(crate) use read::whole_number;
 
 use scan::LimitFault;
 
@@ -147,10 +151,43 @@ impl ConfigFile {
     /// A [`ConfigError`] when the text is longer than [`MAX_CONFIG_BYTES`], nests deeper than
     /// [`MAX_CONFIG_DEPTH`], is not JSON5, or is not one object.
     pub fn parse(path: impl Into<String>, text: impl Into<String>) -> Result<Self, ConfigError> {
-        let (path, text) = (path.into(), text.into());
+        Self::read(path.into(), text.into(), None)
+    }
+
+    /// Parses the text of a file and fills `${NAME}` into the strings that clawgate reads, secrets
+    /// excepted, which have rules of their own. A variable that is missing or blank is a warning, and
+    /// its `${NAME}` stays; `$${NAME}` stands for the text `${NAME}`. [`Self::parsed`] keeps what is
+    /// written.
+    ///
+    /// # Errors
+    /// As [`Self::parse`].
+    ///
+    /// ```
+    /// use clawgate_core::config::{ConfigFile, EnvVars};
+    ///
+    /// let env: EnvVars = [("GW_HOST", "gw.example.com")].into_iter().collect();
+    /// let text = "{ gateway: { remote: { url: 'wss://${GW_HOST}' } } }";
+    /// let file = ConfigFile::parse_with("openclaw.json", text, &env).unwrap();
+    /// assert_eq!(file.config.gateway.remote.url.as_deref(), Some("wss://gw.example.com"));
+    /// ```
+    pub fn parse_with(
+        path: impl Into<String>,
+        text: impl Into<String>,
+        env: &EnvVars,
+    ) -> Result<Self, ConfigError> {
+        Self::read(path.into(), text.into(), Some(env))
+    }
+
+    fn read(path: String, text: String, env: Option<&EnvVars>) -> Result<Self, ConfigError> {
         let body = text.strip_prefix('\u{feff}').unwrap_or(&text);
         let parsed = parse_text(&path, body)?;
-        let mut findings = check::check(&parsed);
+        let (filled, missing) = match env {
+            Some(env) => substitute::substitute(&parsed, env),
+            None => (parsed.clone(), Vec::new()),
+        };
+        let mut findings = check::check(&filled);
+        findings.extend(missing);
+        findings.truncate(MAX_FINDINGS);
         let places: Vec<KeyPath> = findings.iter().map(|found| found.path.clone()).collect();
         for (finding, place) in findings.iter_mut().zip(scan::locate(body, &places)) {
             finding.position = place;
@@ -159,7 +196,7 @@ impl ConfigFile {
             .into_iter()
             .partition(|finding| finding.severity == Severity::Issue);
         Ok(Self {
-            config: Config::from_value(&parsed),
+            config: Config::from_value(&filled),
             hash: hash_of(&text),
             exists: true,
             path,

@@ -177,6 +177,27 @@ impl Locations {
     pub fn token_file(&self) -> PathBuf {
         self.own.join("gateway.token")
     }
+
+    /// The certificates that clients of the same user have pinned on first use.
+    pub fn pins_file(&self) -> PathBuf {
+        self.own.join("pins.json")
+    }
+}
+
+/// A path as a config gives it: `~` is the home folder.
+///
+/// # Errors
+/// [`PathsError::NoHome`] when the home folder is needed and unknown.
+pub fn user_path(env: &EnvVars, path: &str) -> Result<PathBuf, PathsError> {
+    Home::of(env).expand(path)
+}
+
+/// A path with the home folder in place of `~`.
+///
+/// # Errors
+/// [`PathsError::NoHome`] when the home folder is needed and unknown.
+pub(crate) fn expand_home(path: &str, env: &EnvVars) -> Result<PathBuf, PathsError> {
+    Home::of(env).expand(path)
 }
 
 /// The home folder, which may be unknown.

@@ -1,13 +1,16 @@
 //! Reads the types out of a parsed file.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
 use super::secret_input::SecretInput;
 use super::types::{
     AuthConfig, AuthMode, BindMode, Config, ControlUiConfig, GatewayConfig, ModeSetting,
     NodePairingConfig, NodesConfig, RateLimitConfig, ReloadConfig, ReloadMode, RemoteConfig,
-    SecretProvider, SecretsConfig, TailscaleMode, TlsConfig, TrustedProxyConfig,
+    SecretsConfig, TailscaleMode, TlsConfig, TlsTrustSetting, TrustedProxyConfig,
 };
+use crate::secrets::SecretProvider;
 
 impl Config {
     /// Reads a parsed file. Never fails: what is not as it should be counts as absent.
@@ -131,12 +134,37 @@ impl RemoteConfig {
             url: node.at("url").non_blank(),
             token: SecretInput::from_value(node.at("token").0),
             password: SecretInput::from_value(node.at("password").0),
-            tls_fingerprint: node.at("tlsFingerprint").non_blank(),
+            tls_fingerprint: read_pins(node.at("tlsFingerprint")),
+            tls_trust: match node.at("tlsTrust").str() {
+                Some("first-use") => TlsTrustSetting::FirstUse,
+                Some(_) | None => TlsTrustSetting::Authorities,
+            },
+            edge_auth: read_edge_auth(node.at("edgeAuth")),
             ssh_target: node.at("sshTarget").non_blank(),
             ssh_identity: node.at("sshIdentity").non_blank(),
             remote_port: node.at("remotePort").port(),
         }
     }
+}
+
+/// A blank text counts as not written; whatever else is wrong must not count as no pin.
+fn read_pins(node: Node<'_>) -> Option<Vec<String>> {
+    if node.is_list() {
+        let text = |item| Node(Some(item)).text().unwrap_or_default();
+        return Some(node.items().iter().map(text).collect());
+    }
+    node.non_blank().map(|pin| vec![pin])
+}
+
+fn read_edge_auth(node: Node<'_>) -> Option<BTreeMap<String, SecretInput>> {
+    if matches!(node.0, None | Some(Value::Null)) {
+        return None;
+    }
+    let input = |name: String| {
+        let input = SecretInput::from_value(node.at(&name).0);
+        (name, input)
+    };
+    Some(node.keys().map(input).collect())
 }
 
 impl ControlUiConfig {
@@ -169,15 +197,7 @@ impl SecretsConfig {
             providers: providers
                 .keys()
                 .filter_map(|name| {
-                    let entry = providers.at(&name);
-                    let provider = SecretProvider {
-                        source: entry.at("source").text()?,
-                        allowlist: entry
-                            .at("allowlist")
-                            .is_list()
-                            .then(|| entry.at("allowlist").texts()),
-                        settings: entry.0.cloned().unwrap_or_default(),
-                    };
+                    let provider = SecretProvider::from_value(providers.at(&name).0?);
                     Some((name, provider))
                 })
                 .collect(),
@@ -193,7 +213,7 @@ impl SecretsConfig {
 }
 
 /// A number without a fraction, however it is written: `18789.0` is one.
-pub(super) fn whole_number(value: &Value) -> Option<u64> {
+pub(crate) fn whole_number(value: &Value) -> Option<u64> {
     value.as_u64().or_else(|| {
         // Text is the one way from a float to an integer that neither rounds nor wraps.
         let number = value.as_f64().filter(|number| number.fract() == 0.0)?;

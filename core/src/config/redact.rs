@@ -79,7 +79,7 @@ fn names_a_secret(key: &str) -> bool {
         .filter(|c| c.is_alphanumeric())
         .flat_map(char::to_lowercase)
         .collect();
-    plain == "key" || ENDS.iter().any(|end| plain.ends_with(end))
+    matches!(plain.as_str(), "edgeauth" | "key") || ENDS.iter().any(|end| plain.ends_with(end))
 }
 
 /// Whether a string is a URL with a user or password in it.
@@ -105,6 +105,7 @@ mod tests {
                     "token": { "source": "env", "provider": "default", "id": "T" },
                     "password": 1234,
                     "tlsFingerprint": "ab",
+                    "edgeAuth": { "X-Name": "s3cret", "X-Other": "${EDGE}" },
                 },
             },
             "channels": { "telegram": { "botToken": "s3cret" } },
@@ -119,6 +120,7 @@ mod tests {
         assert_eq!(shown["gateway"]["remote"]["token"]["id"], "T");
         assert_eq!(shown["gateway"]["remote"]["password"], REDACTED);
         assert_eq!(shown["gateway"]["remote"]["tlsFingerprint"], "ab");
+        assert_eq!(shown["gateway"]["remote"]["edgeAuth"]["X-Other"], "${EDGE}");
         assert_eq!(shown["agents"], config["agents"]);
     }
 

@@ -7,9 +7,14 @@ use serde_json::{Map, Value, json};
 mod keys;
 
 pub(super) use keys::MISPLACED;
-pub use keys::{AUTH_MODES, BIND_MODES, GATEWAY_MODES, RELOAD_MODES, ROOT, TAILSCALE_MODES};
+pub use keys::{
+    AUTH_MODES, BIND_MODES, GATEWAY_MODES, RELOAD_MODES, ROOT, TAILSCALE_MODES, TLS_TRUSTS,
+};
 
-use Kind::{Any, Bool, Integer, ListOf, MapOf, Object, OneOf, Port, Secret, Text, TextOrFalse};
+use Kind::{
+    Any, Bool, Headers, Integer, ListOf, MapOf, Object, OneOf, Port, Secret, Text, TextOrFalse,
+    TextOrTexts,
+};
 
 /// What a value may be.
 #[derive(Clone, Copy, Debug)]
@@ -32,6 +37,10 @@ pub enum Kind {
     Integer(u64, u64),
     /// A string, or `false` to turn it off.
     TextOrFalse,
+    /// A string, or a list of at least one.
+    TextOrTexts,
+    /// An object of at least one header and its secret.
+    Headers,
     /// A list of values that are alike.
     ListOf(&'static Self),
     /// Anything: kept as it is and not read.
@@ -82,7 +91,7 @@ pub fn lookup(path: &str) -> Option<&'static Key> {
         keys = match key.kind {
             Object(keys) => keys,
             MapOf(_) | Bool | Text | OneOf(_) | Secret | Port | Integer(..) | TextOrFalse
-            | ListOf(_) | Any => &[],
+            | TextOrTexts | Headers | ListOf(_) | Any => &[],
         };
         found = Some(key);
     }
@@ -156,6 +165,18 @@ fn kind_schema(kind: &Kind) -> Map<String, Value> {
         ]),
         Port => integer(1, u64::from(u16::MAX)),
         Integer(low, high) => integer(*low, *high),
+        TextOrTexts => fields([(
+            "anyOf",
+            json!([
+                { "type": "string" },
+                { "type": "array", "items": { "type": "string" }, "minItems": 1 },
+            ]),
+        )]),
+        Headers => fields([
+            ("type", json!("object")),
+            ("additionalProperties", Value::Object(kind_schema(&Secret))),
+            ("minProperties", json!(1)),
+        ]),
         TextOrFalse => fields([("anyOf", json!([{ "type": "string" }, { "const": false }]))]),
         ListOf(item) => fields([
             ("type", json!("array")),

@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde_json::Value;
 
+use super::template::{Piece, pieces};
 use crate::secret::Secret;
 
 /// The provider that a reference without one belongs to.
@@ -142,10 +143,26 @@ impl SecretInput {
                 spelling: RefSpelling::Template,
             });
         }
-        if embeds_variable(secret.expose()) {
+        let pieces = pieces(secret.expose());
+        if pieces
+            .iter()
+            .any(|piece| matches!(piece, Piece::Variable(_)))
+        {
             return Self::Embedded(secret);
         }
-        Self::Plain(secret)
+        if !pieces
+            .iter()
+            .any(|piece| matches!(piece, Piece::Escaped(_)))
+        {
+            return Self::Plain(secret);
+        }
+        let literal: String = pieces
+            .iter()
+            .map(|piece| match piece {
+                Piece::Text(text) | Piece::Escaped(text) | Piece::Variable(text) => *text,
+            })
+            .collect();
+        Self::Plain(Secret::new(literal))
     }
 
     /// Whether a secret was meant to be here: any non-blank string, or any reference.
@@ -187,27 +204,6 @@ const fn is_variable_char(c: char) -> bool {
     c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_'
 }
 
-/// Whether a string names a variable as `${NAME}` anywhere; `$${NAME}` is an escape.
-fn embeds_variable(text: &str) -> bool {
-    let mut rest = text;
-    while let Some((_, after)) = rest.split_once('$') {
-        if let Some(escaped) = after.strip_prefix("${") {
-            rest = escaped;
-            continue;
-        }
-        if let Some((name, _)) = after
-            .strip_prefix('{')
-            .and_then(|braced| braced.split_once('}'))
-            && name.starts_with(|c: char| c.is_ascii_uppercase() || c == '_')
-            && name.chars().all(is_variable_char)
-        {
-            return true;
-        }
-        rest = after;
-    }
-    false
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -239,6 +235,10 @@ mod tests {
                 "{literal}"
             );
         }
+        assert_eq!(
+            SecretInput::from_text("a$${B}c"),
+            SecretInput::Plain(Secret::new("a${B}c"))
+        );
         for embedded in ["pre-${NAME}", "${A}${B}", "$${A}${B}", "x${_A1}"] {
             assert!(
                 matches!(SecretInput::from_text(embedded), SecretInput::Embedded(_)),

@@ -1,11 +1,9 @@
 //! The config as types. A value of the wrong type counts as absent here; the check names it.
 
 use std::collections::BTreeMap;
-use std::fmt;
-
-use serde_json::Value;
 
 use super::secret_input::{DEFAULT_PROVIDER, RefSource, SecretInput, SecretRef};
+use crate::secrets::SecretProvider;
 
 /// What clawgate reads of `openclaw.json`.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -235,14 +233,29 @@ pub struct RemoteConfig {
     pub token: SecretInput,
     /// `password`.
     pub password: SecretInput,
-    /// `tlsFingerprint`, without the blanks at its ends.
-    pub tls_fingerprint: Option<String>,
+    /// `tlsFingerprint`: the texts of one or several pins; anything that is no text is an empty one.
+    pub tls_fingerprint: Option<Vec<String>>,
+    /// `tlsTrust`.
+    pub tls_trust: TlsTrustSetting,
+    /// `edgeAuth`: headers by name, as written; nothing but its presence is known of a map that is
+    /// none.
+    pub edge_auth: Option<BTreeMap<String, SecretInput>>,
     /// `sshTarget`.
     pub ssh_target: Option<String>,
     /// `sshIdentity`.
     pub ssh_identity: Option<String>,
     /// `remotePort`.
     pub remote_port: Option<u16>,
+}
+
+/// `gateway.remote.tlsTrust`: what decides about a certificate without a pin.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TlsTrustSetting {
+    /// The authorities of the system, every time.
+    #[default]
+    Authorities,
+    /// The authorities once; what they accept is pinned.
+    FirstUse,
 }
 
 /// `gateway.controlUi`.
@@ -361,25 +374,6 @@ pub struct SecretsConfig {
     pub providers: BTreeMap<String, SecretProvider>,
     /// `defaults`: the provider of a source, by the source's name.
     pub defaults: BTreeMap<String, String>,
-}
-
-/// One of `secrets.providers`. `Debug` shows only the source.
-#[derive(Clone, PartialEq)]
-pub struct SecretProvider {
-    /// `source`, as written.
-    pub source: String,
-    /// `allowlist`: the only ids that may be read, if there is one.
-    pub allowlist: Option<Vec<String>>,
-    /// The whole entry, for the host that reads files or runs programs.
-    pub settings: Value,
-}
-
-impl fmt::Debug for SecretProvider {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SecretProvider")
-            .field("source", &self.source)
-            .finish_non_exhaustive()
-    }
 }
 
 impl SecretsConfig {

@@ -4,8 +4,8 @@ use std::fmt;
 
 use super::precedence::Unavailable;
 use super::target::UrlSource;
-use crate::config::AuthMode;
-use crate::policy::Refusal;
+use crate::config::{AuthMode, SecretRef};
+use crate::policy::{EdgeAuthProblem, Refusal};
 
 /// Why a client must not connect. Raised before any socket opens; never repeats a secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +40,22 @@ pub enum CredentialError {
         /// The flag or key that holds it.
         place: &'static str,
     },
+    /// A header for a proxy that cannot be sent.
+    EdgeAuthInvalid {
+        /// The header, if it is about one.
+        header: Option<String>,
+        /// What is wrong with it.
+        problem: EdgeAuthProblem,
+    },
+    /// Headers for a proxy, and a connection without TLS.
+    EdgeAuthNeedsTls,
+    /// A header for a proxy refers to a secret that could not be read.
+    EdgeAuthUnavailable {
+        /// The header.
+        header: String,
+        /// The reference.
+        reference: SecretRef,
+    },
     /// A pin for a connection without TLS.
     FingerprintNeedsTls {
         /// The flag or key that holds it.
@@ -60,6 +76,9 @@ impl CredentialError {
             Self::AuthAndNoAuth => "auth_and_no_auth",
             Self::InvalidTlsFingerprint { .. } => "invalid_tls_fingerprint",
             Self::FingerprintNeedsTls { .. } => "tls_fingerprint_requires_wss",
+            Self::EdgeAuthInvalid { .. } => "edge_auth_invalid",
+            Self::EdgeAuthNeedsTls => "edge_auth_requires_wss",
+            Self::EdgeAuthUnavailable { .. } => "edge_auth_unavailable",
         }
     }
 
@@ -68,6 +87,9 @@ impl CredentialError {
         match self {
             Self::SecretRefUnavailable(unavailable) => Some(unavailable.path.as_str()),
             Self::RemoteUrlMissing => Some("gateway.remote.url"),
+            Self::EdgeAuthInvalid { .. }
+            | Self::EdgeAuthNeedsTls
+            | Self::EdgeAuthUnavailable { .. } => Some("gateway.remote.edgeAuth"),
             Self::InsecureUrl { .. }
             | Self::ExplicitAuthRequired { .. }
             | Self::CredentialsRequired { .. }
@@ -96,8 +118,12 @@ impl CredentialError {
                     AuthMode::Token | AuthMode::None | AuthMode::TrustedProxy => "token",
                 }
             ),
-            Self::SecretRefUnavailable(Unavailable { path, reference }) => {
-                format!("{path} refers to {reference}, which could not be read.")
+            Self::SecretRefUnavailable(Unavailable {
+                path,
+                reference,
+                fault,
+            }) => {
+                format!("{path} refers to {reference}, which could not be read: {fault}.")
             }
             Self::RemoteUrlMissing => {
                 "gateway.mode is remote, but gateway.remote.url is not set.".to_owned()
@@ -112,6 +138,17 @@ impl CredentialError {
             Self::FingerprintNeedsTls { place } => {
                 format!("{place} pins a certificate, but the gateway URL is not wss://.")
             }
+            Self::EdgeAuthInvalid { header, problem } => match header {
+                Some(header) => format!("gateway.remote.edgeAuth, header {header:?}: {problem}."),
+                None => format!("gateway.remote.edgeAuth: {problem}."),
+            },
+            Self::EdgeAuthNeedsTls => "gateway.remote.edgeAuth has headers for a proxy, but \
+                                       gateway.remote.url is not wss://."
+                .to_owned(),
+            Self::EdgeAuthUnavailable { header, reference } => format!(
+                "gateway.remote.edgeAuth, header {header:?}, refers to {reference}, which could \
+                 not be read."
+            ),
         }
     }
 
@@ -143,7 +180,8 @@ impl CredentialError {
             }
             .to_owned(),
             Self::SecretRefUnavailable(unavailable) => format!(
-                "Make the reference readable, set {}, or add --token or --password.",
+                "{} Or set {}, or add --token or --password.",
+                unavailable.fault.next_step(),
                 super::env_name(unavailable.path.kind())
             ),
             Self::RemoteUrlMissing => {
@@ -159,6 +197,15 @@ impl CredentialError {
             }
             Self::FingerprintNeedsTls { place } => {
                 format!("Use a wss:// URL, or remove {place}.")
+            }
+            Self::EdgeAuthInvalid { .. } => {
+                "Correct the header, or remove gateway.remote.edgeAuth.".to_owned()
+            }
+            Self::EdgeAuthNeedsTls => {
+                "Use a wss:// URL, or remove gateway.remote.edgeAuth.".to_owned()
+            }
+            Self::EdgeAuthUnavailable { .. } => {
+                "Make the reference readable, or remove the header.".to_owned()
             }
         }
     }

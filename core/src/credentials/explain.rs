@@ -7,8 +7,10 @@ use super::precedence::{Mode, RemoteFallback, RemoteInLocalMode};
 use super::refs::RefReader;
 use super::request::Request;
 use super::resolve::{KINDS, Rule};
+use super::shown_refs::{ShownRef, shown_refs};
 use super::source::{SecretPath, Source, env_name};
 use super::target::{Place, Target, Warning};
+use super::trust::PinSource;
 use crate::config::{AuthMode, SecretInput};
 use crate::policy::SecretKind;
 
@@ -26,10 +28,18 @@ pub struct Explanation {
     pub token: Shown,
     /// The password.
     pub password: Shown,
-    /// The certificate that the gateway must show.
-    pub tls_fingerprint: Option<String>,
+    /// What decides about the gateway's certificate: `pinned`, `first-use` or `authorities`.
+    pub tls_trust: Option<&'static str>,
+    /// The certificates that the gateway may show, when they are pinned.
+    pub tls_fingerprints: Vec<String>,
+    /// Where these pins come from.
+    pub tls_pin_source: Option<&'static str>,
+    /// The names of the headers that are sent to the proxy in front of it.
+    pub edge_headers: Vec<String>,
     /// What was passed over.
     pub skipped: Vec<Skipped>,
+    /// How the references among the credentials resolve.
+    pub references: Vec<ShownRef>,
     /// What the user should know, though the client goes on.
     pub warnings: Vec<ShownWarning>,
     /// Why the client does not connect.
@@ -135,8 +145,26 @@ pub(super) fn explain(reasons: &Reasons<'_>) -> Explanation {
         mode: reasons.mode().as_str(),
         token: reasons.shown(SecretKind::Token),
         password: reasons.shown(SecretKind::Password),
-        tls_fingerprint: target.and_then(Target::tls_pin).map(ToString::to_string),
+        tls_trust: target
+            .filter(|target| target.endpoint().is_tls())
+            .map(|target| target.tls_trust().as_str()),
+        tls_fingerprints: target
+            .and_then(Target::tls_pins)
+            .map(|pins| pins.iter().map(ToString::to_string).collect())
+            .unwrap_or_default(),
+        tls_pin_source: target.and_then(Target::pin_source).map(PinSource::as_str),
+        edge_headers: target
+            .map(|target| {
+                let names = target.edge_headers().iter();
+                names.map(|(name, _)| name.to_owned()).collect()
+            })
+            .unwrap_or_default(),
         skipped,
+        references: shown_refs(
+            reasons.request.config,
+            reasons.request.env,
+            reasons.request.refs,
+        ),
         warnings: target
             .map(|target| target.warnings().iter().map(ShownWarning::from).collect())
             .unwrap_or_default(),
@@ -174,13 +202,7 @@ impl Reasons<'_> {
     }
 
     fn input(&self, source: Source, kind: SecretKind) -> Option<&SecretInput> {
-        let gateway = &self.request.config.gateway;
-        SecretPath::of(source, kind).map(|path| match path {
-            SecretPath::AuthToken => &gateway.auth.token,
-            SecretPath::AuthPassword => &gateway.auth.password,
-            SecretPath::RemoteToken => &gateway.remote.token,
-            SecretPath::RemotePassword => &gateway.remote.password,
-        })
+        SecretPath::of(source, kind).map(|path| self.request.config.secret_input(path))
     }
 
     fn is_given(&self, kind: SecretKind, source: Source) -> bool {
@@ -235,15 +257,18 @@ impl Reasons<'_> {
             Some(SecretInput::Embedded(_)) if self.mode() == Mode::Local => {
                 return format!("{name} has text around ${{NAME}}, which is no secret");
             }
-            Some(SecretInput::Ref(reference)) if self.refs.is_broken(reference) => {
-                return format!("{name} refers to {reference}, which could not be read");
+            Some(SecretInput::Ref(reference)) => {
+                if let Some(fault) = self.refs.known_fault(reference) {
+                    return format!(
+                        "{name} refers to {reference}, which could not be read: {fault}"
+                    );
+                }
             }
             Some(
                 SecretInput::Absent
                 | SecretInput::Blank
                 | SecretInput::Plain(_)
-                | SecretInput::Embedded(_)
-                | SecretInput::Ref(_),
+                | SecretInput::Embedded(_),
             )
             | None => {}
         }

@@ -5,14 +5,17 @@
 //! and the credentials that were resolved for that endpoint, in one value, so that a credential
 //! cannot leave for another address. [`Explanation`] says why each source was used or passed over.
 
+mod edge;
 mod error;
 mod explain;
 mod precedence;
 mod refs;
 mod request;
 mod resolve;
+mod shown_refs;
 mod source;
 mod target;
+mod trust;
 
 pub use error::CredentialError;
 pub use explain::{Explanation, Shown, ShownError, ShownWarning, Skipped};
@@ -20,9 +23,12 @@ pub use precedence::{
     Chosen, KindOrder, LocalOrder, Mode, Order, RemoteFallback, RemoteInLocalMode, RemoteOrder,
     Selection, Unavailable,
 };
+pub use refs::RefAccess;
 pub(crate) use refs::RefReader;
-pub use refs::{RefAccess, RefValues, WantedRef};
-pub use request::{Flags, NodeScheme, NodeTarget, Presented, Request, Surface};
+
+pub use request::{FirstUse, Flags, NodeScheme, NodeTarget, Presented, Request, Surface};
 pub use resolve::{Resolution, resolve, select_by_order};
+pub use shown_refs::{ShownRef, shown_refs};
 pub use source::{SecretPath, Source, env_name};
 pub use target::{BoundAuth, Place, Target, UrlSource, Warning, locate};
+pub use trust::PinSource;

@@ -6,6 +6,7 @@ use super::source::{SecretPath, Source, env_name};
 use crate::config::{AuthMode, EnvVars, GatewayConfig, SecretInput, SecretRef};
 use crate::policy::SecretKind;
 use crate::secret::Secret;
+use crate::secrets::RefFault;
 
 /// Whose gateway a credential is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -199,6 +200,14 @@ pub struct Unavailable {
     pub path: SecretPath,
     /// What it says.
     pub reference: SecretRef,
+    /// Why.
+    pub fault: RefFault,
+}
+
+/// A reference that stands in the way of a decision.
+struct Missing {
+    path: SecretPath,
+    reference: SecretRef,
 }
 
 /// The credentials that the environment alone gives (a URL from the environment).
@@ -236,23 +245,27 @@ pub(super) fn select(
     for path in SecretPath::ALL {
         if let SecretInput::Ref(reference) = choice.slots.get(path).clone()
             && choice.could_win(path)
-            && let Some(value) = refs.read(&reference)
+            && let Ok(value) = refs.read(&reference)
         {
             choice.slots.set(path, SecretInput::Plain(value));
         }
     }
     loop {
-        let unavailable = match choice.decide() {
+        let missing = match choice.decide() {
             Ok(selection) => return Ok(selection),
-            Err(unavailable) => unavailable,
+            Err(missing) => missing,
         };
         // Each round replaces one of four references, so this ends.
-        let Some(value) = refs.read(&unavailable.reference) else {
-            return Err(unavailable);
-        };
-        choice
-            .slots
-            .set(unavailable.path, SecretInput::Plain(value));
+        match refs.read(&missing.reference) {
+            Ok(value) => choice.slots.set(missing.path, SecretInput::Plain(value)),
+            Err(fault) => {
+                return Err(Unavailable {
+                    path: missing.path,
+                    reference: missing.reference,
+                    fault,
+                });
+            }
+        }
     }
 }
 
@@ -316,7 +329,7 @@ struct Choice {
 }
 
 impl Choice {
-    fn decide(&self) -> Result<Selection, Unavailable> {
+    fn decide(&self) -> Result<Selection, Missing> {
         match self.mode {
             Mode::Local => self.decide_local(),
             Mode::Remote => self.decide_remote(),
@@ -358,7 +371,7 @@ impl Choice {
         allowed && wins && (selected || selection.get(other).is_none())
     }
 
-    fn decide_local(&self) -> Result<Selection, Unavailable> {
+    fn decide_local(&self) -> Result<Selection, Missing> {
         let selection = Selection {
             token: self.local(SecretKind::Token),
             password: self.local(SecretKind::Password),
@@ -375,7 +388,7 @@ impl Choice {
                 && self.local_mode_asks_for(kind, &selection)
                 && !masked
             {
-                return Err(Unavailable {
+                return Err(Missing {
                     path,
                     reference: reference.clone(),
                 });
@@ -415,7 +428,7 @@ impl Choice {
         }
     }
 
-    fn decide_remote(&self) -> Result<Selection, Unavailable> {
+    fn decide_remote(&self) -> Result<Selection, Missing> {
         let selection = Selection {
             token: self.remote(SecretKind::Token),
             password: self.remote(SecretKind::Password),
@@ -429,7 +442,7 @@ impl Choice {
             if let SecretInput::Ref(reference) = self.slots.get(path)
                 && self.env.get(path.kind()).is_none()
             {
-                return Err(Unavailable {
+                return Err(Missing {
                     path,
                     reference: reference.clone(),
                 });
@@ -438,7 +451,7 @@ impl Choice {
         let token_allowed = matches!(self.auth_mode, None | Some(AuthMode::Token))
             && self.order.token.fallback == RemoteFallback::EnvAndLocal;
         match self.slots.get(SecretPath::AuthToken) {
-            SecretInput::Ref(reference) if token_allowed => Err(Unavailable {
+            SecretInput::Ref(reference) if token_allowed => Err(Missing {
                 path: SecretPath::AuthToken,
                 reference: reference.clone(),
             }),

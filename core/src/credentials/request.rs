@@ -4,8 +4,9 @@ use super::precedence::{Mode, Order};
 use super::refs::RefAccess;
 use crate::config::paths::Profile;
 use crate::config::{Config, EnvVars};
-use crate::policy::TlsFingerprint;
+use crate::policy::{PinBook, TlsFingerprint};
 use crate::secret::Secret;
+use crate::secrets::RefValues;
 
 /// What a client is about to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,6 +86,16 @@ pub enum NodeScheme {
     Tls,
 }
 
+/// What to do about the certificate of a gateway that has no pin yet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FirstUse {
+    /// What `gateway.remote.tlsTrust` says, for the gateway that it is about.
+    #[default]
+    ByConfig,
+    /// Pin it, once the authorities have accepted it (`--pin-on-first-use`).
+    Pin,
+}
+
 /// What was given on the command line. Blank text counts as not given.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Flags<'a> {
@@ -100,6 +111,8 @@ pub struct Flags<'a> {
     pub presented: Presented,
     /// `--tls-fingerprint`.
     pub tls_fingerprint: Option<&'a str>,
+    /// `--pin-on-first-use`.
+    pub first_use: FirstUse,
     /// `--host` and `--tls` of a node.
     pub node: NodeTarget<'a>,
 }
@@ -129,13 +142,16 @@ pub struct Request<'a> {
     pub local_port: Option<u16>,
     /// The fingerprint of the certificate of the gateway of this profile.
     pub local_certificate: Option<TlsFingerprint>,
+    /// The certificates that were pinned on first use.
+    pub pins: &'a PinBook,
 }
 
 impl<'a> Request<'a> {
     /// A question with nothing but a surface, an environment and a config.
     pub const fn new(surface: Surface, env: &'a EnvVars, config: &'a Config) -> Self {
-        const NOTHING_READ: &super::RefValues = &super::RefValues::new();
+        const NOTHING_READ: &RefValues = &RefValues::new();
         const DEFAULT_PROFILE: &Profile = &Profile::Default;
+        static NO_PINS: PinBook = PinBook::new();
         Self {
             surface,
             flags: Flags {
@@ -145,6 +161,7 @@ impl<'a> Request<'a> {
                 password: None,
                 presented: Presented::ByRule,
                 tls_fingerprint: None,
+                first_use: FirstUse::ByConfig,
                 node: NodeTarget {
                     host: None,
                     scheme: NodeScheme::Default,
@@ -158,6 +175,7 @@ impl<'a> Request<'a> {
             local_token: None,
             local_port: None,
             local_certificate: None,
+            pins: &NO_PINS,
         }
     }
 }

@@ -2,19 +2,22 @@
 
 use std::collections::BTreeSet;
 
+use super::edge::edge_headers;
 use super::error::CredentialError;
 use super::explain::{Explanation, Reasons, explain};
 use super::precedence::{Chosen, Mode, Order, Selection, Unavailable, from_env, select};
-use super::refs::{RefAccess, RefReader, WantedRef};
+use super::refs::{RefAccess, RefReader};
 use super::request::{Presented, Request, Surface};
 use super::source::{SecretPath, Source};
 use super::target::{
-    BoundAuth, DeviceRetry, Place, Target, UrlSource, Warning, is_own_gateway, locate, pin,
+    BoundAuth, DeviceRetry, Place, Target, UrlSource, Warning, is_own_gateway, locate,
 };
+use super::trust::trust;
 use crate::config::{AuthMode, Config, EnvVars};
 use crate::policy::SecretKind;
 use crate::policy::server_auth::{AuthOverride, resolve_server_auth};
 use crate::secret::Secret;
+use crate::secrets::WantedRef;
 
 /// The answer to a [`Request`].
 #[derive(Clone, Debug)]
@@ -154,7 +157,8 @@ fn target(
     rule: Rule,
     refs: &mut RefReader<'_>,
 ) -> Result<Target, CredentialError> {
-    let pin = pin(request, place)?;
+    let trust = trust(request, place)?;
+    let edge = edge_headers(request, place, refs);
     let mut warnings: Vec<Warning> = place.endpoint.warnings().map(Warning::Endpoint).collect();
     let mut device = request.device_token.cloned();
     let shared = match rule {
@@ -183,7 +187,7 @@ fn target(
             source: place.source,
         });
     }
-    let retry = if place.endpoint.is_loopback() || pin.is_some() {
+    let retry = if place.endpoint.is_loopback() || trust.rule.pins().is_some() {
         DeviceRetry::Once
     } else {
         DeviceRetry::Never
@@ -202,7 +206,9 @@ fn target(
     Ok(Target {
         place: place.clone(),
         auth,
-        pin,
+        trust: trust.rule,
+        pin_source: trust.source,
+        edge: edge?,
         warnings,
     })
 }
@@ -218,7 +224,7 @@ fn by_order(
     let selection = match select(gateway, request.env, place.mode, &order, refs) {
         Ok(selection) => selection,
         Err(unavailable) if request.surface.is_probe() => {
-            warnings.push(Warning::ProbingWithout(unavailable.path));
+            warnings.push(Warning::ProbingWithout(unavailable));
             return Ok(Selection::default());
         }
         Err(unavailable) => return Err(CredentialError::SecretRefUnavailable(unavailable)),
@@ -228,18 +234,12 @@ fn by_order(
         Mode::Remote => [SecretPath::RemoteToken, SecretPath::RemotePassword],
     };
     for path in preferred {
-        let input = match path {
-            SecretPath::AuthToken => &gateway.auth.token,
-            SecretPath::AuthPassword => &gateway.auth.password,
-            SecretPath::RemoteToken => &gateway.remote.token,
-            SecretPath::RemotePassword => &gateway.remote.password,
-        };
-        if let Some(reference) = input.reference()
+        if let Some(reference) = request.config.secret_input(path).reference()
             && let Some(used) = selection.get(path.kind()).map(Chosen::source)
             && used != path.source()
-            && refs.is_broken(reference)
+            && let Some(fault) = refs.known_fault(reference)
         {
-            warnings.push(Warning::RefPassedOver { path, used });
+            warnings.push(Warning::RefPassedOver { path, used, fault });
         }
     }
     Ok(selection)

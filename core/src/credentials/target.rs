@@ -3,12 +3,16 @@
 use std::fmt;
 
 use super::error::CredentialError;
-use super::precedence::{Chosen, Mode, Selection};
+use super::precedence::{Chosen, Mode, Selection, Unavailable};
 use super::request::{NodeScheme, Request, Surface};
 use super::source::{SecretPath, Source};
+use super::trust::PinSource;
 use crate::policy::port::gateway_port;
-use crate::policy::{Endpoint, EndpointWarning, Scheme, SecretKind, TlsFingerprint, UrlPolicy};
+use crate::policy::{
+    EdgeHeaders, Endpoint, EndpointWarning, Scheme, SecretKind, TlsPins, TlsTrust, UrlPolicy,
+};
 use crate::secret::Secret;
+use crate::secrets::RefFault;
 
 /// Where the URL of a target comes from (spec hostpolicy §1.5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -172,54 +176,19 @@ pub(super) fn is_own_gateway(request: &Request<'_>, place: &Place) -> bool {
     matches!(place.source, UrlSource::Local | UrlSource::Port) && place.endpoint.port() == own
 }
 
-/// The pin of the certificate at a place, if there is one (spec credentials, end; hostpolicy §6).
-/// The pin in the config is for the configured gateway, so `--url` drops it.
-pub(super) fn pin(
-    request: &Request<'_>,
-    place: &Place,
-) -> Result<Option<TlsFingerprint>, CredentialError> {
-    let remote = &request.config.gateway.remote;
-    let flag = request
-        .flags
-        .tls_fingerprint
-        .map(str::trim)
-        .filter(|text| !text.is_empty());
-    let of_remote = matches!(place.source, UrlSource::Remote | UrlSource::Env)
-        && request.config.gateway.mode.is_remote();
-    let written = match (flag, &remote.tls_fingerprint) {
-        (Some(text), _) => Some((text, "--tls-fingerprint")),
-        (None, Some(text)) if of_remote => Some((text.as_str(), "gateway.remote.tlsFingerprint")),
-        (None, Some(_) | None) => None,
-    };
-    let Some((text, place_of_pin)) = written else {
-        let own = place.endpoint.is_tls() && is_own_gateway(request, place);
-        return Ok(request.local_certificate.filter(|_| own));
-    };
-    let pin = text
-        .parse()
-        .map_err(|_| CredentialError::InvalidTlsFingerprint {
-            place: place_of_pin,
-        })?;
-    if place.endpoint.is_tls() {
-        Ok(Some(pin))
-    } else {
-        Err(CredentialError::FingerprintNeedsTls {
-            place: place_of_pin,
-        })
-    }
-}
-
 /// What a client should tell its user, though it goes on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Warning {
     /// A probe goes on without credentials, because a reference could not be read.
-    ProbingWithout(SecretPath),
+    ProbingWithout(Unavailable),
     /// A reference could not be read, and another source stands in for it.
     RefPassedOver {
         /// Where the reference stands.
         path: SecretPath,
         /// What was used instead.
         used: Source,
+        /// Why it could not be read.
+        fault: RefFault,
     },
     /// Something about the endpoint.
     Endpoint(EndpointWarning),
@@ -227,7 +196,7 @@ pub enum Warning {
 
 impl Warning {
     /// A stable name for scripts.
-    pub const fn code(self) -> &'static str {
+    pub const fn code(&self) -> &'static str {
         match self {
             Self::ProbingWithout(_) => "unresolved_secret_ref",
             Self::RefPassedOver { .. } => "secret_ref_passed_over",
@@ -236,9 +205,10 @@ impl Warning {
     }
 
     /// The config key that it is about.
-    pub const fn path(self) -> Option<SecretPath> {
+    pub const fn path(&self) -> Option<SecretPath> {
         match self {
-            Self::ProbingWithout(path) | Self::RefPassedOver { path, .. } => Some(path),
+            Self::ProbingWithout(unavailable) => Some(unavailable.path),
+            Self::RefPassedOver { path, .. } => Some(*path),
             Self::Endpoint(_) => None,
         }
     }
@@ -247,13 +217,14 @@ impl Warning {
 impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::ProbingWithout(path) => write!(
+            Self::ProbingWithout(Unavailable { path, fault, .. }) => write!(
                 f,
-                "{path} refers to a secret that could not be read; probing without credentials."
+                "{path} refers to a secret that could not be read ({fault}); probing without \
+                 credentials."
             ),
-            Self::RefPassedOver { path, used } => write!(
+            Self::RefPassedOver { path, used, fault } => write!(
                 f,
-                "{path} refers to a secret that could not be read; {used} is used instead."
+                "{path} refers to a secret that could not be read ({fault}); {used} is used instead."
             ),
             Self::Endpoint(warning) => write!(f, "{warning}"),
         }
@@ -266,7 +237,9 @@ impl fmt::Display for Warning {
 pub struct Target {
     pub(super) place: Place,
     pub(super) auth: BoundAuth,
-    pub(super) pin: Option<TlsFingerprint>,
+    pub(super) trust: TlsTrust,
+    pub(super) pin_source: Option<PinSource>,
+    pub(super) edge: EdgeHeaders,
     pub(super) warnings: Vec<Warning>,
 }
 
@@ -281,10 +254,24 @@ impl Target {
         &self.auth
     }
 
-    /// The certificate that the gateway must show, checked before anything is sent. Without a pin
-    /// the usual authorities decide.
-    pub const fn tls_pin(&self) -> Option<&TlsFingerprint> {
-        self.pin.as_ref()
+    /// How the gateway's certificate is judged, before anything is sent.
+    pub const fn tls_trust(&self) -> &TlsTrust {
+        &self.trust
+    }
+
+    /// The certificates that the gateway may show, if there are pins.
+    pub const fn tls_pins(&self) -> Option<&TlsPins> {
+        self.trust.pins()
+    }
+
+    /// Where the pins come from.
+    pub const fn pin_source(&self) -> Option<PinSource> {
+        self.pin_source
+    }
+
+    /// Headers for the proxy in front of this endpoint.
+    pub const fn edge_headers(&self) -> &EdgeHeaders {
+        &self.edge
     }
 
     /// Why there.

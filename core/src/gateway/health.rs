@@ -83,10 +83,8 @@ impl Health {
                 })
             })
             .collect();
-        RawJson::encode(&json!({
-            "ok": problems.is_empty(),
-            "status": if problems.is_empty() { "ok" } else { "degraded" },
-            "problems": problems,
+        let mut payload = json!({
+            "ok": true,
             "ts": now.wall,
             "durationMs": 0,
             "channels": {},
@@ -96,7 +94,18 @@ impl Health {
             "defaultAgentId": host.default_agent(),
             "agents": agents,
             "sessions": sessions,
-        }))
-        .unwrap_or_else(|_| RawJson::empty_object())
+        });
+        // The published shape is closed: this is where it has room for what went wrong.
+        let errors: Vec<_> = problems
+            .iter()
+            .map(|problem| {
+                json!({ "id": "state", "origin": "gateway", "activated": true, "error": problem })
+            })
+            .collect();
+        if let (false, Some(fields)) = (errors.is_empty(), payload.as_object_mut()) {
+            let plugins = json!({ "loaded": [], "errors": errors });
+            fields.insert("plugins".into(), plugins);
+        }
+        RawJson::encode(&payload).unwrap_or_else(|_| RawJson::empty_object())
     }
 }

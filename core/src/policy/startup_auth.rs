@@ -8,8 +8,9 @@ use super::server_auth::{
     AuthOverride, ServerAuth, ServerSecret, ServerSecretSource, resolve, resolve_server_auth,
 };
 use crate::config::{AuthMode, Config, EnvVars, SecretInput, SecretRef};
-use crate::credentials::{RefAccess, RefReader, SecretPath, WantedRef, env_name};
+use crate::credentials::{RefAccess, RefReader, SecretPath, env_name};
 use crate::secret::Secret;
+use crate::secrets::{RefFault, WantedRef};
 
 /// The auth that a gateway starts with, and how it came about.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,9 +18,30 @@ pub struct StartupAuth {
     /// The auth.
     pub auth: ServerAuth,
     /// References that could not be read, where the environment stands in or the mode can do without.
-    pub passed_over: Vec<SecretPath>,
+    pub passed_over: Vec<PassedOver>,
     /// References that the host should read and hand in before it asks again.
     pub wanted: Vec<WantedRef>,
+}
+
+/// A reference that could not be read and was not needed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PassedOver {
+    /// Where it stands.
+    pub path: SecretPath,
+    /// Why it could not be read.
+    pub fault: RefFault,
+}
+
+impl fmt::Display for PassedOver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { path, fault } = self;
+        write!(
+            f,
+            "{path} refers to a secret that could not be read ({fault}); the gateway goes on without \
+             it. {}",
+            fault.next_step()
+        )
+    }
 }
 
 impl StartupAuth {
@@ -84,6 +106,8 @@ pub enum StartupAuthError {
         path: SecretPath,
         /// What it says.
         reference: SecretRef,
+        /// Why.
+        fault: RefFault,
         /// What the host should read and hand in before it asks again.
         wanted: Vec<WantedRef>,
     },
@@ -127,11 +151,14 @@ impl fmt::Display for StartupAuthError {
                 "{path} has text around ${{NAME}}. Write ${{NAME}} alone, or the secret itself."
             ),
             Self::RefUnresolved {
-                path, reference, ..
+                path,
+                reference,
+                fault,
+                ..
             } => write!(
                 f,
-                "{path} refers to {reference}, which could not be read. Make it readable, or set \
-                 {}.",
+                "{path} refers to {reference}, which could not be read: {fault}. {} Or set {}.",
+                fault.next_step(),
                 env_name(path.kind())
             ),
         }
@@ -152,9 +179,10 @@ pub const GENERATED_TOKEN_BYTES: usize = 24;
 ///
 /// ```
 /// use clawgate_core::config::{Config, EnvVars};
-/// use clawgate_core::credentials::{RefAccess, RefValues};
+/// use clawgate_core::credentials::RefAccess;
 /// use clawgate_core::policy::server_auth::AuthOverride;
 /// use clawgate_core::policy::startup_auth::resolve_startup_auth;
+/// use clawgate_core::secrets::RefValues;
 ///
 /// let (config, env, none) = (Config::default(), EnvVars::new(), AuthOverride::default());
 /// let values = RefValues::new();
@@ -218,21 +246,11 @@ fn check(auth: &ServerAuth, config: &Config) -> Result<(), StartupAuthError> {
         AuthMode::None | AuthMode::TrustedProxy => return Ok(()),
     };
     let weak = |reason| StartupAuthError::KnownWeak { kind, reason };
-    match (secret, input(config, path)) {
+    match (secret, config.secret_input(path)) {
         (Some(secret), _) => check_secret(kind, secret.secret.expose()).map_err(weak),
         (None, SecretInput::Blank) => Err(weak(NotASecret::Blank)),
         (None, SecretInput::Embedded(_)) => Err(StartupAuthError::TextAroundTemplate(path)),
         (None, SecretInput::Absent | SecretInput::Plain(_) | SecretInput::Ref(_)) => Ok(()),
-    }
-}
-
-const fn input(config: &Config, path: SecretPath) -> &SecretInput {
-    let gateway = &config.gateway;
-    match path {
-        SecretPath::AuthToken => &gateway.auth.token,
-        SecretPath::AuthPassword => &gateway.auth.password,
-        SecretPath::RemoteToken => &gateway.remote.token,
-        SecretPath::RemotePassword => &gateway.remote.password,
     }
 }
 
@@ -241,7 +259,7 @@ struct Startup<'a> {
     env: &'a EnvVars,
     over: &'a AuthOverride,
     refs: RefReader<'a>,
-    passed_over: Vec<SecretPath>,
+    passed_over: Vec<PassedOver>,
 }
 
 /// How much a mode needs a secret.
@@ -254,7 +272,7 @@ enum Need {
 
 impl Startup<'_> {
     fn read(&mut self, path: SecretPath) -> Result<Option<Secret>, StartupAuthError> {
-        let given = input(self.config, path);
+        let given = self.config.secret_input(path);
         let SecretInput::Ref(reference) = given else {
             return Ok(given.plain().cloned());
         };
@@ -262,18 +280,20 @@ impl Startup<'_> {
         if need == Need::None {
             return Ok(None);
         }
-        let value = self.refs.read(reference);
-        if value.is_none() {
-            if need == Need::Required && self.env.non_blank(env_name(path.kind())).is_none() {
-                return Err(StartupAuthError::RefUnresolved {
-                    path,
-                    reference: reference.clone(),
-                    wanted: self.refs.wanted.iter().cloned().collect(),
-                });
-            }
-            self.passed_over.push(path);
+        let fault = match self.refs.read(reference) {
+            Ok(value) => return Ok(Some(value)),
+            Err(fault) => fault,
+        };
+        if need == Need::Required && self.env.non_blank(env_name(path.kind())).is_none() {
+            return Err(StartupAuthError::RefUnresolved {
+                path,
+                reference: reference.clone(),
+                fault,
+                wanted: self.refs.wanted.iter().cloned().collect(),
+            });
         }
-        Ok(value)
+        self.passed_over.push(PassedOver { path, fault });
+        Ok(None)
     }
 
     fn need(&self, kind: SecretKind) -> Need {
@@ -297,6 +317,8 @@ impl Startup<'_> {
             (SecretKind::Password, Some(AuthMode::TrustedProxy)) => Need::Optional,
             (SecretKind::Token, None) if plain.password.is_none() => Need::Required,
             (SecretKind::Password, None) if plain.token.is_none() => Need::Required,
+            // With a value it decides the mode, before any token.
+            (SecretKind::Password, None) => Need::Optional,
             (_, Some(_) | None) => Need::None,
         }
     }
@@ -305,7 +327,7 @@ impl Startup<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::credentials::RefValues;
+    use crate::secrets::RefValues;
     use serde_json::{Value, json};
 
     fn start(
@@ -337,8 +359,26 @@ mod tests {
     fn the_environment_stands_in_for_a_broken_reference_and_that_is_said() {
         let env = [("OPENCLAW_GATEWAY_TOKEN", "from env")];
         let started = start(json!({ "mode": "token", "token": "${B}" }), &env).unwrap();
-        assert_eq!(started.passed_over, [SecretPath::AuthToken]);
+        assert_eq!(started.passed_over[0].path, SecretPath::AuthToken);
+        assert!(started.passed_over[0].to_string().contains("B is not set"));
         assert_eq!(started.auth.token.unwrap().source, ServerSecretSource::Env);
+    }
+
+    #[test]
+    fn a_configured_password_comes_before_variables_that_are_set_too() {
+        let env = [
+            ("A", "from the reference"),
+            ("OPENCLAW_GATEWAY_TOKEN", "from env"),
+            ("OPENCLAW_GATEWAY_PASSWORD", "from env"),
+        ];
+        let started = start(json!({ "password": "${A}" }), &env).unwrap();
+        assert_eq!(started.auth.mode, AuthMode::Password);
+        assert_eq!(
+            started.auth.password.unwrap().secret.expose(),
+            "from the reference"
+        );
+        let started = start(json!({ "password": "${B}" }), &env).unwrap();
+        assert_eq!(started.passed_over[0].path, SecretPath::AuthPassword);
     }
 
     #[test]

@@ -130,6 +130,7 @@ fn gateway(listener: TcpListener) -> Outcome<Server> {
             config: state_dir.join("openclaw.json"),
             log: state_dir.join("gateway.log"),
         },
+        tls: None,
     };
     Ok(Server::start(vec![listener], setup, options)?)
 }

@@ -3,8 +3,7 @@
 use clawgate_core::config::paths::Profile;
 use clawgate_core::credentials::{
     Chosen, CredentialError, KindOrder, LocalOrder, Mode, Order, RefAccess, RemoteFallback,
-    RemoteOrder, Request, Selection, Surface, Target, Unavailable, Warning, resolve,
-    select_by_order,
+    RemoteOrder, Request, Selection, Surface, Target, Warning, resolve, select_by_order,
 };
 use clawgate_core::policy::SecretKind;
 use clawgate_core::secret::Secret;
@@ -75,7 +74,7 @@ fn of_target(target: &Target) -> Value {
         "error": null,
         "url": target.endpoint().url(),
         "url_source": target.url_source().as_str(),
-        "tls_fingerprint": target.tls_pin().map(ToString::to_string),
+        "tls_fingerprint": target.tls_pins().map(ToString::to_string),
     });
     // The cases know one warning; the others are ours.
     let probing = target
@@ -123,12 +122,7 @@ fn resolver(given: &Value) -> Value {
     };
     match select_by_order(&config, &env, mode, &order, RefAccess::Unavailable) {
         Ok(selection) => of_selection(given, &selection),
-        Err(Unavailable { path, reference }) => {
-            of_error(&CredentialError::SecretRefUnavailable(Unavailable {
-                path,
-                reference,
-            }))
-        }
+        Err(unavailable) => of_error(&CredentialError::SecretRefUnavailable(unavailable)),
     }
 }
 

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use clawgate_core::config::paths::Profile;
 use clawgate_core::config::{AuthMode, Config, SecretInput};
-use clawgate_core::credentials::{RefAccess, RefValues};
+use clawgate_core::credentials::RefAccess;
 use clawgate_core::policy::bind::{HostFacts, Ipv6Loopback, Surroundings, listen_hosts};
 use clawgate_core::policy::port::{gateway_port, parse_port_option};
 use clawgate_core::policy::server_auth::{
@@ -12,6 +12,7 @@ use clawgate_core::policy::server_auth::{
 };
 use clawgate_core::policy::startup::resolve_runtime;
 use clawgate_core::policy::startup_auth::{GENERATED_TOKEN_BYTES, resolve_startup_auth};
+use clawgate_core::secrets::RefValues;
 use serde_json::{Map, Value, json};
 
 use super::{config_of, env_of, labelled};

@@ -37,6 +37,12 @@ pub fn config(data: &[u8]) {
             assert_eq!(value, Some(REDACTED), "{place} is shown");
         }
     }
+    for (name, input) in gateway.remote.edge_auth.iter().flatten() {
+        if matches!(input, SecretInput::Plain(_) | SecretInput::Embedded(_)) {
+            let headers = &shown["gateway"]["remote"]["edgeAuth"];
+            assert_eq!(headers[name], REDACTED, "the header {name} is shown");
+        }
+    }
 
     // JSON is JSON5, so the same values read from JSON mean the same.
     let json = file.parsed.to_string();

@@ -5,10 +5,11 @@
 use clawgate_core::config::paths::Profile;
 use clawgate_core::config::{Config, EnvVars};
 use clawgate_core::credentials::{
-    Presented, RefAccess, RefValues, Request, Resolution, Source, Surface, resolve,
+    Presented, RefAccess, Request, Resolution, Source, Surface, resolve,
 };
 use clawgate_core::policy::SecretKind;
 use clawgate_core::secret::Secret;
+use clawgate_core::secrets::RefValues;
 use serde_json::{Map, Value, json};
 
 const KINDS: [SecretKind; 2] = [SecretKind::Token, SecretKind::Password];

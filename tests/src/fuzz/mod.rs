@@ -11,8 +11,10 @@ mod config;
 mod credentials;
 mod frame;
 mod gateway;
+mod pem;
 mod policy;
 mod script;
+mod secret_ref;
 mod server;
 
 pub use client::client_handshake;
@@ -20,7 +22,9 @@ pub use config::config;
 pub use credentials::credentials;
 pub use frame::frame;
 pub use gateway::gateway;
+pub use pem::pem;
 pub use policy::{endpoint, policy_text};
+pub use secret_ref::secret_ref;
 pub use server::server_handshake;
 
 /// A body: takes whatever bytes there are, and panics when a promise is broken.
@@ -35,6 +39,8 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("endpoint", endpoint),
     ("frame", frame),
     ("gateway", gateway),
+    ("pem", pem),
     ("policy_text", policy_text),
+    ("secret_ref", secret_ref),
     ("server_handshake", server_handshake),
 ];

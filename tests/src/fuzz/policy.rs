@@ -2,8 +2,9 @@
 
 use clawgate_core::policy::proxy::{client_ip, host_header_is_localish};
 use clawgate_core::policy::{
-    ClientLocality, Endpoint, Host, HostClass, HostHeaderFallback, OriginPolicy, RealIpFallback,
-    RequestHeaders, SshTarget, TlsFingerprint, TrustedProxies, UrlCheck, UrlPolicy,
+    ClientLocality, Endpoint, Host, HostClass, HostHeaderFallback, OriginPolicy, PinBook, PinPlace,
+    RealIpFallback, RequestHeaders, SshTarget, TlsFingerprint, TrustedProxies, UrlCheck, UrlPolicy,
+    redirect_host,
 };
 
 /// A URL: what is accepted is near or encrypted, and means the same when it is read again.
@@ -44,6 +45,17 @@ pub fn policy_text(data: &[u8]) {
     };
     if let Ok(pin) = text.parse::<TlsFingerprint>() {
         assert_eq!(pin.to_string().parse(), Ok(pin));
+    }
+    if let Ok(place) = PinPlace::parse(text) {
+        assert_eq!(PinPlace::parse(&place.to_string()), Ok(place));
+    }
+    if let Ok(book) = PinBook::parse(text) {
+        assert_eq!(PinBook::parse(&book.to_text()), Ok(book));
+    }
+    if let Ok(endpoint) = Endpoint::parse("wss://gw.example.com/x?y", UrlPolicy::Strict)
+        && let Some(host) = redirect_host(&endpoint, text)
+    {
+        assert!(!host.contains(['/', '?', '#', '@']), "{host}");
     }
     if let Ok(target) = SshTarget::parse(text) {
         let parts = [target.user().unwrap_or("user"), target.host()];

@@ -8,3 +8,5 @@ mod raw;
 mod server;
 mod shutdown;
 mod slow;
+mod tls;
+mod tls_files;

@@ -10,7 +10,7 @@ use clawgate_core::gateway::{AdmissionPolicy, GatewaySetup, HostInfo};
 use clawgate_core::limits::Limits;
 use clawgate_core::policy::{AuthRule, SecretKind, TailscaleLogin};
 use clawgate_core::secret::Secret;
-use clawgate_smol::{HostFiles, Server, ServerOptions, State};
+use clawgate_smol::{HostFiles, Server, ServerOptions, State, TlsPort};
 use clawgate_tests::failure::TestResult;
 use clawgate_tests::raw_client::RawClient;
 use tempfile::TempDir;
@@ -31,6 +31,15 @@ impl TestServer {
 
     /// Starts a server with limits that differ from the usual ones.
     pub(crate) fn start_with(change: impl FnOnce(&mut Limits)) -> TestResult<Self> {
+        Self::start_on(change, None)
+    }
+
+    /// Starts a server that speaks TLS.
+    pub(crate) fn start_tls(tls: TlsPort, change: impl FnOnce(&mut Limits)) -> TestResult<Self> {
+        Self::start_on(change, Some(tls))
+    }
+
+    fn start_on(change: impl FnOnce(&mut Limits), tls: Option<TlsPort>) -> TestResult<Self> {
         let folder = TempDir::new()?;
         let mut limits = Limits::default();
         change(&mut limits);
@@ -59,6 +68,7 @@ impl TestServer {
             owner: None,
             threads: 2,
             files,
+            tls,
         };
         let listener = clawgate_smol::listen(IpAddr::V4(Ipv4Addr::LOCALHOST), 0)?;
         let address = listener.local_addr()?;

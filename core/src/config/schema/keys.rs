@@ -1,8 +1,9 @@
 //! The table of known keys, one a line.
 
-use super::Kind::{Any, Bool, Integer, ListOf, MapOf, Object, OneOf, Port, Secret, Text, TextOrFalse};
+use super::Kind::{Any, Bool, Headers, Integer, ListOf, MapOf, Object, OneOf, Port, Secret, Text, TextOrFalse, TextOrTexts};
 use super::Reload::{Hot, Restart, Unread};
 use super::{Key, Kind, Reload};
+use crate::secrets::{MAX_BYTES, MAX_TIMEOUT_MS};
 
 const fn key(name: &'static str, kind: Kind, reload: Reload, doc: &'static str) -> Key {
     Key {
@@ -31,6 +32,8 @@ pub const AUTH_MODES: &[&str] = &["none", "token", "password", "trusted-proxy"];
 pub const TAILSCALE_MODES: &[&str] = &["off", "serve", "funnel"];
 /// The values of `gateway.reload.mode`.
 pub const RELOAD_MODES: &[&str] = &["off", "restart", "hot", "hybrid"];
+/// The values of `gateway.remote.tlsTrust`.
+pub const TLS_TRUSTS: &[&str] = &["authorities", "first-use"];
 
 const RATE_LIMIT: &[Key] = &[
     key("maxAttempts", Integer(1, 1_000_000), Hot, "Wrong secrets allowed in the window (default 10)."),
@@ -61,7 +64,9 @@ const REMOTE: &[Key] = &[
     key("transport", OneOf(&["ssh", "direct"]), Unread, "How the desktop app gets there."),
     key("token", Secret, Unread, "The token that clients present to it."),
     key("password", Secret, Unread, "The password that clients present to it."),
-    key("tlsFingerprint", Text, Unread, "SHA-256 of its certificate, as 64 hexadecimal digits."),
+    key("tlsFingerprint", TextOrTexts, Unread, "SHA-256 of its certificate, as 64 hexadecimal digits; or a list, while an old and a new one overlap."),
+    key("tlsTrust", OneOf(TLS_TRUSTS), Unread, "What decides without a pin: authorities (default), or first-use, which pins what they accept."),
+    key("edgeAuth", Headers, Unread, "Headers that a proxy in front of it asks for, by name; sent to its wss:// URL alone."),
     key("sshTarget", Text, Unread, "The SSH host for a tunnel, as user@host or user@host:port."),
     key("sshIdentity", Text, Unread, "The key file given to ssh."),
     key("sshHostKeyPolicy", OneOf(&["strict", "openssh"]), Unread, "How the desktop app checks SSH host keys."),
@@ -99,7 +104,7 @@ const TLS: &[Key] = &[
     key("autoGenerate", Bool, Restart, "Whether a certificate is made when both files are missing (default true)."),
     key("certPath", Text, Restart, "The certificate, as PEM."),
     key("keyPath", Text, Restart, "Its key, as PEM."),
-    key("caPath", Text, Restart, "Authorities for client certificates, as PEM."),
+    key("caPath", Text, Restart, "Certificates that are sent behind it, as PEM."),
 ];
 
 const RELOAD: &[Key] = &[
@@ -182,22 +187,23 @@ const SECRET_DEFAULTS: &[Key] = &[
 
 /// Fields of all provider sources in one table: a field of another source is harmless.
 const SECRET_PROVIDER: &[Key] = &[
-    key("source", Text, Hot, "Where the provider reads: env, file, exec or store."),
+    key("source", Text, Hot, "Where the provider reads: env, file or exec; store is not implemented."),
     key("allowlist", TEXTS, Hot, "The only variables that env references may name."),
-    key("path", Text, Hot, "The file."),
+    key("path", Text, Hot, "The file, as an absolute path or below ~."),
     key("mode", Text, Hot, "Whether the file is one value (singleValue) or JSON (json)."),
-    key("command", Text, Hot, "The program."),
+    key("command", Text, Hot, "The program, as an absolute path."),
     key("args", TEXTS, Hot, "Its arguments."),
-    key("timeoutMs", Integer(1, MAX_MS), Hot, "How long a read may take, in milliseconds."),
-    key("noOutputTimeoutMs", Integer(1, MAX_MS), Hot, "How long the program may stay silent, in milliseconds."),
-    key("maxBytes", Integer(1, 1 << 30), Hot, "The longest file that is read, in bytes."),
-    key("maxOutputBytes", Integer(1, 1 << 30), Hot, "The longest output that is read, in bytes."),
+    key("timeoutMs", Integer(1, MAX_TIMEOUT_MS), Hot, "How long a read may take, in milliseconds."),
+    key("noOutputTimeoutMs", Integer(1, MAX_TIMEOUT_MS), Hot, "How long the program may stay silent, in milliseconds."),
+    key("maxBytes", Integer(1, MAX_BYTES), Hot, "The longest file that is read, in bytes."),
+    key("maxOutputBytes", Integer(1, MAX_BYTES), Hot, "The longest output that is read, in bytes."),
     key("jsonOnly", Bool, Hot, "Whether the output must be JSON."),
     key("env", MapOf(&Text), Hot, "Variables set for the program."),
     key("passEnv", TEXTS, Hot, "Variables passed on to the program."),
     key("trustedDirs", TEXTS, Hot, "Folders that the program may lie in."),
-    key("allowInsecurePath", Bool, Hot, "Whether others may be able to write to the path."),
-    key("allowSymlinkCommand", Bool, Hot, "Whether the program may be a symbolic link."),
+    key("allowInsecurePath", Bool, Hot, "Whether owners and permissions of the path do not count (default false)."),
+    key("pluginIntegration", Any, Hot, "A program that a plugin brings; not implemented."),
+    key("allowSymlinkCommand", Bool, Hot, "Whether the program may be a symbolic link (default false)."),
 ];
 
 const SECRETS: &[Key] = &[
