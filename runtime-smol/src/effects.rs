@@ -1,17 +1,20 @@
-//! Work that the gateway machine asks for: files and the process.
+//! Work that the gateway machine asks for: files, the process, and Tailscale.
 
 use std::{
     fs::{self, File},
     io::{self, Read, Seek, SeekFrom},
+    net::IpAddr,
     path::PathBuf,
     sync::Arc,
 };
 
-use clawgate_core::gateway::{
-    ConfigText, Effect, EffectOutcome, EffectRequest, LogTail, ProcessStats, TailLog,
+use clawgate_core::{
+    gateway::{ConfigText, Effect, EffectOutcome, EffectRequest, LogTail, ProcessStats, TailLog},
+    ids::EffectId,
 };
+use tracing::warn;
 
-use crate::hub::Hub;
+use crate::{hub::Hub, tailscale::Tailscale};
 
 /// Bytes of a configuration file that are read.
 const MAX_CONFIG: u64 = 4 * 1024 * 1024;
@@ -25,33 +28,74 @@ pub struct HostFiles {
     pub log: PathBuf,
 }
 
+/// A question for Tailscale.
+pub(crate) type WhoisRequest = (EffectId, IpAddr);
+
 /// Does effects off the executor's threads until the gateway is gone. Several of these share a queue.
+/// Tailscale is asked by others: it may be slow, and nobody else should have to wait for it.
 pub(crate) async fn work(
     hub: Arc<Hub>,
     queue: smol::channel::Receiver<EffectRequest>,
     files: HostFiles,
+    whois: smol::channel::Sender<WhoisRequest>,
 ) {
     while let Ok(EffectRequest { id, effect }) = queue.recv().await {
+        let effect = match effect {
+            Effect::Whois(ip) => {
+                // A closed queue means that the process ends.
+                let _ = whois.try_send((id, ip));
+                continue;
+            }
+            Effect::ReadConfig => FileEffect::Config,
+            Effect::ReadProcess => FileEffect::Process,
+            Effect::TailLog(wanted) => FileEffect::Log(wanted),
+        };
         let files = files.clone();
-        let outcome = smol::unblock(move || carry_out(&effect, &files)).await;
+        let outcome = smol::unblock(move || carry_out(effect, &files)).await;
         hub.complete(id, outcome);
     }
 }
 
-fn carry_out(effect: &Effect, files: &HostFiles) -> EffectOutcome {
+/// Asks Tailscale until the gateway is gone. Several of these share a queue.
+pub(crate) async fn ask_tailscale(
+    hub: Arc<Hub>,
+    queue: smol::channel::Receiver<WhoisRequest>,
+    tailscale: Tailscale,
+) {
+    while let Ok((id, ip)) = queue.recv().await {
+        let outcome = match tailscale.whois(ip).await {
+            Ok(whois) => EffectOutcome::Whois(whois),
+            Err(error) => {
+                // At most one line for an address in the time that the core remembers a failure.
+                warn!(%ip, %error, "tailscale did not say who it is");
+                EffectOutcome::Failed(error.to_string())
+            }
+        };
+        hub.complete(id, outcome);
+    }
+}
+
+/// What is done by reading files.
+#[derive(Clone, Copy)]
+enum FileEffect {
+    Config,
+    Log(TailLog),
+    Process,
+}
+
+fn carry_out(effect: FileEffect, files: &HostFiles) -> EffectOutcome {
     match effect {
-        Effect::ReadConfig => match read_config(files) {
+        FileEffect::Config => match read_config(files) {
             Ok(text) => EffectOutcome::Config(ConfigText { text }),
             Err(error) => failed("configuration file", &error),
         },
-        Effect::ReadProcess => EffectOutcome::Process(ProcessStats {
+        FileEffect::Process => EffectOutcome::Process(ProcessStats {
             rss_bytes: rss_bytes(),
         }),
-        Effect::TailLog(wanted) => match tail_log(files, *wanted) {
+        FileEffect::Log(wanted) => match tail_log(files, wanted) {
             Ok(tail) => EffectOutcome::Log(tail),
             Err(error) => failed("log file", &error),
         },
-        Effect::Whois(_) => EffectOutcome::Failed("tailscale is not asked yet".into()),
     }
 }
 

@@ -65,6 +65,11 @@ impl PeerFacts {
         }
     }
 
+    /// The address of the client: the one that a trusted proxy names, else the peer's.
+    pub fn client_ip(&self) -> IpAddr {
+        self.ingress.client_ip().unwrap_or(self.ip)
+    }
+
     /// Whether a page in a browser made the request.
     pub fn has_origin(&self) -> bool {
         self.headers.get("origin").is_some()

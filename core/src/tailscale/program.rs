@@ -1,7 +1,12 @@
 //! Whose hands the program has been in. What it says lets people in, so nobody but the system's
 //! owner may have put it there.
 
-use std::{fmt, path::PathBuf};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
+
+use crate::secrets::{PathFacts, PathKind, Standing};
 
 /// The program's file name.
 pub const PROGRAM: &str = if cfg!(windows) {
@@ -26,30 +31,6 @@ pub const FOLDERS: &[&str] = if cfg!(windows) {
         "/Applications/Tailscale.app/Contents/MacOS",
     ]
 };
-
-/// What stands at a path, links not followed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PathKind {
-    /// A file.
-    File,
-    /// A folder.
-    Folder,
-    /// Anything else.
-    Other,
-}
-
-/// What the system says about a path.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PathFacts {
-    /// The path.
-    pub path: PathBuf,
-    /// What stands there.
-    pub kind: PathKind,
-    /// The owner's number; 0 is the system's owner.
-    pub owner: u32,
-    /// The permission bits.
-    pub mode: u32,
-}
 
 /// Why a program is not run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,35 +64,41 @@ const WRITABLE: u32 = 0o022;
 /// Somebody may execute.
 const EXECUTABLE: u32 = 0o111;
 
-/// Judges a program by itself and all folders above it, links resolved, the program first. A sticky
-/// folder does not count as safe: whoever may write to it chose the program.
+/// Judges a program, given by its path without links, and all folders above it. A sticky folder does
+/// not count as safe: whoever may write to it chose the program.
 ///
 /// ```
-/// use clawgate_core::tailscale::{PathFacts, PathKind, check_program};
+/// use clawgate_core::secrets::{PathFacts, PathKind, Standing};
+/// use clawgate_core::tailscale::check_program;
 ///
-/// let facts = |path: &str, kind, mode| PathFacts { path: path.into(), kind, owner: 0, mode };
-/// let program = facts("/usr/bin/tailscale", PathKind::File, 0o755);
-/// let folder = facts("/usr/bin", PathKind::Folder, 0o755);
-/// assert!(check_program(&[program.clone(), folder]).is_ok());
-/// let shared = facts("/usr/bin", PathKind::Folder, 0o777);
-/// assert!(check_program(&[program, shared]).is_err());
+/// let facts = |kind, mode| PathFacts { kind, owner: 0, mode, links: 1 };
+/// let standing = |folder_mode| Standing {
+///     user: 1000,
+///     target: facts(PathKind::File, 0o755),
+///     folders: vec![("/usr/bin".into(), facts(PathKind::Folder, folder_mode))],
+/// };
+/// let program = "/usr/bin/tailscale".as_ref();
+/// assert!(check_program(program, &standing(0o755)).is_ok());
+/// assert!(check_program(program, &standing(0o777)).is_err());
 /// ```
 ///
 /// # Errors
 /// The first fault, from the program upwards.
-pub fn check_program(chain: &[PathFacts]) -> Result<(), Untrusted> {
-    let Some(program) = chain.first() else {
-        return Err(Untrusted::NotAProgram(PathBuf::new()));
-    };
-    if program.kind != PathKind::File || program.mode & EXECUTABLE == 0 {
-        return Err(Untrusted::NotAProgram(program.path.clone()));
+pub fn check_program(program: &Path, standing: &Standing) -> Result<(), Untrusted> {
+    let target = standing.target;
+    if target.kind != PathKind::File || target.mode & EXECUTABLE == 0 {
+        return Err(Untrusted::NotAProgram(program.to_owned()));
     }
-    for facts in chain {
-        if facts.owner != 0 {
-            return Err(Untrusted::ForeignOwner(facts.path.clone()));
+    let folders = standing
+        .folders
+        .iter()
+        .map(|(path, facts)| (&**path, *facts));
+    for (path, PathFacts { owner, mode, .. }) in [(program, target)].into_iter().chain(folders) {
+        if owner != 0 {
+            return Err(Untrusted::ForeignOwner(path.to_owned()));
         }
-        if facts.mode & WRITABLE != 0 {
-            return Err(Untrusted::Writable(facts.path.clone()));
+        if mode & WRITABLE != 0 {
+            return Err(Untrusted::Writable(path.to_owned()));
         }
     }
     Ok(())
@@ -121,37 +108,42 @@ pub fn check_program(chain: &[PathFacts]) -> Result<(), Untrusted> {
 mod tests {
     use super::*;
 
-    fn chain(change: impl FnOnce(&mut Vec<PathFacts>)) -> Result<(), Untrusted> {
-        let facts = |path: &str, kind| PathFacts {
-            path: path.into(),
+    fn judge(change: impl FnOnce(&mut Standing)) -> Result<(), Untrusted> {
+        let facts = |kind| PathFacts {
             kind,
             owner: 0,
             mode: 0o755,
+            links: 1,
         };
-        let mut chain = vec![
-            facts("/usr/bin/tailscale", PathKind::File),
-            facts("/usr/bin", PathKind::Folder),
-            facts("/usr", PathKind::Folder),
-            facts("/", PathKind::Folder),
-        ];
-        change(&mut chain);
-        check_program(&chain)
+        let mut standing = Standing {
+            user: 1000,
+            target: facts(PathKind::File),
+            folders: ["/usr/bin", "/usr", "/"]
+                .map(|path| (path.into(), facts(PathKind::Folder)))
+                .to_vec(),
+        };
+        change(&mut standing);
+        check_program(Path::new("/usr/bin/tailscale"), &standing)
+    }
+
+    fn part(standing: &mut Standing, at: usize) -> &mut PathFacts {
+        match at {
+            0 => &mut standing.target,
+            at => &mut standing.folders[at - 1].1,
+        }
     }
 
     #[test]
     fn only_root_may_have_touched_the_program() {
-        assert_eq!(chain(|_| {}), Ok(()));
+        assert_eq!(judge(|_| {}), Ok(()));
         for at in 0..4 {
-            assert!(
-                matches!(
-                    chain(|c| c[at].owner = 1000),
-                    Err(Untrusted::ForeignOwner(_))
-                ),
-                "{at}"
-            );
+            // Not even the user that the gateway runs as.
+            let verdict = judge(|s| part(s, at).owner = 1000);
+            assert!(matches!(verdict, Err(Untrusted::ForeignOwner(_))), "{at}");
             for mode in [0o775, 0o757, 0o1777] {
+                let verdict = judge(|s| part(s, at).mode = mode);
                 assert!(
-                    matches!(chain(|c| c[at].mode = mode), Err(Untrusted::Writable(_))),
+                    matches!(verdict, Err(Untrusted::Writable(_))),
                     "{at} {mode:o}"
                 );
             }
@@ -160,13 +152,17 @@ mod tests {
 
     #[test]
     fn it_must_be_a_program() {
-        for change in [
-            (|c: &mut Vec<PathFacts>| c[0].kind = PathKind::Folder) as fn(&mut Vec<PathFacts>),
-            |c| c[0].kind = PathKind::Other,
-            |c| c[0].mode = 0o644,
-            |c| c.clear(),
+        for (kind, mode) in [
+            (PathKind::Folder, 0o755),
+            (PathKind::Link, 0o755),
+            (PathKind::Other, 0o755),
+            (PathKind::File, 0o644),
         ] {
-            assert!(matches!(chain(change), Err(Untrusted::NotAProgram(_))));
+            let verdict = judge(|s| (s.target.kind, s.target.mode) = (kind, mode));
+            assert!(
+                matches!(verdict, Err(Untrusted::NotAProgram(_))),
+                "{kind:?}"
+            );
         }
     }
 }

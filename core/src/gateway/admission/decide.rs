@@ -124,7 +124,7 @@ impl Gateway {
             presence_key: (!params.client.mode.is_ephemeral())
                 .then(|| device_id.clone().unwrap_or_else(|| conn.to_string())),
             info: params.client.clone(),
-            ip: request.peer.ip,
+            ip: request.peer.client_ip(),
             proof,
             device_id,
             caps: params.caps.clone(),

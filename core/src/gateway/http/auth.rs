@@ -202,8 +202,7 @@ impl Gateway {
         };
         let mut entry = AuditEntry::new(now, "http", Verdict::Denied);
         entry.reason = Some(refusal.reason());
-        let from = peer.ingress.client_ip().unwrap_or(peer.ip);
-        entry.from = Some(from.to_string());
+        entry.from = Some(peer.client_ip().to_string());
         self.audit.record(&mut self.out.journal, now, entry);
         Err(refusal)
     }
