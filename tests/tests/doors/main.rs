@@ -11,4 +11,5 @@ mod http_auth;
 mod pages;
 mod proxies;
 mod rates;
+#[cfg(unix)]
 mod tailscale;

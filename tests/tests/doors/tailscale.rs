@@ -37,7 +37,10 @@ impl Daemon {
         for (ip, answer) in [
             ("100.64.0.1", whois(LOGIN, &Value::Null)),
             ("100.64.0.2", whois("eve@example.org", &Value::Null)),
-            ("100.64.0.3", whois("tagged-devices", &json!(["tag:server"]))),
+            (
+                "100.64.0.3",
+                whois("tagged-devices", &json!(["tag:server"])),
+            ),
             ("100.64.0.4", whois(LOGIN, &json!(["tag:server"]))),
         ] {
             fs::write(daemon.path(ip), answer.to_string())?;
@@ -149,7 +152,8 @@ fn nothing_less_than_a_confirmed_login_counts() -> TestResult {
         assert_eq!(browser.refused_for(&page)?, "token_missing", "{why}");
         // The gateway's own auth goes on.
         let right = page.clone().showing("token", TOKEN);
-        assert_eq!(browser.enter(&right)?["method"], "token", "{why}");
+        let error = browser.refused(&right)?;
+        assert_eq!(error["details"]["code"], "PAIRING_REQUIRED", "{why}");
     }
     let nobody = forwarded(gateway.by_tailscale(), "100.64.0.3", "tagged-devices");
     assert_eq!(nobody.refused_for(&page)?, "token_missing");
@@ -176,7 +180,10 @@ fn a_login_is_for_the_websocket_of_browsers_with_a_device() -> TestResult {
     assert_eq!(browser.get("/readyz")?.json()?, json!({"ready": true}));
     assert!(daemon.asked().is_empty(), "{:?}", daemon.asked());
     let error = browser.refused(&Program::cli())?;
-    assert_eq!(error["details"]["code"], "DEVICE_IDENTITY_REQUIRED", "{error}");
+    assert_eq!(
+        error["details"]["code"], "DEVICE_IDENTITY_REQUIRED",
+        "{error}"
+    );
     // A node is paired as anywhere.
     let error = browser.refused(&Program::node(8))?;
     assert_eq!(error["details"]["code"], "PAIRING_REQUIRED", "{error}");
@@ -273,7 +280,12 @@ fn a_route_is_made_replaced_and_ended() -> TestResult {
     assert!(daemon.path("status").exists());
     tailscale.withdraw(next)?;
     assert!(!daemon.path("status").exists());
-    assert!(daemon.asked().iter().any(|asked| asked.starts_with("funnel --bg")));
+    assert!(
+        daemon
+            .asked()
+            .iter()
+            .any(|asked| asked.starts_with("funnel --bg"))
+    );
     Ok(())
 }
 
@@ -292,7 +304,10 @@ fn routes_of_others_are_left_alone() -> TestResult {
         let Err(TailscaleError::Taken(taken)) = refused else {
             return Err(Failure::new(format!("not refused: {refused:?}")));
         };
-        assert!(taken.to_string().contains("http://127.0.0.1:40001"), "{taken}");
+        assert!(
+            taken.to_string().contains("http://127.0.0.1:40001"),
+            "{taken}"
+        );
     }
     assert_eq!(read(&daemon.path("status")), before);
     Ok(())
@@ -304,21 +319,33 @@ fn a_failure_says_what_the_program_said() -> TestResult {
     fs::write(daemon.path("broken"), "")?;
     let error = daemon.program().publish(ROUTE, None).err();
     let shown = error.map(|error| error.to_string()).unwrap_or_default();
-    assert!(shown.contains("Serve is not enabled on your tailnet."), "{shown}");
+    assert!(
+        shown.contains("Serve is not enabled on your tailnet."),
+        "{shown}"
+    );
     assert!(shown.contains("tailscale status"), "{shown}");
 
     // It says that all is well, and nothing is there.
     fs::remove_file(daemon.path("broken"))?;
     fs::write(daemon.path("idle"), "")?;
     let refused = daemon.program().publish(ROUTE, None);
-    assert!(matches!(refused, Err(TailscaleError::NotPublished { .. })), "{refused:?}");
+    assert!(
+        matches!(refused, Err(TailscaleError::NotPublished { .. })),
+        "{refused:?}"
+    );
 
     fs::write(daemon.path("status"), "logged out")?;
     let refused = daemon.program().publish(ROUTE, None);
-    assert!(matches!(refused, Err(TailscaleError::Status(_))), "{refused:?}");
+    assert!(
+        matches!(refused, Err(TailscaleError::Status(_))),
+        "{refused:?}"
+    );
 
     let missing = Tailscale::vouched_for(daemon.path("nothing"));
     let refused = missing.publish(ROUTE, None);
-    assert!(matches!(refused, Err(TailscaleError::Run(_))), "{refused:?}");
+    assert!(
+        matches!(refused, Err(TailscaleError::Run(_))),
+        "{refused:?}"
+    );
     Ok(())
 }
