@@ -8,10 +8,12 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use clawgate_core::config::{AuthMode, BindMode};
 use clawgate_core::credentials::Surface;
+use clawgate_core::policy::audit::Severity;
 use clawgate_core::policy::port::{InvalidPort, parse_port_option};
 use clawgate_core::policy::{InvalidPinPlace, PinPlace};
 use clawgate_core::secret::Secret;
 
+use crate::device_args::DevicesCommand;
 use crate::help;
 
 /// An agent gateway, and the commands to look after it.
@@ -70,9 +72,21 @@ pub(crate) enum Command {
     /// Certificates that were pinned on first use
     #[command(subcommand)]
     Pins(PinsCommand),
+    /// Devices of a gateway: who is paired, who asks, and their tokens
+    #[command(subcommand, after_help = help::DEVICES)]
+    Devices(DevicesCommand),
+    /// Change the secret that the gateway asks for, without an outage
+    #[command(subcommand)]
+    Secrets(SecretsCommand),
     /// Look at gateway URLs
     #[command(subcommand)]
     Url(UrlCommand),
+    /// Look for weaknesses in how the gateway is set up
+    #[command(subcommand)]
+    Security(SecurityCommand),
+    /// Copy the state database, while the gateway runs or not
+    #[command(after_help = help::BACKUP)]
+    Backup(BackupArgs),
     /// Print completions for a shell
     #[command(after_help = help::COMPLETION)]
     Completion {
@@ -134,6 +148,28 @@ pub(crate) enum PinsCommand {
 }
 
 #[derive(Debug, Subcommand)]
+pub(crate) enum SecretsCommand {
+    /// Let the gateway read its configured secret again
+    #[command(after_help = help::SECRETS_RELOAD)]
+    Reload(GraceArgs),
+    /// Replace the token that the gateway made for itself
+    #[command(after_help = help::SECRETS_ROTATE)]
+    Rotate(GraceArgs),
+    /// Which secrets let clients in, and who still uses an old one
+    Status(TargetArgs),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct GraceArgs {
+    /// How long the old secret stays valid, such as 90s, 10m or 2h; 7d at most [default: 0 for
+    /// reload, 10m for rotate]
+    #[arg(long, value_name = "TIME", value_parser = crate::span::parse)]
+    pub(crate) grace: Option<Duration>,
+    #[command(flatten)]
+    pub(crate) target: TargetArgs,
+}
+
+#[derive(Debug, Subcommand)]
 pub(crate) enum UrlCommand {
     /// Whether clients would connect to these URLs; nothing is sent
     #[command(after_help = help::URL_CHECK)]
@@ -142,6 +178,33 @@ pub(crate) enum UrlCommand {
         #[arg(required = true, value_name = "URL")]
         urls: Vec<String>,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SecurityCommand {
+    /// Check config, environment and files: who can get in, and who can read secrets
+    #[command(after_help = help::SECURITY_AUDIT)]
+    Audit(AuditArgs),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct AuditArgs {
+    /// Exit with 1 on findings of this severity or a graver one: info, warn or critical
+    #[arg(long, value_name = "SEVERITY", value_parser = severity, default_value = "warn")]
+    pub(crate) level: Severity,
+    /// Take files and folders from other users, and say which; nothing else is changed
+    #[arg(long)]
+    pub(crate) fix: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct BackupArgs {
+    /// The copy [default: backups/state-TIME.sqlite in the gateway's own folder]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) to: Option<PathBuf>,
+    /// Replace a file that is already there
+    #[arg(long)]
+    pub(crate) force: bool,
 }
 
 /// A secret, or where it is.
@@ -289,6 +352,10 @@ fn pin_place(text: &str) -> Result<PinPlace, InvalidPinPlace> {
     PinPlace::parse(text)
 }
 
+fn severity(name: &str) -> Result<Severity, &'static str> {
+    Severity::parse(name).ok_or("expected info, warn or critical")
+}
+
 fn auth_mode(name: &str) -> Result<AuthMode, &'static str> {
     AuthMode::parse(name).ok_or("expected none, token, password or trusted-proxy")
 }
@@ -296,7 +363,7 @@ fn auth_mode(name: &str) -> Result<AuthMode, &'static str> {
 /// One hour is the most: longer waits are mistakes.
 const MAX_TIMEOUT_MS: u64 = 3_600_000;
 
-fn timeout(text: &str) -> Result<Duration, &'static str> {
+pub(crate) fn timeout(text: &str) -> Result<Duration, &'static str> {
     text.trim()
         .parse::<u64>()
         .ok()

@@ -1,23 +1,29 @@
 //! Connecting to the gateway of a command, and calling it.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use clawgate_core::client::{Call, Profile, Target as ClientTarget};
+use clawgate_core::client::{
+    Call, DeviceNeed, DeviceUse, Ending, IssuedToken, Profile, Purpose, Target as ClientTarget,
+    device_use, takes_a_device,
+};
+use clawgate_core::device::DeviceIdentity;
 use clawgate_core::frame::RawJson;
 use clawgate_core::methods::{Access, METHODS};
 use clawgate_core::policy::TlsTrust;
-use clawgate_core::protocol::{ClientId, ClientInfo, ClientMode};
-use clawgate_core::scope::Scope;
-use clawgate_std::{CallError, ConnectError, Connection, Options, look_at_certificate};
+use clawgate_core::protocol::{ClientId, ClientInfo, ClientMode, Role};
+use clawgate_core::scope::{Scope, ScopeSet};
+use clawgate_std::{CallError, ConnectError, Connection, Options, TokenFate, look_at_certificate};
 
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output;
 use crate::refusal;
 use crate::target::Resolved;
+use crate::text;
 
-/// What a call of an unknown method asks for: the set of the official CLI (spec protocol §4).
-const UNKNOWN_METHOD: [Scope; 7] = [
+/// What the official CLI asks for (spec protocol §4), and a call of an unknown method.
+pub(crate) const EVERYTHING: [Scope; 7] = [
     Scope::Admin,
     Scope::Read,
     Scope::Write,
@@ -44,6 +50,16 @@ pub(crate) enum NoLink {
     Local(Failure),
 }
 
+impl NoLink {
+    /// The same in words.
+    pub(crate) fn explain(self, resolved: &Resolved) -> Failure {
+        match self {
+            Self::Connect(error) => refusal::connect(&error, resolved),
+            Self::Local(failure) => failure,
+        }
+    }
+}
+
 impl From<Box<ConnectError>> for NoLink {
     fn from(error: Box<ConnectError>) -> Self {
         Self::Connect(error)
@@ -60,10 +76,55 @@ impl<'a> Link<'a> {
         methods: &[&str],
         timeout: Duration,
     ) -> Result<Self, NoLink> {
-        let start = Instant::now();
+        Self::open_with(resolved, scopes(methods), timeout)
+    }
+
+    /// Connects, and asks for these scopes.
+    ///
+    /// # Errors
+    /// When there is no connection.
+    pub(crate) fn open_with(
+        resolved: &'a Resolved,
+        scopes: Vec<String>,
+        timeout: Duration,
+    ) -> Result<Self, NoLink> {
+        let end = Instant::now() + timeout;
         let target = first_use(ClientTarget::from(&resolved.target), resolved, timeout)?;
-        let left = timeout.saturating_sub(start.elapsed());
-        let connection = Connection::open(&target, profile(resolved, methods), options(left))?;
+        let asks = !scopes.is_empty();
+        let need = DeviceNeed::of(&resolved.target, resolved.purpose, asks);
+        let caller = Caller {
+            resolved,
+            scopes,
+            end,
+        };
+        let connection = match device_use(need) {
+            DeviceUse::AtOnce => caller.as_device(&target)?,
+            DeviceUse::Never => caller.without_device(&target)?,
+            DeviceUse::WhenAsked => caller.as_device_when_asked(&target, asks)?,
+        };
+        Ok(Self {
+            connection,
+            resolved,
+        })
+    }
+
+    /// Connects with this machine's device, whatever else is presented.
+    ///
+    /// # Errors
+    /// When there is no connection.
+    pub(crate) fn open_as_device(
+        resolved: &'a Resolved,
+        scopes: Vec<String>,
+        timeout: Duration,
+    ) -> Result<Self, NoLink> {
+        let end = Instant::now() + timeout;
+        let target = first_use(ClientTarget::from(&resolved.target), resolved, timeout)?;
+        let caller = Caller {
+            resolved,
+            scopes,
+            end,
+        };
+        let connection = caller.as_device(&target)?;
         Ok(Self {
             connection,
             resolved,
@@ -79,10 +140,7 @@ impl<'a> Link<'a> {
         methods: &[&str],
         timeout: Duration,
     ) -> Result<Self, Failure> {
-        Self::open(resolved, methods, timeout).map_err(|error| match error {
-            NoLink::Connect(error) => refusal::connect(&error, resolved),
-            NoLink::Local(failure) => failure,
-        })
+        Self::open(resolved, methods, timeout).map_err(|error| error.explain(resolved))
     }
 
     /// Calls a method with these parameters and waits for the result.
@@ -90,9 +148,32 @@ impl<'a> Link<'a> {
     /// # Errors
     /// When there is none.
     pub(crate) fn call(&mut self, method: &str, params: RawJson) -> Result<RawJson, Failure> {
+        self.run(Call::new(method, params))
+    }
+
+    /// Makes a call and waits for the result.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub(crate) fn run(&mut self, call: Call) -> Result<RawJson, Failure> {
+        let method = call.method.clone();
         self.connection
-            .call(Call::new(method, params))
-            .map_err(|error| self.explain(method, &error))
+            .call(call)
+            .map_err(|error| self.explain(&method, &error))
+    }
+
+    /// This machine's device, if there is one.
+    pub(crate) fn own_device(&self) -> Option<Arc<DeviceIdentity>> {
+        let known = self.resolved.device.as_ref()?.known()?;
+        Some(known.identity)
+    }
+
+    /// Keeps a token that the gateway gave to this machine's device over this connection.
+    pub(crate) fn keep_token(&self, identity: &DeviceIdentity, role: Role, issued: &IssuedToken) {
+        if let Some(files) = &self.resolved.device {
+            let target = ClientTarget::from(&self.resolved.target);
+            files.remember(target.route(), (identity, role), issued);
+        }
     }
 
     /// Calls several methods at once. Each has a result of its own.
@@ -154,7 +235,7 @@ fn no_place_for_pins() -> Failure {
     )
 }
 
-fn options(timeout: Duration) -> Options {
+pub(crate) fn options(timeout: Duration) -> Options {
     let mut options = Options {
         total: Some(timeout),
         ..Options::default()
@@ -166,24 +247,137 @@ fn options(timeout: Duration) -> Options {
     options
 }
 
-/// Who this client says it is. Without a shared secret, a gateway on this machine lets only the
-/// backend client in (spec protocol §3.5).
-fn profile(resolved: &Resolved, methods: &[&str]) -> Profile {
-    let (id, mode) = if resolved.target.auth().is_empty() {
-        (ClientId::GatewayClient, ClientMode::Backend)
-    } else {
-        (ClientId::Cli, ClientMode::Cli)
-    };
-    let info = ClientInfo::new(id, mode, env!("CARGO_PKG_VERSION"), std::env::consts::OS);
-    Profile::operator(info, scopes(methods))
+/// One command on its way to a connection.
+struct Caller<'a> {
+    resolved: &'a Resolved,
+    scopes: Vec<String>,
+    end: Instant,
+}
+
+impl Caller<'_> {
+    fn options(&self) -> Options {
+        options(self.end.saturating_duration_since(Instant::now()))
+    }
+
+    /// Connects without a device. Without a shared secret, a gateway on this machine lets only the
+    /// backend client in (spec protocol §3.5).
+    fn without_device(&self, target: &ClientTarget) -> Result<Connection, Box<ConnectError>> {
+        let info = if self.resolved.target.auth().is_empty() {
+            client_info(ClientId::GatewayClient, ClientMode::Backend)
+        } else {
+            client_info(ClientId::Cli, ClientMode::Cli)
+        };
+        let profile = Profile::operator(info, self.scopes.clone());
+        Connection::open(&target.without_stored(), profile, self.options())
+    }
+
+    /// Connects without a device, and once more with it where the answer shows that it helps.
+    fn as_device_when_asked(
+        &self,
+        target: &ClientTarget,
+        asks_scopes: bool,
+    ) -> Result<Connection, NoLink> {
+        let first = self.without_device(target);
+        let outcome = match &first {
+            Ok(connection) => Some(Ok(connection.hello())),
+            Err(error) => error.ending().map(Err),
+        };
+        let refused = match outcome {
+            Some(Err(ending @ Ending::Refused(_))) => target.second_attempt(ending),
+            Some(Ok(_) | Err(_)) | None => None,
+        };
+        let takes = outcome.is_some_and(|outcome| takes_a_device(outcome, asks_scopes));
+        match refused {
+            Some(second) => self.as_device(&second),
+            None if takes && self.may_be_device() => self.as_device(target),
+            None => Ok(first?),
+        }
+    }
+
+    /// Whether there is a device, or one may be made.
+    fn may_be_device(&self) -> bool {
+        match (&self.resolved.device, self.resolved.purpose) {
+            (None, _) => false,
+            (Some(_), Purpose::Work) => true,
+            (Some(files), Purpose::Look) => files.known().is_some(),
+        }
+    }
+
+    /// Connects with this machine's device, and keeps what the gateway says of its token.
+    fn as_device(&self, target: &ClientTarget) -> Result<Connection, NoLink> {
+        let Some(files) = &self.resolved.device else {
+            return Ok(self.without_device(target)?);
+        };
+        let identity = match self.resolved.purpose {
+            Purpose::Work => Some(files.identity_or_new().map_err(NoLink::Local)?),
+            Purpose::Look => files.identity().map_err(NoLink::Local)?,
+        };
+        let Some(identity) = identity else {
+            return Ok(self.without_device(target)?);
+        };
+        let profile = Profile {
+            device: Some(Arc::clone(&identity)),
+            ..Profile::operator(
+                device_info(ClientId::Cli, ClientMode::Cli),
+                self.held_scopes(),
+            )
+        };
+        let who = (&*identity, Role::Operator);
+        match Connection::open(target, profile, self.options()) {
+            Ok(connection) => {
+                if let Some(issued) = &connection.hello().device_token {
+                    files.remember(target.route(), who, issued);
+                }
+                Ok(connection)
+            }
+            Err(error) => {
+                let auth = self.resolved.target.auth();
+                let stored = auth
+                    .device_token()
+                    .or_else(|| auth.device_token_for_retry());
+                if let (TokenFate::Spoilt, Some(stored)) = (error.token, stored) {
+                    files.forget(target.route(), who, stored);
+                }
+                Err(error.into())
+            }
+        }
+    }
+
+    /// The scopes that are asked for with a device. A look never asks for more than the device has,
+    /// for that would ask somebody to approve it.
+    fn held_scopes(&self) -> Vec<String> {
+        let held = self.resolved.target.auth().device_scopes();
+        match (self.resolved.purpose, held) {
+            (Purpose::Look, Some(held)) => ScopeSet::parse(&self.scopes).capped(held).names(),
+            (Purpose::Look, None) | (Purpose::Work, _) => self.scopes.clone(),
+        }
+    }
+}
+
+fn client_info(id: ClientId, mode: ClientMode) -> ClientInfo {
+    ClientInfo::new(id, mode, env!("CARGO_PKG_VERSION"), std::env::consts::OS)
+}
+
+/// Who a device says it is: with the name of this machine, by which people know it.
+pub(crate) fn device_info(id: ClientId, mode: ClientMode) -> ClientInfo {
+    const LONGEST: usize = 64;
+    let host = gethostname::gethostname();
+    let name: String = text::plain(&host.to_string_lossy())
+        .chars()
+        .take(LONGEST)
+        .collect();
+    ClientInfo {
+        display_name: Some(name).filter(|name| !name.trim().is_empty()),
+        ..client_info(id, mode)
+    }
 }
 
 /// The least that these methods need.
-fn scopes(methods: &[&str]) -> Vec<String> {
+pub(crate) fn scopes(methods: &[&str]) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
     for method in methods {
         let needed: &[Scope] = match METHODS.iter().find(|spec| spec.name == *method) {
-            None => &UNKNOWN_METHOD,
+            None => &EVERYTHING,
             Some(spec) => match spec.access {
                 Access::Anyone | Access::AnyOperator | Access::Node => &[],
                 Access::Operator(ref scope) => std::slice::from_ref(scope),

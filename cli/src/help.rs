@@ -38,6 +38,23 @@ Examples:
   clawgate completion bash > ~/.local/share/bash-completion/completions/clawgate
   clawgate completion fish > ~/.config/fish/completions/clawgate.fish";
 
+pub(crate) const SECURITY_AUDIT: &str = "\
+Nothing is sent, and no secret is shown. Each finding has a stable id, what is wrong, and what to
+change. The exit code is 1 when there are findings of --level or graver ones, and 0 otherwise.
+
+Examples:
+  clawgate security audit
+  clawgate security audit --fix
+  clawgate security audit --level critical --json";
+
+pub(crate) const BACKUP: &str = "\
+The copy holds what the gateway keeps in its database: devices, tokens as hashes, the audit log. It
+holds no config, no key and no token; the output names the files that have to be kept beside it.
+
+Examples:
+  clawgate backup
+  clawgate backup --to /mnt/safe/state.sqlite --force";
+
 pub(crate) const GATEWAY_RUN: &str = "\
 Examples:
   clawgate gateway run
@@ -80,6 +97,24 @@ Examples:
   clawgate auth explain --surface probe --json
   clawgate auth explain --url wss://gw.example.com --token-file token.txt";
 
+pub(crate) const SECRETS_RELOAD: &str = "\
+The gateway reads gateway.auth.token or gateway.auth.password again, with the variables of its own
+start and the files and programs of references as they are by now. If that fails, the old secret stays
+valid. Without --grace the old secret ends at once, and whoever came in by it is sent away.
+
+Examples:
+  clawgate secrets reload
+  clawgate secrets reload --grace 1h";
+
+pub(crate) const SECRETS_ROTATE: &str = "\
+The new token is written into the token file of the gateway, where the commands of the same user find
+it. Everybody else needs it before the time is over: `clawgate secrets status` shows who still uses
+the old one.
+
+Examples:
+  clawgate secrets rotate
+  clawgate secrets rotate --grace 1d";
+
 pub(crate) const URL_CHECK: &str = "\
 Plaintext ws:// is accepted to hosts that are near: loopback, private and link-local addresses,
 .local, .ts.net and the Tailscale range. Everything else needs wss://. The exit code is 1 when a URL
@@ -88,3 +123,45 @@ is refused.
 Examples:
   clawgate url check ws://192.168.1.20:18789 wss://gw.example.com
   clawgate url check --json - < urls.txt";
+
+pub(crate) const DEVICES: &str = "\
+On the gateway's own machine these commands use a socket that only the owner of the gateway's files
+can open. It takes no token, and works when nobody can log in any more. With --url, --port, --token,
+--password or a remote gateway they log in as any other command.
+
+Examples:
+  clawgate devices list
+  clawgate devices approve --latest
+  clawgate devices invite --role node --ttl 1h --commands system.run,system.which";
+
+pub(crate) const DEVICES_APPROVE: &str = "\
+It shows who asks, and for what. --latest asks back before it approves; without a terminal it needs
+--yes.
+
+Examples:
+  clawgate devices approve 3f2b9c1e
+  clawgate devices approve --latest --yes";
+
+pub(crate) const DEVICES_ROTATE: &str = "\
+The new token is shown to the device itself, and to the owner of the gateway's files. Another device
+comes in once with the gateway's token or password to get it.
+
+Examples:
+  clawgate devices rotate 65b60673
+  clawgate devices rotate 65b60673 --role operator --scopes operator.read";
+
+pub(crate) const DEVICES_INVITE: &str = "\
+The setup code holds the join token and the gateway's URL; the QR code is the same as a link. The
+URL is the one that the gateway knows of itself, or --join-url.
+
+Examples:
+  clawgate devices invite --role node --ttl 1h --uses 1 --commands system.run,system.which
+  clawgate devices invite --role operator --scopes operator.read --join-url wss://gw.example.com";
+
+pub(crate) const DEVICES_JOIN: &str = "\
+A join token is used up by the device that comes with it; the token that the gateway gives in return
+is kept for this gateway, device and role.
+
+Examples:
+  clawgate devices join - --role operator < setup-code.txt
+  clawgate devices join TOKEN --url wss://gw.example.com";

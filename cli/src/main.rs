@@ -4,7 +4,11 @@
 mod args;
 mod commands;
 mod context;
+mod desk;
+mod device;
+mod device_args;
 mod dial;
+mod duration;
 mod exit;
 mod failure;
 mod help;
@@ -16,6 +20,7 @@ mod references;
 mod refusal;
 mod run;
 mod secrets;
+mod span;
 mod target;
 mod text;
 

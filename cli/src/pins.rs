@@ -75,16 +75,7 @@ impl PinFile {
     /// Changes the file under a lock, so that two changes at once are both kept.
     fn change<T>(&self, change: impl FnOnce(&mut PinBook) -> T) -> Result<T, Failure> {
         let cannot = |error: io::Error| self.failure("change", &error.to_string());
-        if let Some(folder) = self.0.parent() {
-            private_file::make_folder(folder).map_err(cannot)?;
-        }
-        let lock = private_file::options()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(self.0.with_extension("lock"))
-            .map_err(cannot)?;
-        lock.lock().map_err(cannot)?;
+        let _lock = private_file::lock(&self.0).map_err(cannot)?;
         let before = self.read()?;
         let mut book = before.clone();
         let result = change(&mut book);

@@ -1,5 +1,7 @@
 //! What went wrong on the way to an answer, in exit codes and words.
 
+use std::path::Path;
+
 use clawgate_core::client::{CallError as NoAnswer, Ending, Hello};
 use clawgate_core::credentials::PinSource;
 use clawgate_core::error::Error;
@@ -23,6 +25,86 @@ pub(crate) fn connect(error: &ConnectError, resolved: &Resolved) -> Failure {
 /// A call has no result.
 pub(crate) fn call(method: &str, error: &CallError, resolved: &Resolved, hello: &Hello) -> Failure {
     no_result(method, error, resolved, hello).without(&sent(resolved))
+}
+
+/// The owner's socket led nowhere.
+pub(crate) fn owner_connect(error: &ConnectError, socket: &Path) -> Failure {
+    bare_connect(error).fact("socket", json!(socket.to_string_lossy()))
+}
+
+/// A join token led nowhere.
+pub(crate) fn join(error: &ConnectError) -> Failure {
+    let mut failure = bare_connect(error);
+    let detail = error.refusal().and_then(RpcError::detail_code);
+    if detail == Some("AUTH_BOOTSTRAP_TOKEN_INVALID") {
+        failure.next = "Check --role: a join token is for one role. If that is right, make a new \
+                        one with `clawgate devices invite` on the gateway's host."
+            .to_owned();
+    }
+    failure
+}
+
+fn bare_connect(error: &ConnectError) -> Failure {
+    let (exit, code) = of_problem(error);
+    let next = error.next_step().unwrap_or("try again");
+    let failure = Failure::new(
+        exit,
+        code,
+        format!("{}.", capitalised_message(error)),
+        format!("{}.", crate::text::capitalised(next)),
+    )
+    .fact("stage", json!(error.stage.as_str()));
+    match error.refusal() {
+        Some(rpc) => failure.fact("rpc", json!(rpc)),
+        None => failure,
+    }
+}
+
+/// A call over the owner's socket has no result.
+pub(crate) fn owner_call(method: &str, error: &CallError, socket: &Path) -> Failure {
+    let (exit, code, message) = match error {
+        CallError::Connect(error) => return owner_connect(error, socket),
+        CallError::Answer(NoAnswer::Rpc(error)) => {
+            let (exit, code) = of_refusal(error);
+            let words = sentence(&error.message);
+            (
+                exit,
+                code,
+                format!("The gateway refused {method}: {words}."),
+            )
+        }
+        CallError::Answer(NoAnswer::Timeout) => (
+            Exit::TimedOut,
+            "timeout",
+            format!("No answer to {method} before the deadline."),
+        ),
+        CallError::Answer(NoAnswer::Ended(ending)) => {
+            let (exit, code) = of_ending(ending);
+            (exit, code, format!("No answer to {method}: {ending}."))
+        }
+        CallError::Cancelled => (
+            Exit::Failed,
+            "cancelled",
+            format!("{method} was cancelled."),
+        ),
+        CallError::NotSent(why) => (
+            Exit::Refused,
+            "not_sent",
+            format!("{method} was not sent: {why}."),
+        ),
+    };
+    let failure = Failure::new(
+        exit,
+        code,
+        message,
+        "`clawgate devices list` shows how it is.",
+    )
+    .fact("method", json!(method))
+    .fact("socket", json!(socket.to_string_lossy()));
+    match error.rpc() {
+        Some(rpc) => failure.fact("rpc", json!(rpc)),
+        None => failure,
+    }
 }
 
 /// What was presented, which a gateway may repeat in its words.
@@ -142,6 +224,7 @@ fn of_problem(error: &ConnectError) -> (Exit, &'static str) {
         Problem::PinMismatch { .. } => (Exit::WrongCertificate, "certificate_pin_mismatch"),
         Problem::Redirected { .. } => (Exit::Unreachable, "redirected"),
         Problem::Dns(_) => (Exit::Unreachable, "dns"),
+        Problem::Socket { .. } => (Exit::Unreachable, "owner_socket"),
         Problem::Lost(_) => (Exit::Unreachable, "connection_lost"),
         Problem::NotTls => (Exit::Unreachable, "not_tls"),
         Problem::NotWebSocket(_) => (Exit::Unreachable, "not_a_gateway"),
@@ -190,7 +273,9 @@ fn of_refusal(error: &RpcError) -> (Exit, &'static str) {
             .iter()
             .any(|start| detail.starts_with(start))
         || matches!(detail, "MISSING_SCOPE" | "PAIRING_REQUIRED");
-    if about_auth {
+    if detail == "PAIRING_REQUIRED" {
+        (Exit::Unauthorised, "pairing_required")
+    } else if about_auth {
         (Exit::Unauthorised, "unauthorised")
     } else {
         (Exit::Refused, "refused")
@@ -213,9 +298,13 @@ fn refused_connect(error: &RpcError, resolved: &Resolved) -> Failure {
                 correct_credential(&resolved.target)
             ),
         },
-        "PAIRING_REQUIRED" => format!(
-            "Approve this device on the gateway's host with `openclaw devices approve{}`. {}",
-            request_id(error).map_or_else(String::new, |id| format!(" {id}")),
+        "PAIRING_REQUIRED" => pairing_step(error),
+        "AUTH_SCOPE_MISMATCH" => "This device's token allows less. Ask for more with `clawgate \
+                                  devices upgrade --scopes NAMES`, or give the gateway's token or \
+                                  password once."
+            .to_owned(),
+        "AUTH_DEVICE_TOKEN_MISMATCH" => format!(
+            "The stored device token was removed. {}",
             correct_credential(&resolved.target)
         ),
         "PROTOCOL_MISMATCH" => "Update the older of the two sides.".to_owned(),
@@ -232,7 +321,7 @@ fn refused_connect(error: &RpcError, resolved: &Resolved) -> Failure {
         next,
     )
     .fact("rpc", json!(error));
-    with_chain(failure, &resolved.why)
+    with_chain(with_request(failure, error), &resolved.why)
 }
 
 fn refused_call(method: &str, error: &RpcError, resolved: &Resolved, hello: &Hello) -> Failure {
@@ -290,7 +379,7 @@ fn located(failure: Failure, resolved: &Resolved) -> Failure {
 
 fn capitalised_message(error: &ConnectError) -> String {
     let what = match error.stage {
-        Stage::Dns | Stage::Tcp | Stage::Tls | Stage::Upgrade => "No connection to",
+        Stage::Dns | Stage::Socket | Stage::Tcp | Stage::Tls | Stage::Upgrade => "No connection to",
         Stage::Challenge | Stage::Hello | Stage::Call => "No session with",
     };
     format!(
@@ -301,6 +390,33 @@ fn capitalised_message(error: &ConnectError) -> String {
 
 fn sentence(message: &str) -> &str {
     message.trim().trim_end_matches('.')
+}
+
+/// What to do about a pairing request. The command is the gateway's own word only where it is one
+/// that is known; whatever else it says is not for pasting into a shell.
+fn pairing_step(error: &RpcError) -> String {
+    let said = |field: &str| error.details.as_ref()?.get(field)?.as_str();
+    let Some(id) = request_id(error) else {
+        return "Approve this device on the gateway's host: `clawgate devices list` shows who asks. \
+                Then try again."
+            .to_owned();
+    };
+    let ours = format!("clawgate devices approve {id}");
+    let command = match said("approveCommand") {
+        Some(command) if command == ours => ours,
+        Some(_) | None => format!("openclaw devices approve {id}"),
+    };
+    format!("Approve this device with `{command}` on the gateway's host, then try again.")
+}
+
+/// Adds the id of the pairing request.
+fn with_request(failure: Failure, error: &RpcError) -> Failure {
+    match request_id(error) {
+        Some(id) => failure
+            .note(format!("request: {id}"))
+            .fact("requestId", json!(id)),
+        None => failure,
+    }
 }
 
 /// The id of a pairing request, if it can be pasted into a shell as it is.

@@ -6,6 +6,7 @@ use std::io::{self, Read};
 use std::path::Path;
 use std::time::Duration;
 
+use clawgate_core::client::Purpose;
 use clawgate_core::config::paths::Locations;
 use clawgate_core::config::{Config, EnvVars, ModeSetting, TlsConfig};
 use clawgate_core::credentials::{
@@ -20,6 +21,7 @@ use serde_json::{Value, json};
 
 use crate::args::TargetArgs;
 use crate::context::Context;
+use crate::device::{DeviceFiles, Known};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output;
@@ -78,6 +80,13 @@ impl TargetFlags {
         self.names_the_target() || self.port.is_some()
     }
 
+    /// Whether a flag says what to present.
+    pub(crate) fn names_credentials(&self) -> bool {
+        self.presented == Presented::Nothing
+            || self.secrets.token.is_some()
+            || self.secrets.password.is_some()
+    }
+
     fn borrow(&self) -> Flags<'_> {
         Flags {
             url: self.url.as_deref(),
@@ -103,6 +112,20 @@ pub(crate) struct Resolved {
     pub(crate) runs_on: Option<u16>,
     /// Where a first use is stored.
     pub(crate) pins: Option<PinFile>,
+    /// This machine as a device.
+    pub(crate) device: Option<DeviceFiles>,
+    /// Whether the command does more than look.
+    pub(crate) purpose: Purpose,
+}
+
+impl Resolved {
+    /// The same for a command that only looks.
+    pub(crate) fn only_looking(self) -> Self {
+        Self {
+            purpose: Purpose::Look,
+            ..self
+        }
+    }
 }
 
 /// Everything about where a command would connect, even when it must not.
@@ -131,7 +154,21 @@ pub(crate) fn find(
     flags: &TargetFlags,
     context: &Context,
 ) -> Result<Resolved, Failure> {
-    settle(explain(surface, flags, context)?, context)
+    settle(
+        explain(surface, flags, context)?,
+        context,
+        purpose(surface, flags),
+    )
+}
+
+/// Probes and `--no-auth` leave no trace.
+fn purpose(surface: Surface, flags: &TargetFlags) -> Purpose {
+    match (surface, flags.presented) {
+        (Surface::Probe | Surface::Status, _) | (_, Presented::Nothing) => Purpose::Look,
+        (Surface::Call | Surface::NodeHost | Surface::ExecApprovals, Presented::ByRule) => {
+            Purpose::Work
+        }
+    }
 }
 
 /// The gateway on this machine, whatever environment and config name as the target. Flags stay with
@@ -161,10 +198,18 @@ pub(crate) fn find_local(
         first_use: FirstUse::ByConfig,
         timeout: flags.timeout,
     };
-    settle(answer(surface, &flags, context, &env, &config)?, context)
+    settle(
+        answer(surface, &flags, context, &env, &config)?,
+        context,
+        purpose(surface, &flags),
+    )
 }
 
-fn settle(resolution: Resolution, context: &Context) -> Result<Resolved, Failure> {
+fn settle(
+    resolution: Resolution,
+    context: &Context,
+    purpose: Purpose,
+) -> Result<Resolved, Failure> {
     let why = resolution.explanation;
     match resolution.outcome {
         Ok(target) => {
@@ -182,6 +227,8 @@ fn settle(resolution: Resolution, context: &Context) -> Result<Resolved, Failure
                 why,
                 runs_on,
                 pins: context.locations().ok().map(PinFile::of),
+                device: context.locations().ok().map(DeviceFiles::of),
+                purpose,
             })
         }
         Err(error) => Err(failure(&error, &why)),
@@ -201,7 +248,9 @@ fn answer(
     let local_token = places
         .filter(|_| !flags.names_the_target())
         .and_then(|places| read_token(&places.token_file()));
+    let device = places.and_then(|places| DeviceFiles::of(places).known());
     let mut request = Request::new(surface, env, config);
+    request.device_tokens = device.as_ref().map(Known::tokens);
     request.flags = flags.borrow();
     request.profile = &context.profile;
     request.pins = pins.as_ref().unwrap_or(&no_pins);
@@ -388,7 +437,7 @@ pub(crate) fn correct_credential(target: &Target) -> String {
                     format!("compare gateway.auth.{name} with the gateway's, and restart the gateway after a change")
                 }
                 Source::ConfigRemote => format!("correct gateway.remote.{name}"),
-                Source::Device => "pair this device again".to_owned(),
+                Source::Device => "pair this device again (`clawgate devices join CODE`, or give the gateway's token or password once)".to_owned(),
                 Source::File => "restart the local gateway, which made this token".to_owned(),
             }
         })

@@ -79,6 +79,47 @@ impl Sheet {
     }
 }
 
+/// Rows under a head, in columns.
+#[derive(Debug)]
+pub(crate) struct Table(Vec<Vec<String>>);
+
+impl Table {
+    /// A table with these column names.
+    pub(crate) fn new(head: &[&str]) -> Self {
+        Self(vec![head.iter().map(|name| (*name).to_owned()).collect()])
+    }
+
+    /// Adds a row. Control characters are taken out, and nothing is shown as `-`.
+    pub(crate) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
+        let shown = cells.into_iter().map(|cell| match plain(&cell).trim() {
+            "" => "-".to_owned(),
+            cell => cell.to_owned(),
+        });
+        self.0.push(shown.collect());
+    }
+
+    /// All rows, the columns aligned.
+    pub(crate) fn to_text(&self) -> String {
+        let columns = self.0.iter().map(Vec::len).max().unwrap_or_default();
+        let width = |column: usize| {
+            let cells = self.0.iter().filter_map(|row| row.get(column));
+            cells.map(|cell| cell.chars().count()).max()
+        };
+        let widths: Vec<usize> = (0..columns).filter_map(width).collect();
+        let mut text = String::new();
+        for row in &self.0 {
+            let line: Vec<String> = row
+                .iter()
+                .zip(&widths)
+                .map(|(cell, width)| format!("{cell:<width$}"))
+                .collect();
+            text.push_str(line.join("  ").trim_end());
+            text.push('\n');
+        }
+        text
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -108,5 +149,13 @@ mod tests {
         sheet.line("a", "x\ny");
         sheet.line("long", "z\u{1b}[1m");
         assert_eq!(sheet.to_text(), "a     x y\nlong  z[1m\n");
+    }
+
+    #[test]
+    fn tables_align_and_cannot_be_broken_out_of() {
+        let mut table = Table::new(&["ID", "NAME"]);
+        table.row(["a".to_owned(), "x\n\u{1b}[1my".to_owned()]);
+        table.row(["long".to_owned(), " ".to_owned()]);
+        assert_eq!(table.to_text(), "ID    NAME\na     x [1my\nlong  -\n");
     }
 }

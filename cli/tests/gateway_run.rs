@@ -1,5 +1,5 @@
 //! `clawgate gateway run` as a process: its first start, its files, its lock, its end.
-#![allow(clippy::unwrap_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::{
     fs,
@@ -142,6 +142,64 @@ fn a_signal_ends_it_in_order() {
         let log = fs::read_to_string(own(home.path()).join("gateway.log")).unwrap();
         assert!(log.contains("\"stopped\""), "{log}");
     }
+}
+
+/// The health payload, as text.
+fn health(home: &Path, gateway: &Gateway) -> String {
+    let port = gateway.url.rsplit(':').next().unwrap();
+    let Output { stdout, .. } = command(home)
+        .args(["gateway", "call", "health", "--json", "--port", port])
+        .output()
+        .unwrap();
+    String::from_utf8(stdout).unwrap()
+}
+
+#[test]
+fn a_damaged_database_is_reported_until_somebody_has_seen_to_it() {
+    let home = tempfile::tempdir().unwrap();
+    let home = home.path();
+    let database = own(home).join("state.sqlite");
+    drop(Gateway::start(home));
+    fs::write(&database, "no database").unwrap();
+    // The start that sets it aside, and the next one.
+    for _ in 0..2 {
+        let gateway = Gateway::start(home);
+        let health = health(home, &gateway);
+        assert!(health.contains("state.sqlite.corrupt-"), "{health}");
+        let log = fs::read_to_string(own(home).join("gateway.log")).unwrap();
+        assert!(log.contains("state.sqlite.corrupt-"), "{log}");
+    }
+    // The file, and what lay beside it when the first gateway was killed.
+    let mut aside: Vec<PathBuf> = fs::read_dir(own(home))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.to_string_lossy().contains(".corrupt-"))
+        .collect();
+    aside.sort();
+    assert_eq!(fs::read(&aside[0]).unwrap(), b"no database");
+    for file in aside {
+        fs::remove_file(file).unwrap();
+    }
+    let gateway = Gateway::start(home);
+    let health = health(home, &gateway);
+    assert!(
+        health.contains("\"ok\":true") && !health.contains("corrupt"),
+        "{health}"
+    );
+}
+
+#[test]
+fn a_running_gateway_can_be_backed_up() {
+    let home = tempfile::tempdir().unwrap();
+    let home = home.path();
+    let _gateway = Gateway::start(home);
+    let copy = home.join("copy.sqlite");
+    let output = command(home)
+        .args(["backup", "--to", copy.to_str().unwrap()])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert!(fs::read(&copy).unwrap().starts_with(b"SQLite format 3"));
 }
 
 #[test]

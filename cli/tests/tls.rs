@@ -401,44 +401,93 @@ fn a_broken_list_of_pins_stops_connections_that_it_may_be_about() {
     assert_eq!(client.run(&pinned).code, 0);
 }
 
-/// Answers one request over TLS with what `answer` makes of its head.
-fn edge(
-    pair: &Pair,
-    answer: impl FnOnce(&str) -> String + Send + 'static,
-) -> (u16, JoinHandle<()>) {
-    let chain = vec![CertificateDer::from_pem_slice(pair.certificate.as_bytes()).unwrap()];
-    let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).unwrap();
-    let config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(chain, key)
-        .unwrap();
+/// Serves each pair to one connection, and gives the heads of the requests that came.
+fn edges(
+    pairs: &[&Pair],
+    answer: impl Fn(&str) -> String + Send + 'static,
+) -> (u16, JoinHandle<Vec<String>>) {
+    let configs: Vec<_> = pairs
+        .iter()
+        .map(|pair| {
+            let chain = vec![CertificateDer::from_pem_slice(pair.certificate.as_bytes()).unwrap()];
+            let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).unwrap();
+            ServerConfig::builder_with_provider(Arc::new(default_provider()))
+                .with_safe_default_protocol_versions()
+                .unwrap()
+                .with_no_client_auth()
+                .with_single_cert(chain, key)
+                .unwrap()
+        })
+        .collect();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let serving = thread::spawn(move || {
-        let (stream, _) = listener.accept().unwrap();
-        let session = ServerConnection::new(Arc::new(config)).unwrap();
-        let mut stream = StreamOwned::new(session, stream);
-        let mut head = Vec::new();
-        let mut byte = [0];
-        while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).unwrap() > 0 {
-            head.push(byte[0]);
+        let mut heads = Vec::new();
+        for config in configs {
+            let (stream, _) = listener.accept().unwrap();
+            let session = ServerConnection::new(Arc::new(config)).unwrap();
+            let mut stream = StreamOwned::new(session, stream);
+            let mut head = Vec::new();
+            let mut byte = [0];
+            while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).unwrap_or(0) > 0 {
+                head.push(byte[0]);
+            }
+            let head = String::from_utf8(head).unwrap();
+            if !head.is_empty() {
+                stream.write_all(answer(&head).as_bytes()).unwrap();
+                stream.conn.send_close_notify();
+                stream.flush().unwrap();
+            }
+            heads.push(head);
         }
-        let text = answer(&String::from_utf8(head).unwrap());
-        stream.write_all(text.as_bytes()).unwrap();
-        stream.conn.send_close_notify();
-        stream.flush().unwrap();
+        heads
     });
     (port, serving)
 }
 
-fn behind_a_proxy(port: u16, pair: &Pair) -> Sandbox {
+fn edge(
+    pair: &Pair,
+    answer: impl Fn(&str) -> String + Send + 'static,
+) -> (u16, JoinHandle<Vec<String>>) {
+    edges(&[pair], answer)
+}
+
+#[test]
+fn a_swap_between_the_first_use_and_the_connection_is_found() {
+    let authority = Authority::new();
+    let (first, second) = (authority.pair(), authority.pair());
+    let (port, serving) = edges(&[&first, &second], |_| String::new());
+    let client = Sandbox::new();
+    let roots = client.write("roots.pem", &authority.0.pem());
+    let token = client.write("token", SECRET);
+    let client = client.env("SSL_CERT_FILE", &roots);
+    let url = format!("wss://127.0.0.1:{port}");
+    let outcome = client.run(&[
+        "health",
+        "--url",
+        &url,
+        "--token-file",
+        &token,
+        "--pin-on-first-use",
+        "--json",
+    ]);
+    assert_eq!(outcome.code, 7, "{outcome:?}");
+    assert_eq!(outcome.error()["got"], second.sha256.as_str());
+    assert_eq!(serving.join().unwrap(), ["", ""], "something was sent");
+}
+
+fn behind_a_proxy(port: u16, pair: &Pair, edge: &serde_json::Value) -> Sandbox {
     let config = json!({ "gateway": { "mode": "remote", "remote": {
         "url": format!("wss://127.0.0.1:{port}"), "token": "t", "tlsFingerprint": pair.sha256,
-        "edgeAuth": { "X-Edge": { "source": "env", "id": "EDGE" } },
+        "edgeAuth": edge,
     }}});
     Sandbox::with_config(&config.to_string()).env("EDGE", SECRET)
+}
+
+fn edge_headers() -> serde_json::Value {
+    json!({
+        "X-Edge": { "source": "env", "id": "EDGE" }, "Authorization": "Bearer ${EDGE}",
+    })
 }
 
 #[test]
@@ -450,12 +499,14 @@ fn a_proxy_that_repeats_the_header_does_not_get_it_shown() {
                 .lines()
                 .find_map(|line| line.strip_prefix("x-edge: "))
                 .unwrap_or_else(|| panic!("no header in {head}"));
+            let bearer = format!("authorization: Bearer {value}");
+            assert!(head.lines().any(|line| line == bearer), "{head}");
             let body = format!("denied: {value}");
             let len = body.len();
             format!("HTTP/1.1 403 Forbidden\r\nContent-Length: {len}\r\n\r\n{body}")
         });
         // `run` checks that the secret is nowhere in the output.
-        let outcome = behind_a_proxy(port, &pair).run(format);
+        let outcome = behind_a_proxy(port, &pair, &edge_headers()).run(format);
         assert_eq!(outcome.code, 4, "{outcome:?}");
         serving.join().unwrap();
     }
@@ -467,7 +518,7 @@ fn a_redirect_is_an_error_that_names_the_host() {
     let (port, serving) = edge(&pair, |_| {
         "HTTP/1.1 302 Found\r\nLocation: https://login.example.com/in?state=abc\r\n\r\n".to_owned()
     });
-    let outcome = behind_a_proxy(port, &pair).run(&["health", "--json"]);
+    let outcome = behind_a_proxy(port, &pair, &edge_headers()).run(&["health", "--json"]);
     assert_eq!(outcome.code, 3, "{outcome:?}");
     let error = outcome.error();
     assert_eq!(error["code"], "redirected");
@@ -485,11 +536,15 @@ fn a_header_without_its_secret_stops_before_anything_is_dialled() {
     listener.set_nonblocking(true).unwrap();
     let port = listener.local_addr().unwrap().port();
     let pair = Authority::new().pair();
-    let sandbox = behind_a_proxy(port, &pair).env("EDGE", "");
-    let outcome = sandbox.run(&["health", "--json"]);
-    assert_eq!(outcome.code, 78, "{outcome:?}");
-    let error = outcome.error();
-    assert_eq!(error["code"], "edge_auth_unavailable");
-    assert_eq!(error["path"], "gateway.remote.edgeAuth");
+    for (edge, code) in [
+        (json!({ "X-Edge": "${GONE}" }), "edge_auth_unavailable"),
+        (json!({ "X-Edge": "Bearer ${GONE}" }), "edge_auth_invalid"),
+    ] {
+        let outcome = behind_a_proxy(port, &pair, &edge).run(&["health", "--json"]);
+        assert_eq!(outcome.code, 78, "{outcome:?}");
+        let error = outcome.error();
+        assert_eq!(error["code"], code);
+        assert_eq!(error["path"], "gateway.remote.edgeAuth");
+    }
     assert!(listener.accept().is_err());
 }

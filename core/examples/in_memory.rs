@@ -181,9 +181,11 @@ impl World {
             self.happened.push("effect".into());
             let outcome = match request.effect {
                 Effect::ReadProcess => EffectOutcome::Process(ProcessStats { rss_bytes: 4096 }),
-                Effect::ReadConfig | Effect::TailLog(_) | Effect::Whois(_) => {
-                    EffectOutcome::Failed("no files".into())
-                }
+                Effect::KeepToken(_)
+                | Effect::ReadConfig
+                | Effect::ReadSecrets
+                | Effect::TailLog(_)
+                | Effect::Whois(_) => EffectOutcome::Failed("no files".into()),
             };
             self.gateway.complete(self.now, request.id, outcome);
             self.drain_gateway();

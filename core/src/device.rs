@@ -135,6 +135,13 @@ impl DeviceIdentity {
         &self.id
     }
 
+    /// A secret that only the owner of this key can know, a different one for each label.
+    pub(crate) fn derive(&self, label: &str) -> Secret {
+        // An Ed25519 signature is the same each time, and nobody else can make it.
+        let signature = self.key.sign(label.as_bytes());
+        Secret::new(URL_SAFE_NO_PAD.encode(Sha256::digest(signature.to_bytes())))
+    }
+
     /// The public key as it stands on the wire: raw, base64url without padding.
     pub fn public_key(&self) -> String {
         URL_SAFE_NO_PAD.encode(self.key.verifying_key().as_bytes())

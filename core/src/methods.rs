@@ -50,6 +50,9 @@ pub enum Method {
     ModelsList,
     NodeList,
     NodePairList,
+    SecretsReload,
+    SecretsRotate,
+    SecretsStatus,
     SessionsList,
     SetHeartbeats,
     Status,
@@ -198,6 +201,21 @@ pub const METHODS: &[MethodSpec] = &[
         Method::DeviceInviteRevoke,
         "device.invite.revoke",
         Access::Operator(Scope::Pairing),
+    ),
+    row(
+        Method::SecretsReload,
+        "secrets.reload",
+        Access::Operator(Scope::Admin),
+    ),
+    row(
+        Method::SecretsRotate,
+        "secrets.rotate",
+        Access::Operator(Scope::Admin),
+    ),
+    row(
+        Method::SecretsStatus,
+        "secrets.status",
+        Access::Operator(Scope::Admin),
     ),
     row(Method::CronList, "cron.list", Access::Operator(Scope::Read)),
     row(

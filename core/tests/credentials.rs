@@ -1,15 +1,20 @@
 //! What a client presents, seen from outside: device tokens, the token of the local gateway, pins,
 //! ports, nodes, references that the host reads, and the explanation.
+#![allow(clippy::unwrap_used)]
 
+use clawgate_core::client::IssuedToken;
 use clawgate_core::config::paths::Profile;
 use clawgate_core::config::{Config, EnvVars};
 use clawgate_core::credentials::{
-    CredentialError, NodeScheme, NodeTarget, RefAccess, Request, Source, Surface, Target, locate,
-    resolve,
+    CredentialError, DeviceTokens, NodeScheme, NodeTarget, Presented, RefAccess, Request, Source,
+    Surface, Target, TokenBook, locate, resolve,
 };
-use clawgate_core::policy::SecretKind;
+use clawgate_core::device::DeviceIdentity;
+use clawgate_core::policy::{Endpoint, SecretKind, TlsTrust, UrlPolicy};
+use clawgate_core::protocol::Role;
 use clawgate_core::secret::Secret;
 use clawgate_core::secrets::RefValues;
+use clawgate_core::time::WallTime;
 use serde_json::{Value, json};
 
 fn config(gateway: Value) -> Config {
@@ -26,12 +31,35 @@ fn token_of(target: &Target) -> (Option<Source>, Option<&str>) {
     (auth.source(SecretKind::Token), sent.map(Secret::expose))
 }
 
+/// A book with the token "device" for one gateway.
+fn book(device: &DeviceIdentity, url: &str, trust: &TlsTrust) -> TokenBook {
+    let endpoint = Endpoint::parse(url, UrlPolicy::Strict).unwrap();
+    let issued = IssuedToken {
+        token: Secret::new("device"),
+        role: "operator".into(),
+        scopes: vec!["operator.read".into()],
+        issued_at: None,
+    };
+    let mut book = TokenBook::new();
+    let who = (device.id(), Role::Operator);
+    assert!(book.remember((&endpoint, trust), who, &issued, WallTime(1)));
+    book
+}
+
+fn device() -> DeviceIdentity {
+    DeviceIdentity::from_seed(&[7; 32])
+}
+
 #[test]
 fn a_device_token_is_sent_only_where_no_shared_secret_is() {
-    let (env, device) = (EnvVars::new(), Secret::new("device"));
+    let (env, device) = (EnvVars::new(), device());
     let bare = config(json!({}));
+    let book = book(&device, "ws://127.0.0.1:18789", &TlsTrust::Authorities);
     let mut request = Request::new(Surface::Call, &env, &bare);
-    request.device_token = Some(&device);
+    request.device_tokens = Some(DeviceTokens {
+        book: &book,
+        device: device.id(),
+    });
     let target = resolve(&request).outcome.unwrap();
     assert_eq!(token_of(&target), (Some(Source::Device), Some("device")));
 
@@ -48,11 +76,54 @@ fn a_device_token_is_sent_only_where_no_shared_secret_is() {
         Some("device"),
         "this machine may get both"
     );
+
+    // The token of one role is not the token of the other.
+    request.config = &bare;
+    request.surface = Surface::NodeHost;
+    assert_eq!(token_of(&resolve(&request).outcome.unwrap()), (None, None));
+}
+
+#[test]
+fn a_device_token_goes_to_the_gateway_that_gave_it_by_whatever_name_it_was_found() {
+    let device = device();
+    let bare = config(json!({}));
+    let url = "wss://gw.example.com";
+    let book = book(&device, url, &TlsTrust::Authorities);
+    let ask = |flag: Option<&str>, variable: Option<&str>, presented| {
+        let env: EnvVars = variable
+            .map(|url| ("OPENCLAW_GATEWAY_URL", url))
+            .into_iter()
+            .collect();
+        let mut request = Request::new(Surface::Call, &env, &bare);
+        request.flags.url = flag;
+        request.flags.presented = presented;
+        request.device_tokens = Some(DeviceTokens {
+            book: &book,
+            device: device.id(),
+        });
+        match resolve(&request).outcome {
+            Ok(target) => token_of(&target).0.map_or("none", Source::as_str),
+            Err(error) => error.code(),
+        }
+    };
+    let rule = Presented::ByRule;
+    assert_eq!(ask(Some(url), None, rule), "device");
+    assert_eq!(ask(None, Some(url), rule), "device");
+    assert_eq!(ask(Some(url), None, Presented::Nothing), "none");
+    for other in [
+        "wss://gw.example.com:444",
+        "wss://gw.example.net",
+        "ws://127.0.0.1:1",
+    ] {
+        assert_eq!(ask(Some(other), None, rule), "explicit_auth_required");
+        assert_eq!(ask(None, Some(other), rule), "explicit_auth_required");
+    }
 }
 
 #[test]
 fn a_device_token_is_retried_only_at_this_machine_or_behind_a_pin() {
-    let (env, device) = (EnvVars::new(), Secret::new("device"));
+    let (env, device) = (EnvVars::new(), device());
+    let book = book(&device, "wss://gw.example.com", &TlsTrust::Authorities);
     let remote = |pin: Option<String>| {
         config(json!({ "mode": "remote", "remote": {
             "url": "wss://gw.example.com", "token": "t", "tlsFingerprint": pin,
@@ -61,7 +132,10 @@ fn a_device_token_is_retried_only_at_this_machine_or_behind_a_pin() {
     for (pin, retried) in [(None, false), (Some("ab".repeat(32)), true)] {
         let config = remote(pin);
         let mut request = Request::new(Surface::Call, &env, &config);
-        request.device_token = Some(&device);
+        request.device_tokens = Some(DeviceTokens {
+            book: &book,
+            device: device.id(),
+        });
         let target = resolve(&request).outcome.unwrap();
         assert_eq!(target.auth().device_token_for_retry().is_some(), retried);
     }

@@ -39,7 +39,7 @@ fn book(place: &str, byte: u8) -> PinBook {
 fn trust(target: &Target) -> String {
     match target.tls_trust() {
         TlsTrust::Pinned(pins) => pins.to_string(),
-        other => other.as_str().to_owned(),
+        TlsTrust::Authorities | TlsTrust::FirstUse => target.tls_trust().as_str().to_owned(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Work that the gateway machine asks for: files, the process, and Tailscale.
 
 use std::{
+    fmt,
     fs::{self, File},
     io::{self, Read, Seek, SeekFrom},
     net::IpAddr,
@@ -9,8 +10,12 @@ use std::{
 };
 
 use clawgate_core::{
-    gateway::{ConfigText, Effect, EffectOutcome, EffectRequest, LogTail, ProcessStats, TailLog},
+    gateway::{
+        ConfigText, Effect, EffectOutcome, EffectRequest, LogTail, ProcessStats, ServerSecrets,
+        TailLog,
+    },
     ids::EffectId,
+    secret::Secret,
 };
 use tracing::warn;
 
@@ -31,27 +36,53 @@ pub struct HostFiles {
 /// A question for Tailscale.
 pub(crate) type WhoisRequest = (EffectId, IpAddr);
 
+/// The secrets of the gateway, where the host keeps them. Both calls may block, and both run off the
+/// executor's threads.
+pub trait SecretsHost: fmt::Debug + Send + Sync {
+    /// Reads the configuration and its secret references, and decides the auth as at a start.
+    ///
+    /// # Errors
+    /// Why that is not possible, in words for the operator and without secrets.
+    fn read(&self) -> Result<ServerSecrets, String>;
+
+    /// Puts this token in the place of the one that the gateway made for itself.
+    ///
+    /// # Errors
+    /// Why that is not possible; then the old one is still there.
+    fn keep_token(&self, token: &Secret) -> Result<(), String>;
+}
+
+/// What effects work with.
+#[derive(Clone, Debug)]
+pub(crate) struct Tools {
+    pub(crate) files: HostFiles,
+    /// Nothing where the secrets never change.
+    pub(crate) secrets: Option<Arc<dyn SecretsHost>>,
+}
+
 /// Does effects off the executor's threads until the gateway is gone. Several of these share a queue.
 /// Tailscale is asked by others: it may be slow, and nobody else should have to wait for it.
 pub(crate) async fn work(
     hub: Arc<Hub>,
     queue: smol::channel::Receiver<EffectRequest>,
-    files: HostFiles,
+    tools: Tools,
     whois: smol::channel::Sender<WhoisRequest>,
 ) {
     while let Ok(EffectRequest { id, effect }) = queue.recv().await {
-        let effect = match effect {
+        let work = match effect {
             Effect::Whois(ip) => {
                 // A closed queue means that the process ends.
                 let _ = whois.try_send((id, ip));
                 continue;
             }
-            Effect::ReadConfig => FileEffect::Config,
-            Effect::ReadProcess => FileEffect::Process,
-            Effect::TailLog(wanted) => FileEffect::Log(wanted),
+            Effect::KeepToken(token) => Work::KeepToken(token),
+            Effect::ReadConfig => Work::Config,
+            Effect::ReadProcess => Work::Process,
+            Effect::ReadSecrets => Work::Secrets,
+            Effect::TailLog(wanted) => Work::Log(wanted),
         };
-        let files = files.clone();
-        let outcome = smol::unblock(move || carry_out(effect, &files)).await;
+        let tools = tools.clone();
+        let outcome = smol::unblock(move || carry_out(&work, &tools)).await;
         hub.complete(id, outcome);
     }
 }
@@ -75,27 +106,47 @@ pub(crate) async fn ask_tailscale(
     }
 }
 
-/// What is done by reading files.
-#[derive(Clone, Copy)]
-enum FileEffect {
+/// What blocks the thread that does it.
+enum Work {
     Config,
+    KeepToken(Secret),
     Log(TailLog),
     Process,
+    Secrets,
 }
 
-fn carry_out(effect: FileEffect, files: &HostFiles) -> EffectOutcome {
-    match effect {
-        FileEffect::Config => match read_config(files) {
+fn carry_out(work: &Work, tools: &Tools) -> EffectOutcome {
+    let Tools { files, secrets } = tools;
+    match work {
+        Work::Config => match read_config(files) {
             Ok(text) => EffectOutcome::Config(ConfigText { text }),
             Err(error) => failed("configuration file", &error),
         },
-        FileEffect::Process => EffectOutcome::Process(ProcessStats {
+        Work::Secrets => with_secrets(secrets.as_ref(), |secrets| {
+            secrets
+                .read()
+                .map(|secrets| EffectOutcome::Secrets(Box::new(secrets)))
+        }),
+        Work::KeepToken(token) => with_secrets(secrets.as_ref(), |secrets| {
+            secrets.keep_token(token).map(|()| EffectOutcome::Done)
+        }),
+        Work::Process => EffectOutcome::Process(ProcessStats {
             rss_bytes: rss_bytes(),
         }),
-        FileEffect::Log(wanted) => match tail_log(files, wanted) {
+        Work::Log(wanted) => match tail_log(files, *wanted) {
             Ok(tail) => EffectOutcome::Log(tail),
             Err(error) => failed("log file", &error),
         },
+    }
+}
+
+fn with_secrets(
+    secrets: Option<&Arc<dyn SecretsHost>>,
+    act: impl FnOnce(&dyn SecretsHost) -> Result<EffectOutcome, String>,
+) -> EffectOutcome {
+    match secrets {
+        Some(secrets) => act(secrets.as_ref()).unwrap_or_else(EffectOutcome::Failed),
+        None => EffectOutcome::Failed("this gateway's secrets are those of its start".into()),
     }
 }
 

@@ -15,7 +15,7 @@ use smol::Async;
 use tracing::{info, warn};
 
 use crate::{
-    effects::{self, HostFiles},
+    effects::{self, HostFiles, SecretsHost, Tools},
     hub::Hub,
     listener,
     owner::OwnerSocket,
@@ -39,6 +39,8 @@ pub struct ServerOptions {
     pub threads: usize,
     /// Files that calls read.
     pub files: HostFiles,
+    /// Where the secrets are read again; nothing where they never change.
+    pub secrets: Option<Arc<dyn SecretsHost>>,
     /// What is kept across restarts.
     pub state: State,
     /// The way in for the owner of the gateway's files.
@@ -141,9 +143,13 @@ impl Server {
                 }
             }));
         }
+        let tools = Tools {
+            files: options.files,
+            secrets: options.secrets,
+        };
         for _ in 0..EFFECT_WORKERS {
-            let (hub, queue, files) = (Arc::clone(&hub), queue.clone(), options.files.clone());
-            let work = effects::work(hub, queue, files, whois.clone());
+            let (hub, queue, tools) = (Arc::clone(&hub), queue.clone(), tools.clone());
+            let work = effects::work(hub, queue, tools, whois.clone());
             executor.spawn(work).detach();
         }
         for _ in 0..WHOIS_WORKERS {

@@ -2,23 +2,25 @@
 
 use std::{
     collections::BTreeMap,
+    path::Path,
     time::{Duration, Instant},
 };
 
 use clawgate_core::{
     client::{
         Call, CallError as NoAnswer, ClientConn, Ending, Event, Hello, Limits, Profile,
-        RequestError, Stage as ConnStage, Target,
+        RequestError, Route, Stage as ConnStage, Target,
     },
     frame::RawJson,
     ids::RequestId,
-    policy::TlsFingerprint,
+    policy::{Endpoint, Scheme, TlsFingerprint},
+    protocol::AuthParams,
 };
 
 use crate::{
     budget::{Budget, Cancel, Interrupt},
-    dial::{Dialled, dial},
-    error::{CallError, ConnectError, Problem},
+    dial::{Dialled, dial, dial_owner},
+    error::{CallError, ConnectError, Problem, TokenFate},
     os,
     socket::{Received, Sent, Socket},
     timings::{Stage, Timings},
@@ -130,11 +132,49 @@ impl Connection {
         }
     }
 
+    /// Connects to the gateway of this machine by its owner's socket. Nothing is presented: the
+    /// system tells the gateway who comes. The socket is used only if it belongs to this user or to
+    /// root.
+    ///
+    /// # Errors
+    /// When that fails; [`Problem::Socket`] tells whether anybody listens there at all.
+    pub fn open_owner(
+        socket: &Path,
+        profile: Profile,
+        options: Options,
+    ) -> Result<Self, Box<ConnectError>> {
+        let budget = Budget::new(options.total, &options.cancel);
+        let route = Route::unpinned(Endpoint::local(Scheme::Ws, 0));
+        let target = Target::new(route, AuthParams::default(), None);
+        let dial = |waiter: &mut Waiter| dial_owner(socket, target.route(), waiter, &budget);
+        Self::establish(&target, profile, &options.limits, &budget, dial).map_err(|mut error| {
+            error.url = format!("unix:{}", socket.display());
+            error
+        })
+    }
+
     fn attempt(
         target: &Target,
         profile: Profile,
         limits: &Limits,
         budget: &Budget,
+    ) -> Result<Self, Box<ConnectError>> {
+        let dial = |waiter: &mut Waiter| dial(target.route(), waiter, budget);
+        Self::establish(target, profile, limits, budget, dial).map_err(|mut error| {
+            let spoilt = |ending| target.is_stored_token_spoilt(ending);
+            if error.ending().is_some_and(spoilt) {
+                error.token = TokenFate::Spoilt;
+            }
+            error
+        })
+    }
+
+    fn establish(
+        target: &Target,
+        profile: Profile,
+        limits: &Limits,
+        budget: &Budget,
+        dial: impl FnOnce(&mut Waiter) -> Result<Dialled, Box<ConnectError>>,
     ) -> Result<Self, Box<ConnectError>> {
         let fail = |stage, problem, timings| {
             Box::new(ConnectError::new(target.route(), stage, problem, timings))
@@ -149,7 +189,7 @@ impl Connection {
             socket,
             mut timings,
             certificate,
-        } = dial(target.route(), &mut waiter, budget)?;
+        } = dial(&mut waiter)?;
         let max_started = limits.max_pending;
         let limits = Limits {
             total: None,

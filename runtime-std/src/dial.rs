@@ -4,6 +4,7 @@
 use std::{
     io,
     net::SocketAddr,
+    path::Path,
     time::{Duration, Instant},
 };
 
@@ -23,6 +24,7 @@ use tungstenite::{
 use crate::{
     budget::{Budget, Interrupt},
     error::{ConnectError, Problem},
+    owner,
     resolve::{resolve, system},
     socket::{Socket, Stream, websocket_config},
     timings::{Stage, Timings},
@@ -74,6 +76,24 @@ pub(crate) fn look(
     }
 }
 
+/// Opens a WebSocket over the socket of the gateway's owner. The route is only a name.
+pub(crate) fn dial_owner(
+    path: &Path,
+    route: &Route,
+    waiter: &mut Waiter,
+    budget: &Budget,
+) -> Result<Dialled, Box<ConnectError>> {
+    let mut dialler = Dialler::new(route, waiter, budget);
+    match dialler.run_owner(path) {
+        Ok(socket) => Ok(Dialled {
+            socket,
+            timings: dialler.timings,
+            certificate: None,
+        }),
+        Err(problem) => Err(dialler.fail(problem)),
+    }
+}
+
 struct Dialler<'a> {
     route: &'a Route,
     waiter: &'a mut Waiter,
@@ -120,6 +140,21 @@ impl<'a> Dialler<'a> {
 
     fn run(&mut self) -> Result<Socket, Problem> {
         let stream = self.secure()?;
+        self.stage = Stage::Upgrade;
+        let start = Instant::now();
+        let socket = self.upgrade(stream)?;
+        self.timings.record(Stage::Upgrade, start);
+        Ok(socket)
+    }
+
+    fn run_owner(&mut self, path: &Path) -> Result<Socket, Problem> {
+        self.stage = Stage::Socket;
+        let start = Instant::now();
+        let mut stream = owner::connect(path)?;
+        self.waiter
+            .add(stream.source())
+            .map_err(|error| Problem::System(error.to_string()))?;
+        self.timings.record(Stage::Socket, start);
         self.stage = Stage::Upgrade;
         let start = Instant::now();
         let socket = self.upgrade(stream)?;
@@ -282,7 +317,7 @@ fn refused(error: WsError, route: &Route) -> Problem {
 }
 
 /// An error without the number that the system gives it.
-fn plain(error: &io::Error) -> String {
+pub(crate) fn plain(error: &io::Error) -> String {
     let text = error.to_string();
     match text.split_once(" (os error ") {
         Some((words, _)) => words.to_lowercase(),

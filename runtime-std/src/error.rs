@@ -25,6 +25,18 @@ pub struct ConnectError {
     pub timings: Timings,
     /// Whether the host is this machine.
     pub loopback: bool,
+    /// Whether the stored device token was refused and should be deleted.
+    pub token: TokenFate,
+}
+
+/// What became of the stored device token of a target.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TokenFate {
+    /// It was not sent, or not refused.
+    #[default]
+    Kept,
+    /// The gateway refused it for good.
+    Spoilt,
 }
 
 /// What was wrong.
@@ -63,6 +75,13 @@ pub enum Problem {
         status: u16,
         /// The host that it led to, if it named one.
         host: Option<String>,
+    },
+    /// The socket of the gateway's owner cannot be used.
+    Socket {
+        /// Whether nobody listens there: there is no such file, or its gateway is gone.
+        is_gone: bool,
+        /// In words.
+        why: String,
     },
     /// No address accepted a TCP connection.
     Tcp(Vec<(SocketAddr, String)>),
@@ -111,6 +130,9 @@ impl fmt::Display for Problem {
                 }
                 Ok(())
             }
+            Self::Socket { why, .. } => {
+                write!(f, "the socket of the gateway's owner cannot be used: {why}")
+            }
             Self::Tls(why) => write!(f, "TLS failed: {why}"),
             Self::System(why) => write!(f, "this system refused: {why}"),
             Self::Upgrade { status, body } => {
@@ -132,6 +154,7 @@ impl ConnectError {
             problem,
             timings,
             loopback: route.endpoint().is_loopback(),
+            token: TokenFate::Kept,
         }
     }
 
@@ -179,7 +202,7 @@ impl ConnectError {
             Problem::Deadline => match self.stage {
                 Stage::Dns => "check the name and the network, or raise the timeout",
                 Stage::Tcp => "check the address, the firewall and the VPN, or raise the timeout",
-                Stage::Tls | Stage::Upgrade => {
+                Stage::Socket | Stage::Tls | Stage::Upgrade => {
                     "something listens there and does not answer; check that it is the gateway's \
                      port, or raise the timeout"
                 }
@@ -205,6 +228,9 @@ impl ConnectError {
             Problem::Redirected { .. } => {
                 "set the URL of the gateway itself; a sign-in page in front of it asks for \
                  gateway.remote.edgeAuth"
+            }
+            Problem::Socket { .. } => {
+                "start the gateway with `clawgate gateway run`, as the user who owns its files"
             }
             Problem::Tcp(_) if self.loopback => {
                 "start the gateway with `clawgate gateway run`, or check the port"

@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use bytes::Bytes;
 use bytestring::ByteString;
 use clawgate_core::{limits::Limits, protocol::CloseReason, transmit::Transmit};
-use mio::net::TcpStream;
+use mio::{event::Source, net::TcpStream};
 use rustls::{ClientConnection, StreamOwned};
 use tungstenite::{
     Error as WsError, Message, Utf8Bytes, WebSocket,
@@ -21,13 +21,18 @@ const READ_BUFFER: usize = 16 * 1024;
 pub(crate) enum Stream {
     Plain(TcpStream),
     Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
+    /// The socket of the gateway's owner.
+    #[cfg(unix)]
+    Unix(mio::net::UnixStream),
 }
 
 impl Stream {
-    fn tcp(&mut self) -> &mut TcpStream {
+    pub(crate) fn source(&mut self) -> &mut dyn Source {
         match self {
             Self::Plain(tcp) => tcp,
             Self::Tls(tls) => tls.get_mut(),
+            #[cfg(unix)]
+            Self::Unix(socket) => socket,
         }
     }
 }
@@ -37,6 +42,8 @@ impl Read for Stream {
         match self {
             Self::Plain(tcp) => tcp.read(buf),
             Self::Tls(tls) => tls.read(buf),
+            #[cfg(unix)]
+            Self::Unix(socket) => socket.read(buf),
         }
     }
 }
@@ -46,6 +53,8 @@ impl Write for Stream {
         match self {
             Self::Plain(tcp) => tcp.write(buf),
             Self::Tls(tls) => tls.write(buf),
+            #[cfg(unix)]
+            Self::Unix(socket) => socket.write(buf),
         }
     }
 
@@ -53,6 +62,8 @@ impl Write for Stream {
         match self {
             Self::Plain(tcp) => tcp.flush(),
             Self::Tls(tls) => tls.flush(),
+            #[cfg(unix)]
+            Self::Unix(socket) => socket.flush(),
         }
     }
 }
@@ -110,9 +121,9 @@ impl Socket {
 
     /// Moves the socket to another waiter.
     pub(crate) fn move_to(&mut self, from: &Waiter, to: &Waiter) -> io::Result<()> {
-        let tcp = self.websocket.get_mut().tcp();
-        from.remove(tcp)?;
-        to.add(tcp)
+        let source = self.websocket.get_mut().source();
+        from.remove(source)?;
+        to.add(source)
     }
 
     pub(crate) fn receive(&mut self) -> Received {

@@ -10,6 +10,8 @@ use std::{
 pub enum Stage {
     /// The name is resolved. Literal addresses skip it.
     Dns,
+    /// The connection to the socket of the gateway's owner.
+    Socket,
     /// The TCP connection.
     Tcp,
     /// The TLS handshake, with the check of the certificate.
@@ -29,6 +31,7 @@ impl Stage {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Dns => "dns",
+            Self::Socket => "socket",
             Self::Tcp => "tcp",
             Self::Tls => "tls",
             Self::Upgrade => "upgrade",

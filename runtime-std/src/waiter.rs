@@ -2,7 +2,7 @@
 
 use std::{io, sync::Arc, time::Instant};
 
-use mio::{Events, Interest, Poll, Token, Waker, net::TcpStream};
+use mio::{Events, Interest, Poll, Token, Waker, event::Source};
 
 use crate::budget::{Budget, Interrupt};
 
@@ -31,12 +31,12 @@ impl Waiter {
         &self.waker
     }
 
-    pub(crate) fn add(&self, stream: &mut TcpStream) -> io::Result<()> {
+    pub(crate) fn add(&self, stream: &mut (impl Source + ?Sized)) -> io::Result<()> {
         let interest = Interest::READABLE | Interest::WRITABLE;
         self.poll.registry().register(stream, SOCKET, interest)
     }
 
-    pub(crate) fn remove(&self, stream: &mut TcpStream) -> io::Result<()> {
+    pub(crate) fn remove(&self, stream: &mut (impl Source + ?Sized)) -> io::Result<()> {
         self.poll.registry().deregister(stream)
     }
 

@@ -1,6 +1,6 @@
 //! Secret references, with real files and real programs.
 #![cfg(unix)]
-#![allow(clippy::unwrap_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::fs;
 use std::io::Read;
@@ -235,7 +235,7 @@ fn programs_get_the_variables_they_are_given_and_no_shell() {
         Err(format!("{} wrote nothing", env.display())),
         "the environment is not empty"
     );
-    let mut some = with(plain.clone(), "passEnv", json!(["PASSED", "NOT_SET"]));
+    let mut some = with(plain, "passEnv", json!(["PASSED", "NOT_SET"]));
     some["env"] = json!({ "SET": "inner" });
     let mut lines: Vec<String> = ask(&some, "a")
         .unwrap()

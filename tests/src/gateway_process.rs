@@ -159,6 +159,21 @@ impl GatewayProcess {
         self.wait_until_stopped()
     }
 
+    /// Ends the gateway as a power cut would, with no chance to write anything.
+    ///
+    /// # Errors
+    ///
+    /// When it is not running.
+    pub fn kill(&mut self) -> TestResult {
+        let mut child = self
+            .child
+            .take()
+            .ok_or_else(|| Failure::new("the gateway is not running"))?;
+        child.kill()?;
+        child.wait()?;
+        Ok(())
+    }
+
     /// The WebSocket URL of the gateway.
     #[must_use]
     pub fn url(&self) -> String {

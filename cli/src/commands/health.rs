@@ -13,7 +13,7 @@ use crate::target::{self, TargetFlags, auth_text, target_json, target_text};
 use crate::text::{self, Sheet};
 
 pub(super) fn run(flags: &TargetFlags, context: &Context) -> Result<Exit, Failure> {
-    let resolved = target::find(Surface::Call, flags, context)?;
+    let resolved = target::find(Surface::Call, flags, context)?.only_looking();
     let mut link = Link::open_or_explain(&resolved, &["health"], flags.timeout)?;
     let health = link.call("health", RawJson::empty_object())?;
     let took = link.connection.timings().total();

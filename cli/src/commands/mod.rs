@@ -1,14 +1,18 @@
 //! One module for each command.
 
 mod auth;
+mod backup;
 mod call;
 mod completion;
 mod config;
+mod devices;
 mod gateway_status;
 mod health;
 mod pins;
 mod probe;
 mod run;
+mod secrets;
+mod security;
 mod status;
 mod url;
 
@@ -31,8 +35,10 @@ pub(crate) fn dispatch(cli: Cli, format: Format) -> Result<Exit, Failure> {
             let flags = TargetFlags::read(args.target)?;
             auth::explain(args.surface.into(), &flags, &context()?)
         }
+        Command::Backup(args) => backup::run(args, &context()?),
         Command::Completion { shell } => completion::print(shell),
         Command::Config(command) => config::run(command, &context()?),
+        Command::Devices(command) => devices::run(command, &context()?),
         Command::Gateway(GatewayCommand::Call(args)) => call::run(args, &context()?),
         Command::Gateway(GatewayCommand::Health(args)) | Command::Health(args) => {
             health::run(&TargetFlags::read(args)?, &context()?)
@@ -45,6 +51,8 @@ pub(crate) fn dispatch(cli: Cli, format: Format) -> Result<Exit, Failure> {
             gateway_status::run(&TargetFlags::read(args)?, &context()?)
         }
         Command::Pins(command) => pins::run(command, &context()?),
+        Command::Secrets(command) => secrets::run(command, &context()?),
+        Command::Security(command) => security::run(command, &context()?),
         Command::Status(args) => status::run(args, &context()?),
         Command::Url(UrlCommand::Check { urls }) => url::check(&urls, format),
     }

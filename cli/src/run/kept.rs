@@ -1,15 +1,14 @@
 //! The gateway's database: opened before anything is served.
 
+use std::path::Path;
+
 use clawgate_smol::{
     State,
-    store::{Damage, Found, Opened, StoreFile, StoreOptions},
+    store::{Damage, FILE_NAME, Found, Opened, StoreFile, StoreOptions, set_aside_files},
 };
 use tracing::{info, warn};
 
 use super::{RunError, state::StateFolder};
-
-/// The database's name in the gateway's folder.
-pub(crate) const DATABASE: &str = "state.sqlite";
 
 /// What was kept.
 pub(super) struct Kept {
@@ -20,7 +19,7 @@ pub(super) struct Kept {
 
 /// Opens the database. A damaged one is set aside, and everybody who looks is told so.
 pub(super) fn open(own: &StateFolder) -> Result<Kept, RunError> {
-    let path = own.file(DATABASE);
+    let path = own.file(FILE_NAME);
     let Opened {
         file,
         rows,
@@ -37,7 +36,7 @@ pub(super) fn open(own: &StateFolder) -> Result<Kept, RunError> {
         Found::Nothing
         | Found::Sound {
             migrated_from: None,
-        } => None,
+        } => left_aside(&path),
         Found::Sound {
             migrated_from: Some(version),
         } => {
@@ -45,7 +44,7 @@ pub(super) fn open(own: &StateFolder) -> Result<Kept, RunError> {
                 version,
                 "the state database was brought to the newest version"
             );
-            None
+            left_aside(&path)
         }
         Found::Damaged(Damage { set_aside, why }) => {
             let problem = format!(
@@ -61,4 +60,17 @@ pub(super) fn open(own: &StateFolder) -> Result<Kept, RunError> {
         state: State::Kept(file, rows),
         problem,
     })
+}
+
+/// A database that was set aside at an earlier start is remembered until somebody has seen to it.
+fn left_aside(path: &Path) -> Option<String> {
+    let files = set_aside_files(path).unwrap_or_default();
+    let newest = files.last()?;
+    let problem = format!(
+        "a damaged state database still lies at {}; restore a backup or pair the devices again, \
+         then remove it",
+        newest.display()
+    );
+    warn!("{problem}");
+    Some(problem)
 }

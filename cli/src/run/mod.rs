@@ -5,6 +5,7 @@ mod error;
 mod facts;
 mod kept;
 mod logging;
+mod reload;
 mod state;
 mod tailscale;
 mod tls;
@@ -22,7 +23,7 @@ use std::{
 use async_signal::{Signal, Signals};
 use clawgate_core::{
     config::{
-        AuthMode, BindMode, ConfigFile, EnvVars, ModeSetting,
+        AuthMode, BindMode, ConfigFile, EnvVars,
         paths::{Locations, Profile},
     },
     gateway::{AdmissionPolicy, GatewaySetup, HostInfo},
@@ -31,7 +32,6 @@ use clawgate_core::{
         Scheme, bind,
         port::gateway_port,
         server_auth::{AuthOverride, ServerSecretSource},
-        startup::resolve_start,
         startup_auth::{KeptToken, StartupAuth},
     },
 };
@@ -40,8 +40,11 @@ use futures_lite::StreamExt;
 use tracing::{info, warn};
 
 pub(crate) use error::RunError;
+pub(crate) use facts::host_facts;
 pub(crate) use logging::Verbosity;
 
+use auth::{Decided, decide};
+use reload::Reloader;
 use state::StateFolder;
 pub(crate) use state::running_gateway;
 use tailscale::TailnetRoute;
@@ -60,7 +63,7 @@ pub(crate) enum Unconfigured {
 }
 
 /// A start, with all flags parsed.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct RunRequest {
     /// The environment.
     pub(crate) env: EnvVars,
@@ -82,22 +85,12 @@ pub(crate) struct RunRequest {
 
 /// Runs a gateway until it is told to stop.
 pub(crate) fn gateway_run(request: RunRequest) -> Result<(), RunError> {
-    let mut file = read_config(&request.places.config, &request.env)?;
-    let unconfigured = file.exists && file.config.gateway.mode != ModeSetting::Local;
-    if unconfigured && request.unconfigured == Unconfigured::Refuse {
-        return Err(RunError::NotLocal {
-            path: request.places.config,
-        });
-    }
-    // Without any configuration the gateway is for this machine, in a container too.
-    let default_bind = (!file.exists).then_some(BindMode::Loopback);
-    if let Some(bind) = request.bind.or(default_bind) {
-        file.config.gateway.bind = Some(bind);
-    }
+    let Decided {
+        file,
+        mut started,
+        runtime,
+    } = decide(&request)?;
     let gateway = &file.config.gateway;
-    let facts = facts::host_facts(gateway);
-    let mut started = auth::startup_auth(&file.config, &request.env, &request.auth, random()?)?;
-    let runtime = resolve_start(gateway, &started, &facts)?;
 
     let own = StateFolder::open(&request.places.own)?;
     let mut lock = own.lock()?;
@@ -135,6 +128,7 @@ pub(crate) fn gateway_run(request: RunRequest) -> Result<(), RunError> {
                 .filter(|_| tls.is_none())
                 .map(TailnetRoute::websocket_url),
             tls_fingerprint: tls.as_ref().map(|tls| tls.port.fingerprint().to_string()),
+            secret_source: started.auth.used_secret().map(|secret| secret.source),
             ..host_info(&request, &file)
         },
         identity: Arc::new(own.identity()?),
@@ -146,6 +140,7 @@ pub(crate) fn gateway_run(request: RunRequest) -> Result<(), RunError> {
             config: request.places.config.clone(),
             log,
         },
+        secrets: Some(Arc::new(Reloader::new(request.clone()))),
         state: kept.state,
         owner: owner_socket(&own),
         managed,
@@ -180,6 +175,11 @@ pub(crate) fn gateway_run(request: RunRequest) -> Result<(), RunError> {
     drop(tailnet);
     drop(lock);
     Ok(())
+}
+
+/// Without any configuration the gateway is for this machine, in a container too.
+pub(crate) fn default_bind(file: &ConfigFile) -> Option<BindMode> {
+    (!file.exists).then_some(BindMode::Loopback)
 }
 
 /// Random bytes from the operating system.

@@ -9,6 +9,7 @@
 
 mod backoff;
 mod conn;
+mod device_use;
 mod ending;
 mod event;
 mod hello;
@@ -18,11 +19,13 @@ mod pending;
 mod sequence;
 mod session;
 mod session_event;
+mod setup_code;
 mod target;
 mod verdict;
 
 pub use backoff::{Backoff, RetryHint};
 pub use conn::ClientConn;
+pub use device_use::{DeviceNeed, DeviceUse, Presents, Purpose, device_use, takes_a_device};
 pub use ending::{CallError, Ending, RequestError};
 pub use event::{Event, Stage, Timer};
 pub use hello::{Hello, IssuedToken};
@@ -33,5 +36,6 @@ pub use session::Session;
 pub use session_event::{
     Action, AttemptId, DialFailure, Disconnected, Next, Phase, SessionEvent, SessionTimer,
 };
+pub use setup_code::{SETUP_SCHEME, SetupCode, SetupCodeError};
 pub use target::{NeedsTls, Route, Target};
 pub use verdict::{Attempt, PauseReason, Verdict, judge};

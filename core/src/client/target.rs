@@ -113,6 +113,16 @@ pub struct Target {
     route: Route,
     auth: AuthParams,
     stored: Option<Secret>,
+    offer: Offer,
+}
+
+/// When the stored device token is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Offer {
+    /// Beside the shared secret, which was refused.
+    Beside,
+    /// Where there is no shared secret.
+    InPlace,
 }
 
 impl Target {
@@ -122,6 +132,16 @@ impl Target {
             route,
             auth,
             stored,
+            offer: Offer::InPlace,
+        }
+    }
+
+    /// The same without the stored device token, for a connection that claims no device.
+    #[must_use]
+    pub fn without_stored(&self) -> Self {
+        Self {
+            stored: None,
+            ..self.clone()
         }
     }
 
@@ -158,9 +178,8 @@ impl Target {
             Ending::Refused(error) => {
                 let replaceable = judge(error, self.attempt()) == Verdict::RetryWithDeviceToken;
                 replaceable.then(|| Self {
-                    route: self.route.clone(),
-                    auth: self.auth_with_device_token(),
-                    stored: None,
+                    offer: Offer::Beside,
+                    ..self.clone()
                 })
             }
             Ending::Failed(_) | Ending::Lost | Ending::Stopped => None,
@@ -180,11 +199,11 @@ impl Target {
 
     /// What a first attempt sends, as far as a verdict needs to know.
     pub(super) fn attempt(&self) -> Attempt {
-        match (self.can_send_stored(), self.has_shared_secret()) {
-            (false, _) => Attempt::Plain,
-            (true, false) => Attempt::Stored,
-            (true, true) if self.route.is_trusted() => Attempt::Replaceable,
-            (true, true) => Attempt::Plain,
+        match (self.can_send_stored(), self.has_shared_secret(), self.offer) {
+            (false, _, _) => Attempt::Plain,
+            (true, false, _) | (true, true, Offer::Beside) => Attempt::Stored,
+            (true, true, Offer::InPlace) if self.route.is_trusted() => Attempt::Replaceable,
+            (true, true, Offer::InPlace) => Attempt::Plain,
         }
     }
 
@@ -192,7 +211,8 @@ impl Target {
     /// token; a bootstrap token only when there is nothing else (spec protocol §10).
     pub(super) fn auth(&self) -> AuthParams {
         let mut auth = self.auth.clone();
-        if auth.device_token.is_none() && !self.has_shared_secret() {
+        let is_offered = self.offer == Offer::Beside || !self.has_shared_secret();
+        if auth.device_token.is_none() && is_offered {
             auth.device_token.clone_from(&self.stored);
         }
         if auth.token.is_some() || auth.device_token.is_some() || auth.password.is_some() {
@@ -313,6 +333,17 @@ mod tests {
         assert_eq!(second.auth().token, secret("t"));
         assert_eq!(second.auth().device_token, secret("d"));
         assert!(second.second_attempt(&refused).is_none());
+        assert!(
+            target(auth.clone(), secret("d"))
+                .without_stored()
+                .second_attempt(&refused)
+                .is_none()
+        );
+        // A stored token that is refused beside the shared secret is worth nothing either.
+        let details = serde_json::json!({ "code": "AUTH_DEVICE_TOKEN_MISMATCH" });
+        let spoilt = Ending::Refused(RpcError::invalid_request("no").with_details(details));
+        assert!(second.is_stored_token_spoilt(&spoilt));
+        assert!(!target(auth.clone(), secret("d")).is_stored_token_spoilt(&spoilt));
         assert!(target(auth, None).second_attempt(&refused).is_none());
     }
 

@@ -173,6 +173,16 @@ impl Locations {
 }
 
 impl Locations {
+    /// The key of this machine as a device.
+    pub fn device_key_file(&self) -> PathBuf {
+        self.own.join("device.key")
+    }
+
+    /// The tokens that gateways gave to this machine's device.
+    pub fn device_tokens_file(&self) -> PathBuf {
+        self.own.join("device-tokens.json")
+    }
+
     /// The token that a gateway made for itself, for clients of the same user.
     pub fn token_file(&self) -> PathBuf {
         self.own.join("gateway.token")

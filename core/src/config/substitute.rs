@@ -1,5 +1,6 @@
 //! Fills `${NAME}` into the strings that clawgate reads. Secrets are left alone: `${NAME}` there is a
-//! reference, with rules of its own (spec credentials §0).
+//! reference, with rules of its own (spec credentials §0). A header for a proxy may have it amid other
+//! text, as in `Bearer ${NAME}`, and there it is filled in.
 
 use serde_json::Value;
 
@@ -7,6 +8,7 @@ use super::check::{Finding, MAX_FINDINGS, Severity};
 use super::env::EnvVars;
 use super::key_path::KeyPath;
 use super::schema::{Key, Kind, ROOT};
+use super::secret_input::template_name;
 use super::template::{Piece, pieces};
 
 /// A config with its variables filled in, and a warning for each that is missing or blank. Such a one
@@ -63,12 +65,19 @@ impl Fill<'_> {
                     *text = self.text(path, text);
                 }
             }
-            Kind::Secret
-            | Kind::Headers
-            | Kind::Bool
-            | Kind::Port
-            | Kind::Integer(..)
-            | Kind::Any => {}
+            Kind::Headers => {
+                for (name, value) in value.as_object_mut().into_iter().flatten() {
+                    if let Value::String(text) = value
+                        && template_name(text).is_none()
+                        && pieces(text)
+                            .iter()
+                            .any(|piece| matches!(piece, Piece::Variable(_)))
+                    {
+                        *text = self.text(&path.key(name), text);
+                    }
+                }
+            }
+            Kind::Secret | Kind::Bool | Kind::Port | Kind::Integer(..) | Kind::Any => {}
         }
     }
 
@@ -153,6 +162,23 @@ mod tests {
                  it, or write $${BLANK} for the text itself",
             ]
         );
+    }
+
+    #[test]
+    fn a_header_for_a_proxy_is_filled_in_around_text_only() {
+        let env: EnvVars = [("KEY", "k")].into_iter().collect();
+        let headers = json!({
+            "A": "Bearer ${KEY}", "B": "${KEY}", "C": "Bearer ${GONE}", "D": "$${KEY}", "E": 5,
+        });
+        let config = json!({ "gateway": { "remote": { "edgeAuth": headers } } });
+        let (filled, missing) = substitute(&config, &env);
+        assert_eq!(
+            filled["gateway"]["remote"]["edgeAuth"],
+            json!({
+                "A": "Bearer k", "B": "${KEY}", "C": "Bearer ${GONE}", "D": "$${KEY}", "E": 5,
+            })
+        );
+        assert_eq!(missing.len(), 1);
     }
 
     #[test]

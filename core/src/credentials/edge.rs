@@ -39,10 +39,11 @@ pub(super) fn edge_headers(
             SecretInput::Ref(reference) => match refs.read(reference) {
                 Ok(secret) => secret,
                 // The other references are asked for too, so that the host reads all at once.
-                Err(_) => {
+                Err(fault) => {
                     unread.get_or_insert_with(|| CredentialError::EdgeAuthUnavailable {
                         header: name.clone(),
                         reference: reference.clone(),
+                        fault: Box::new(fault),
                     });
                     continue;
                 }

@@ -6,6 +6,7 @@ use super::precedence::Unavailable;
 use super::target::UrlSource;
 use crate::config::{AuthMode, SecretRef};
 use crate::policy::{EdgeAuthProblem, Refusal};
+use crate::secrets::RefFault;
 
 /// Why a client must not connect. Raised before any socket opens; never repeats a secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,6 +56,8 @@ pub enum CredentialError {
         header: String,
         /// The reference.
         reference: SecretRef,
+        /// Why.
+        fault: Box<RefFault>,
     },
     /// A pin for a connection without TLS.
     FingerprintNeedsTls {
@@ -145,9 +148,13 @@ impl CredentialError {
             Self::EdgeAuthNeedsTls => "gateway.remote.edgeAuth has headers for a proxy, but \
                                        gateway.remote.url is not wss://."
                 .to_owned(),
-            Self::EdgeAuthUnavailable { header, reference } => format!(
+            Self::EdgeAuthUnavailable {
+                header,
+                reference,
+                fault,
+            } => format!(
                 "gateway.remote.edgeAuth, header {header:?}, refers to {reference}, which could \
-                 not be read."
+                 not be read: {fault}."
             ),
         }
     }
@@ -204,8 +211,8 @@ impl CredentialError {
             Self::EdgeAuthNeedsTls => {
                 "Use a wss:// URL, or remove gateway.remote.edgeAuth.".to_owned()
             }
-            Self::EdgeAuthUnavailable { .. } => {
-                "Make the reference readable, or remove the header.".to_owned()
+            Self::EdgeAuthUnavailable { fault, .. } => {
+                format!("{} Or remove the header.", fault.next_step())
             }
         }
     }

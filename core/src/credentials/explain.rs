@@ -10,6 +10,7 @@ use super::resolve::{KINDS, Rule};
 use super::shown_refs::{ShownRef, shown_refs};
 use super::source::{SecretPath, Source, env_name};
 use super::target::{Place, Target, Warning};
+use super::token_book::Found;
 use super::trust::PinSource;
 use crate::config::{AuthMode, SecretInput};
 use crate::policy::SecretKind;
@@ -209,7 +210,6 @@ impl Reasons<'_> {
         let Request {
             flags,
             env,
-            device_token,
             local_token,
             ..
         } = self.request;
@@ -223,9 +223,14 @@ impl Reasons<'_> {
             Source::ConfigAuth | Source::ConfigRemote => self
                 .input(source, kind)
                 .is_some_and(SecretInput::is_configured),
-            Source::Device => device_token.is_some(),
+            Source::Device => !matches!(self.stored(), Found::Nothing),
             Source::File => local_token.is_some(),
         }
+    }
+
+    fn stored(&self) -> Found<'_> {
+        self.place
+            .map_or(Found::Nothing, |place| self.request.stored_token(place))
     }
 
     fn why_not(&self, kind: SecretKind, source: Source) -> String {
@@ -251,6 +256,9 @@ impl Reasons<'_> {
             };
         }
         if let Some(why) = self.excluded(source) {
+            return why.to_owned();
+        }
+        if let (Source::Device, Found::Barred(why)) = (source, self.stored()) {
             return why.to_owned();
         }
         match self.input(source, kind) {
@@ -289,6 +297,7 @@ impl Reasons<'_> {
         match (self.rule, source) {
             (Rule::Nothing, _) => Some("--no-auth was given"),
             (Rule::Explicit, _) => Some("credentials were given on the command line"),
+            (Rule::CliUrl | Rule::EnvUrl, Source::Device) => None,
             (Rule::CliUrl, _) => Some(
                 "--url never borrows credentials from the environment, the config or this machine",
             ),

@@ -15,6 +15,7 @@ mod resolve;
 mod shown_refs;
 mod source;
 mod target;
+mod token_book;
 mod trust;
 
 pub use error::CredentialError;
@@ -25,10 +26,14 @@ pub use precedence::{
 };
 pub use refs::RefAccess;
 pub(crate) use refs::RefReader;
-
-pub use request::{FirstUse, Flags, NodeScheme, NodeTarget, Presented, Request, Surface};
+pub use request::{
+    DeviceTokens, FirstUse, Flags, NodeScheme, NodeTarget, Presented, Request, Surface,
+};
 pub use resolve::{Resolution, resolve, select_by_order};
 pub use shown_refs::{ShownRef, shown_refs};
 pub use source::{SecretPath, Source, env_name};
 pub use target::{BoundAuth, Place, Target, UrlSource, Warning, locate};
+pub use token_book::{
+    Found, GatewayKey, MAX_TOKEN_BOOK, StoredToken, TokenBook, TokenBookError, Way, Who,
+};
 pub use trust::PinSource;

@@ -201,7 +201,7 @@ pub struct Unavailable {
     /// What it says.
     pub reference: SecretRef,
     /// Why.
-    pub fault: RefFault,
+    pub fault: Box<RefFault>,
 }
 
 /// A reference that stands in the way of a decision.
@@ -262,7 +262,7 @@ pub(super) fn select(
                 return Err(Unavailable {
                     path: missing.path,
                     reference: missing.reference,
-                    fault,
+                    fault: Box::new(fault),
                 });
             }
         }

@@ -2,9 +2,14 @@
 
 use super::precedence::{Mode, Order};
 use super::refs::RefAccess;
+use super::target::Place;
+use super::token_book::{Found, TokenBook};
+use super::trust::trust;
 use crate::config::paths::Profile;
 use crate::config::{Config, EnvVars};
+use crate::device::DeviceId;
 use crate::policy::{PinBook, TlsFingerprint};
+use crate::protocol::Role;
 use crate::secret::Secret;
 use crate::secrets::RefValues;
 
@@ -38,6 +43,14 @@ impl Surface {
         match self {
             Self::Call => false,
             Self::Probe | Self::Status | Self::NodeHost | Self::ExecApprovals => true,
+        }
+    }
+
+    /// What it connects as.
+    pub(super) const fn role(self) -> Role {
+        match self {
+            Self::NodeHost => Role::Node,
+            Self::Call | Self::Probe | Self::Status | Self::ExecApprovals => Role::Operator,
         }
     }
 
@@ -117,6 +130,15 @@ pub struct Flags<'a> {
     pub node: NodeTarget<'a>,
 }
 
+/// The tokens of one device. Which of them belongs to the target is for the rules to say.
+#[derive(Clone, Copy, Debug)]
+pub struct DeviceTokens<'a> {
+    /// All tokens that are stored.
+    pub book: &'a TokenBook,
+    /// The device.
+    pub device: &'a DeviceId,
+}
+
 /// One question to [`resolve`](super::resolve()).
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
@@ -132,8 +154,8 @@ pub struct Request<'a> {
     pub profile: &'a Profile,
     /// Values of secret references.
     pub refs: RefAccess<'a>,
-    /// The device token that is stored for this target.
-    pub device_token: Option<&'a Secret>,
+    /// This machine's device and the tokens that gateways gave it, if it has any.
+    pub device_tokens: Option<DeviceTokens<'a>>,
     /// The token that clawgate's own gateway of this profile made for itself and keeps in the state
     /// folder.
     pub local_token: Option<&'a Secret>,
@@ -171,11 +193,22 @@ impl<'a> Request<'a> {
             config,
             profile: DEFAULT_PROFILE,
             refs: RefAccess::Available(NOTHING_READ),
-            device_token: None,
+            device_tokens: None,
             local_token: None,
             local_port: None,
             local_certificate: None,
             pins: &NO_PINS,
         }
+    }
+}
+
+impl Request<'_> {
+    /// The device token that is stored for a place, if it may go there.
+    pub(super) fn stored_token(&self, place: &Place) -> Found<'_> {
+        let (Some(tokens), Ok(trust)) = (self.device_tokens, trust(self, place)) else {
+            return Found::Nothing;
+        };
+        let who = (tokens.device, self.surface.role());
+        tokens.book.find((&place.endpoint, &trust.rule), who)
     }
 }

@@ -160,7 +160,7 @@ fn target(
     let trust = trust(request, place)?;
     let edge = edge_headers(request, place, refs);
     let mut warnings: Vec<Warning> = place.endpoint.warnings().map(Warning::Endpoint).collect();
-    let mut device = request.device_token.cloned();
+    let mut device = request.stored_token(place).token().cloned();
     let shared = match rule {
         Rule::Nothing if explicit(request).is_empty() => {
             device = None;
@@ -169,7 +169,12 @@ fn target(
         Rule::Nothing => return Err(CredentialError::AuthAndNoAuth),
         Rule::Explicit => explicit(request),
         // A channel's own URL gets nothing, which is no fault (spec credentials §4).
-        Rule::CliUrl if request.surface == Surface::ExecApprovals => Selection::default(),
+        Rule::CliUrl if request.surface == Surface::ExecApprovals => {
+            device = None;
+            Selection::default()
+        }
+        // A token that this very gateway gave this device is no credential of another one.
+        Rule::CliUrl if device.is_some() => Selection::default(),
         Rule::CliUrl => {
             return Err(CredentialError::ExplicitAuthRequired {
                 source: place.source,
@@ -178,11 +183,8 @@ fn target(
         Rule::EnvUrl => from_env(request.env),
         Rule::Order => by_order(request, place, refs, &mut warnings)?,
     };
-    if matches!(place.source, UrlSource::Cli | UrlSource::Env) {
-        // Whoever sets a URL must not be handed the token of another gateway.
-        device = None;
-    }
-    if rule == Rule::EnvUrl && shared.is_empty() && !request.surface.may_go_without() {
+    let has_nothing = shared.is_empty() && device.is_none();
+    if rule == Rule::EnvUrl && has_nothing && !request.surface.may_go_without() {
         return Err(CredentialError::ExplicitAuthRequired {
             source: place.source,
         });
@@ -197,7 +199,7 @@ fn target(
         device,
         retry,
     };
-    if rule == Rule::Order && auth.is_empty() {
+    if rule == Rule::Order && auth.shared.is_empty() {
         auth.shared.token = own_token(request, place);
     }
     if rule == Rule::Order && auth.is_empty() && !request.surface.may_go_without() {

@@ -4,13 +4,13 @@ use serde::Serialize;
 
 use super::refs::{Reading, RefAccess};
 use super::source::SecretPath;
-use crate::config::{Config, EnvVars, SecretInput};
+use crate::config::{Config, EnvVars, KeyPath, SecretInput};
 
 /// One reference, ready to be serialised. It holds names and no secret.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ShownRef {
     /// Where it stands.
-    pub path: &'static str,
+    pub path: String,
     /// What it says, as `source:provider:id`.
     pub reference: String,
     /// `resolved`, `unresolved`, or `not-read` where nothing asked for its value.
@@ -32,13 +32,21 @@ impl Config {
     }
 }
 
-/// Every reference among the credentials of a config, as far as it is known by now. Nothing is asked
+/// Every reference among the credentials and proxy headers of a config, as far as it is known by now. Nothing is asked
 /// of the host.
 pub fn shown_refs(config: &Config, env: &EnvVars, refs: RefAccess<'_>) -> Vec<ShownRef> {
-    SecretPath::ALL
+    let credentials = SecretPath::ALL
         .into_iter()
-        .filter_map(|path| {
-            let reference = config.secret_input(path).reference()?;
+        .map(|path| (path.to_string(), config.secret_input(path)));
+    let headers = config.gateway.remote.edge_auth.iter().flatten();
+    let headers = headers.map(|(name, input)| {
+        let path = KeyPath::root().key("gateway").key("remote");
+        (path.key("edgeAuth").key(name).to_string(), input)
+    });
+    credentials
+        .chain(headers)
+        .filter_map(|(path, input)| {
+            let reference = input.reference()?;
             let (status, why) = match refs.read(reference, &config.secrets, env) {
                 Reading::Value(_) => ("resolved", None),
                 Reading::Wanted(_) => ("not-read", None),
@@ -49,7 +57,7 @@ pub fn shown_refs(config: &Config, env: &EnvVars, refs: RefAccess<'_>) -> Vec<Sh
             };
             let provider = config.secrets.provider_of(reference);
             Some(ShownRef {
-                path: path.as_str(),
+                path,
                 reference: format!("{}:{provider}:{}", reference.source.as_str(), reference.id),
                 status,
                 why,
@@ -91,6 +99,7 @@ mod tests {
                 "remote": {
                     "token": { "source": "exec", "provider": "vault", "id": "a" },
                     "password": { "source": "file", "id": "/a" },
+                    "edgeAuth": { "X-Edge": "$EDGE", "X-Plain": "hunter2" },
                 },
             },
             "secrets": {
@@ -110,6 +119,8 @@ mod tests {
                 "gateway.remote.password refers to file:main:/a, which could not be read: \
                  secrets.providers.main does not exist. Add secrets.providers.main, or correct the \
                  reference's provider.",
+                "gateway.remote.edgeAuth.X-Edge refers to env:default:EDGE, which could not be read: \
+                 EDGE is not set, or blank. Set EDGE.",
             ]
         );
     }

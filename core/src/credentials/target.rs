@@ -6,11 +6,13 @@ use super::error::CredentialError;
 use super::precedence::{Chosen, Mode, Selection, Unavailable};
 use super::request::{NodeScheme, Request, Surface};
 use super::source::{SecretPath, Source};
+use super::token_book::StoredToken;
 use super::trust::PinSource;
 use crate::policy::port::gateway_port;
 use crate::policy::{
     EdgeHeaders, Endpoint, EndpointWarning, Scheme, SecretKind, TlsPins, TlsTrust, UrlPolicy,
 };
+use crate::scope::ScopeSet;
 use crate::secret::Secret;
 use crate::secrets::RefFault;
 
@@ -294,7 +296,7 @@ impl Target {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BoundAuth {
     pub(super) shared: Selection,
-    pub(super) device: Option<Secret>,
+    pub(super) device: Option<StoredToken>,
     pub(super) retry: DeviceRetry,
 }
 
@@ -319,14 +321,23 @@ impl BoundAuth {
 
     /// The device token to send: only when there is neither token nor password.
     pub fn device_token(&self) -> Option<&Secret> {
-        self.device.as_ref().filter(|_| self.shared.is_empty())
+        self.stored().filter(|_| self.shared.is_empty())
+    }
+
+    /// What the stored device token allows, whether it is sent or not.
+    pub fn device_scopes(&self) -> Option<&ScopeSet> {
+        self.device.as_ref().map(|stored| &stored.scopes)
+    }
+
+    fn stored(&self) -> Option<&Secret> {
+        self.device.as_ref().map(|stored| &stored.token)
     }
 
     /// The device token to add in one retry after the gateway refused the shared secret
     /// (`AUTH_TOKEN_MISMATCH`); only towards this machine or a pinned certificate.
     pub fn device_token_for_retry(&self) -> Option<&Secret> {
         match self.retry {
-            DeviceRetry::Once => self.device.as_ref().filter(|_| !self.shared.is_empty()),
+            DeviceRetry::Once => self.stored().filter(|_| !self.shared.is_empty()),
             DeviceRetry::Never => None,
         }
     }

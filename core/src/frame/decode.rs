@@ -296,6 +296,14 @@ fn null() -> RawJson {
 
 /// Raw values are skipped without recursion, so depth has to be counted before a handler recurses.
 fn too_deep(text: &[u8]) -> bool {
+    // Counting is many times as fast as telling strings apart, and settles nearly every frame.
+    let opening = |byte: &u8| u8::from(matches!(byte, b'[' | b'{'));
+    let openings = text
+        .chunks(usize::from(u8::MAX))
+        .map(|part| usize::from(part.iter().map(opening).sum::<u8>()));
+    if openings.sum::<usize>() <= MAX_DEPTH {
+        return false;
+    }
     let mut depth = 0_usize;
     let mut in_string = false;
     let mut escaped = false;

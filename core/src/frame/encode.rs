@@ -45,7 +45,7 @@ pub fn encode_response(id: &RequestId, outcome: &Result<RawJson, RpcError>) -> B
 
 pub(super) fn push_json_string(text: &mut String, value: &str) {
     let plain = |byte: u8| byte >= 0x20 && byte != b'"' && byte != b'\\';
-    if value.bytes().all(plain) {
+    if value.bytes().fold(true, |all, byte| all & plain(byte)) {
         text.push('"');
         text.push_str(value);
         text.push('"');

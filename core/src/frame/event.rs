@@ -97,6 +97,12 @@ impl OutboundEvent {
         self.inner.head.len() + self.inner.tail.len() + r#","seq":18446744073709551615"#.len()
     }
 
+    /// The exact size of the text with this number, in bytes.
+    pub fn encoded_len(&self, seq: u64) -> usize {
+        let digits = seq.checked_ilog10().unwrap_or(0) as usize + 1;
+        self.inner.head.len() + r#","seq":"#.len() + digits + self.inner.tail.len()
+    }
+
     /// The text for one connection: `seq` is its number there, `None` for an event outside the
     /// sequence.
     pub fn encode(&self, seq: Option<u64>) -> ByteString {

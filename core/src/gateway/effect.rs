@@ -5,7 +5,12 @@ use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ids::EffectId, policy::Whois};
+use crate::{
+    config::AuthMode,
+    ids::EffectId,
+    policy::{Whois, server_auth::ServerSecret},
+    secret::Secret,
+};
 
 /// One piece of work. Answer it with [`crate::gateway::Gateway::complete`]; an answer that does not
 /// come within `limits.effect` fails the call that needs it.
@@ -24,6 +29,12 @@ pub enum Effect {
     ReadConfig,
     /// Sample the memory of this process.
     ReadProcess,
+    /// Read the configuration, its secret references and the gateway's own token again, and decide
+    /// the auth as at a start.
+    ReadSecrets,
+    /// Put this token in the place of the one that the gateway made for itself. It is there whole, and
+    /// on disk, before the outcome.
+    KeepToken(Secret),
     /// Read the end of the log file.
     TailLog(TailLog),
     /// Ask the Tailscale daemon of this machine who is at an address. The host gives up after
@@ -39,14 +50,29 @@ pub const WHOIS_TIMEOUT: Duration = Duration::from_secs(5);
 pub enum EffectOutcome {
     /// [`Effect::ReadConfig`].
     Config(ConfigText),
+    /// [`Effect::KeepToken`].
+    Done,
     /// It could not be done; in words for the caller, without secrets.
     Failed(String),
     /// [`Effect::TailLog`].
     Log(LogTail),
     /// [`Effect::ReadProcess`].
     Process(ProcessStats),
+    /// [`Effect::ReadSecrets`].
+    Secrets(Box<ServerSecrets>),
     /// [`Effect::Whois`].
     Whois(Whois),
+}
+
+/// The auth that a gateway would start with by now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerSecrets {
+    /// How it would tell its clients from strangers.
+    pub mode: AuthMode,
+    /// The token or password that the mode uses.
+    pub secret: Option<ServerSecret>,
+    /// What the operator should know, without secrets.
+    pub warnings: Vec<String>,
 }
 
 /// The configuration file as it lies on disk.

@@ -13,7 +13,7 @@ use super::{
     admission::Proof,
     audit::Audit,
     bucket::Bucket,
-    calls::{CallState, PendingCall},
+    calls::{CallState, PendingCall, SecretsCall},
     dedupe::Dedupe,
     devices::DeviceBook,
     health::Health,
@@ -21,6 +21,7 @@ use super::{
     invites::InviteBook,
     outputs::Outputs,
     presence::Presence,
+    rotation::Rotation,
     whois::WhoisDesk,
 };
 use crate::{
@@ -59,6 +60,8 @@ pub enum Timer {
     Presence,
     /// A presence row has run out.
     PresenceExpiry,
+    /// A replaced secret ends.
+    RetiredSecret,
     /// A `tick` is due.
     Tick,
 }
@@ -95,6 +98,7 @@ pub struct Gateway {
     pub(super) calls: CallState,
     pub(super) devices: DeviceBook,
     pub(super) invites: InviteBook,
+    pub(super) rotation: Rotation,
     pub(super) audit: Audit,
     /// How often the operator is told of refused proxies.
     pub(super) warnings: Bucket,
@@ -114,8 +118,24 @@ pub struct Gateway {
 
 /// A call that waits for a piece of work.
 #[derive(Debug)]
+pub(super) enum Waiter {
+    Call(PendingCall),
+    Secrets(SecretsCall),
+}
+
+impl Waiter {
+    /// Whether it ends with this connection.
+    fn is_of(&self, conn: ConnId) -> bool {
+        match self {
+            Self::Call(call) => call.conn == conn,
+            Self::Secrets(call) => call.conn == conn && call.ends_with_caller(),
+        }
+    }
+}
+
+#[derive(Debug)]
 struct Pending {
-    call: PendingCall,
+    waiter: Waiter,
     deadline: Instant,
 }
 
@@ -163,6 +183,8 @@ impl Gateway {
         let (max, ttl) = (setup.limits.max_dedupe, setup.limits.dedupe_ttl);
         let (dedupe, more) = Dedupe::restore(rows, now, max, ttl);
         unreadable.extend(more);
+        let (rotation, more) = Rotation::restore(rows, &setup.identity, now);
+        unreadable.extend(more);
         let mut rng = Rng::new(seed);
         let boot_id = rng.uuid();
         let host = &setup.host;
@@ -199,6 +221,7 @@ impl Gateway {
             pending: BTreeMap::new(),
             devices,
             invites,
+            rotation,
             audit: Audit::new(now),
             warnings: Bucket::new(now.mono, http::WARNINGS, http::WARNING_PAUSE),
             whois: WhoisDesk::default(),
@@ -265,7 +288,8 @@ impl Gateway {
                 }
             }
         }
-        self.pending.retain(|_, pending| pending.call.conn != conn);
+        self.pending
+            .retain(|_, pending| !pending.waiter.is_of(conn));
         self.whois.forget(conn);
         self.late.retain(|(_, late, _)| *late != conn);
         self.calls.forget(conn);
@@ -298,6 +322,7 @@ impl Gateway {
             Ok(()) => {
                 self.devices.settle(commit);
                 self.invites.settle(commit);
+                self.rotation.settle(commit);
                 self.dedupe.settle(commit);
                 self.out.release(commit);
                 self.store_works(now, None);
@@ -308,6 +333,7 @@ impl Gateway {
                 self.failed_until = Some(self.out.journal.last());
                 self.devices.roll_back(commit, now);
                 self.invites.roll_back(commit);
+                self.roll_back_secret(commit);
                 self.dedupe.roll_back(commit, now);
                 for effect in self.out.fail(&failure) {
                     self.go_on(now, effect, EffectOutcome::Failed(failure.to_string()));
@@ -328,16 +354,19 @@ impl Gateway {
 
     /// Whoever waits for an effect goes on with its outcome.
     fn go_on(&mut self, now: Now, effect: EffectId, outcome: EffectOutcome) {
-        if let Some(pending) = self.pending.remove(&effect) {
-            self.resume(now, pending.call, outcome);
-            return;
+        match self.pending.remove(&effect).map(|pending| pending.waiter) {
+            Some(Waiter::Call(call)) => return self.resume(now, call, outcome),
+            Some(Waiter::Secrets(call)) => return self.secrets_done(now, call, outcome),
+            None => {}
         }
         let whois = match outcome {
             EffectOutcome::Whois(whois) => whois,
             EffectOutcome::Config(_)
+            | EffectOutcome::Done
             | EffectOutcome::Failed(_)
             | EffectOutcome::Log(_)
-            | EffectOutcome::Process(_) => Whois::Unknown,
+            | EffectOutcome::Process(_)
+            | EffectOutcome::Secrets(_) => Whois::Unknown,
         };
         let waiting = self.whois.answered(now.mono, effect, &whois);
         for (conn, request) in waiting.into_iter().flatten() {
@@ -375,6 +404,7 @@ impl Gateway {
                         self.presence_changed(now);
                     }
                 }
+                Timer::RetiredSecret => self.expire_secrets(now),
                 Timer::Tick => {
                     self.timers
                         .arm(Timer::Tick, now.mono + self.setup.limits.tick_interval);
@@ -473,7 +503,8 @@ impl Gateway {
             if let Some(Conn::Admitted(client)) = self.conns.remove(&conn) {
                 self.conns.insert(conn, Conn::Leaving(client));
             }
-            self.pending.retain(|_, pending| pending.call.conn != conn);
+            self.pending
+                .retain(|_, pending| !pending.waiter.is_of(conn));
             let reason = CloseReason::new(reason);
             self.out.deliver(conn, Delivery::Close { code, reason });
         }
@@ -483,10 +514,17 @@ impl Gateway {
         self.conns.keys().copied().collect()
     }
 
-    pub(super) fn wait_for(&mut self, now: Now, effect: Effect, call: PendingCall) {
+    pub(super) fn wait_for(&mut self, now: Now, effect: Effect, waiter: Waiter) {
         let deadline = now.mono + self.setup.limits.effect;
         let id = self.out.effect(effect);
-        self.pending.insert(id, Pending { call, deadline });
+        self.pending.insert(id, Pending { waiter, deadline });
+    }
+
+    /// Whether a call changes the shared secret at this moment.
+    pub(super) fn is_changing_secrets(&self) -> bool {
+        self.pending
+            .values()
+            .any(|pending| matches!(pending.waiter, Waiter::Secrets(_)))
     }
 
     pub(super) fn has_pending_calls(&self) -> bool {
@@ -494,10 +532,13 @@ impl Gateway {
     }
 
     pub(super) fn fail_pending_calls(&mut self, message: &str) {
-        for (_, Pending { call, .. }) in std::mem::take(&mut self.pending) {
+        for (_, Pending { waiter, .. }) in std::mem::take(&mut self.pending) {
+            let (conn, id) = match waiter {
+                Waiter::Call(call) => (call.conn, call.id),
+                Waiter::Secrets(call) => (call.conn, call.id),
+            };
             let outcome = Err(RpcError::retry_later(message, 1_000));
-            let id = call.id;
-            self.deliver(call.conn, Delivery::Response { id, outcome });
+            self.deliver(conn, Delivery::Response { id, outcome });
         }
     }
 
@@ -614,8 +655,13 @@ impl Gateway {
         let late = self.late.iter().map(|(at, _, _)| *at).min();
         let late = late.map(|at| (at, Timer::LateRefusal));
         let request = self.devices.next_end().map(|at| (at, Timer::PairRequest));
-        [self.timers.next(), drain, effect, presence, late, request]
-            .into_iter()
+        let retired = self
+            .rotation
+            .next_end()
+            .map(|at| (at, Timer::RetiredSecret));
+        let own = [drain, effect, presence, late, request, retired];
+        own.into_iter()
+            .chain([self.timers.next()])
             .flatten()
             .min_by_key(|(at, _)| *at)
     }

@@ -20,6 +20,7 @@ mod invites;
 mod machine;
 mod outputs;
 mod presence;
+mod rotation;
 mod setup;
 mod whois;
 
@@ -27,7 +28,8 @@ pub use admission::AdmissionPolicy;
 pub use devices::{LocalApproval, PairingPolicy};
 pub use drain::Phase;
 pub use effect::{
-    ConfigText, Effect, EffectOutcome, EffectRequest, LogTail, ProcessStats, TailLog, WHOIS_TIMEOUT,
+    ConfigText, Effect, EffectOutcome, EffectRequest, LogTail, ProcessStats, ServerSecrets,
+    TailLog, WHOIS_TIMEOUT,
 };
 pub use http::{HttpAccess, HttpAnswer, HttpRefusal, HttpRequest, HttpVerdict};
 pub use machine::{Gateway, OpenRefusal, Timer};

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, sync::Arc};
 
 use super::admission::AdmissionPolicy;
-use crate::{device::DeviceIdentity, limits::Limits};
+use crate::{device::DeviceIdentity, limits::Limits, policy::server_auth::ServerSecretSource};
 
 /// Facts about the machine and the installation, read by the host.
 #[derive(Clone, Debug)]
@@ -30,6 +30,8 @@ pub struct HostInfo {
     pub url: Option<String>,
     /// SHA-256 of the certificate that it shows, in hexadecimal, if it speaks TLS.
     pub tls_fingerprint: Option<String>,
+    /// Where the shared secret comes from, if the gateway asks for one.
+    pub secret_source: Option<ServerSecretSource>,
     /// What went wrong at the start and does not keep the gateway from running, in words for
     /// people; shown as degraded health.
     pub problems: Vec<String>,
@@ -50,6 +52,7 @@ impl HostInfo {
             agents: vec!["main".into()],
             url: None,
             tls_fingerprint: None,
+            secret_source: None,
             problems: Vec::new(),
         }
     }

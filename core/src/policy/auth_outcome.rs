@@ -20,6 +20,15 @@ pub enum Granted {
     Tailscale(String),
 }
 
+impl From<SecretKind> for Granted {
+    fn from(kind: SecretKind) -> Self {
+        match kind {
+            SecretKind::Token => Self::Token,
+            SecretKind::Password => Self::Password,
+        }
+    }
+}
+
 impl Granted {
     /// The name on the wire (`hello-ok`, `auth.method`).
     pub const fn method(&self) -> &'static str {

@@ -157,6 +157,7 @@ pub struct AuthRequest<'a> {
 /// # Errors
 /// The first [`AuthReason`] that applies.
 pub fn authorize(rule: &AuthRule, request: &AuthRequest<'_>) -> Result<Granted, AuthReason> {
+    let whole = rule;
     // The configuration is judged before the request, so that a gateway that cannot let anybody
     // in says so to everybody.
     match rule {
@@ -188,15 +189,7 @@ pub fn authorize(rule: &AuthRule, request: &AuthRequest<'_>) -> Result<Granted, 
             {
                 return Ok(granted);
             }
-            // Current clients send the secret in whichever field they know (spec decisions).
-            let presented = match kind {
-                SecretKind::Token => {
-                    non_empty(request.token).or_else(|| non_empty(request.password))
-                }
-                SecretKind::Password => {
-                    non_empty(request.password).or_else(|| non_empty(request.token))
-                }
-            };
+            let presented = presented_secret(whole, request);
             by_secret(*kind, secret.as_ref(), presented, request.rate)
         }
         AuthRule::TrustedProxy {
@@ -216,7 +209,7 @@ pub fn authorize(rule: &AuthRule, request: &AuthRequest<'_>) -> Result<Granted, 
             };
             match (
                 usable(SecretKind::Password, local_password.as_ref()),
-                non_empty(request.password),
+                presented_secret(whole, request),
             ) {
                 (Some(password), Some(presented)) if request.ingress.is_direct_local() => {
                     by_secret(
@@ -228,6 +221,54 @@ pub fn authorize(rule: &AuthRule, request: &AuthRequest<'_>) -> Result<Granted, 
                 }
                 (Some(_) | None, _) => Err(refused),
             }
+        }
+    }
+}
+
+/// What the client presents where the rule asks for the shared secret: the field of its kind, else the
+/// other one, since current clients send the secret in whichever field they know (spec decisions).
+/// Beside a proxy only the password field counts.
+pub fn presented_secret<'a>(rule: &AuthRule, request: &AuthRequest<'a>) -> Option<&'a Secret> {
+    let (token, password) = (non_empty(request.token), non_empty(request.password));
+    match rule {
+        AuthRule::None => None,
+        AuthRule::Shared {
+            kind: SecretKind::Token,
+            ..
+        } => token.or(password),
+        AuthRule::Shared {
+            kind: SecretKind::Password,
+            ..
+        } => password.or(token),
+        AuthRule::TrustedProxy { .. } => password,
+    }
+}
+
+impl AuthRule {
+    /// The kind of shared secret that may let a client in.
+    pub const fn shared_kind(&self) -> Option<SecretKind> {
+        match self {
+            Self::None => None,
+            Self::Shared { kind, .. } => Some(*kind),
+            Self::TrustedProxy { .. } => Some(SecretKind::Password),
+        }
+    }
+
+    /// The shared secret.
+    pub const fn shared_secret(&self) -> Option<&Secret> {
+        match self {
+            Self::None => None,
+            Self::Shared { secret, .. } => secret.as_ref(),
+            Self::TrustedProxy { local_password, .. } => local_password.as_ref(),
+        }
+    }
+
+    /// Takes another shared secret; nothing changes where none is asked for.
+    pub fn set_shared_secret(&mut self, new: Option<Secret>) {
+        match self {
+            Self::None => {}
+            Self::Shared { secret, .. } => *secret = new,
+            Self::TrustedProxy { local_password, .. } => *local_password = new,
         }
     }
 }

@@ -35,8 +35,8 @@ pub enum EdgeAuthProblem {
     /// The value is blank, or no secret.
     #[error("its value is empty")]
     NoValue,
-    /// The value has text around `${NAME}`.
-    #[error("its value has text around ${{NAME}}; make the whole value one secret")]
+    /// The value names a variable amid other text, which has not been filled in.
+    #[error("its value names a variable as ${{NAME}} that is not set")]
     Embedded,
     /// The value has characters that a header cannot carry.
     #[error("its value has characters that a header cannot carry")]

@@ -3,6 +3,7 @@
 //! Every rule here is a pure function of its arguments (spec hostpolicy). No name is ever resolved:
 //! a verdict depends on what is written, never on what a resolver answers.
 
+pub mod audit;
 pub mod auth_outcome;
 pub mod authorize;
 pub mod bind;
@@ -14,6 +15,7 @@ pub mod host_class;
 pub mod host_header;
 pub mod ingress;
 pub mod origin;
+pub mod owner_socket;
 pub mod pin_book;
 pub mod port;
 pub mod proxy;
@@ -32,7 +34,7 @@ pub mod tls_trust;
 pub use auth_outcome::{AuthReason, Granted};
 pub use authorize::{
     AuthRequest, AuthRule, LocalAddresses, LoopbackProxy, Surface, TailscaleLogin,
-    TrustedProxyRule, Whois, authorize, settle, whois_wanted,
+    TrustedProxyRule, Whois, authorize, presented_secret, settle, whois_wanted,
 };
 pub use edge_auth::{EdgeAuthProblem, EdgeHeaders, check_edge_headers};
 pub use endpoint::{Endpoint, EndpointWarning, Host, Scheme, Target, UrlPolicy};
@@ -41,6 +43,7 @@ pub use guesser::Guesser;
 pub use host_class::HostClass;
 pub use ingress::{ClientKind, Ingress, Listener, PairingLocality, SharedSecretProof};
 pub use origin::{ClientLocality, HostHeaderFallback, OriginMatch, OriginPolicy, OriginRefusal};
+pub use owner_socket::{SocketFacts, SocketFault, check_owner_socket};
 pub use pin_book::{
     InvalidPinPlace, MAX_PIN_BOOK, PinBook, PinBookError, PinPlace, Remembered, StoredPin,
 };

@@ -1,6 +1,8 @@
 //! Words that are no secrets, though they stand where one belongs (spec decisions: words such as
 //! `undefined`, `null`, redaction markers and published placeholders are refused at start).
 
+use serde::{Deserialize, Serialize};
+
 /// Why a configured value cannot be the gateway's token or password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotASecret {
@@ -19,7 +21,8 @@ pub enum NotASecret {
 }
 
 /// The two kinds of shared secret.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum SecretKind {
     /// `gateway.auth.token`.
     Token,

@@ -140,6 +140,15 @@ impl ServerAuth {
         }
     }
 
+    /// The secret that the mode asks for; beside a proxy, that of clients on this machine.
+    pub const fn used_secret(&self) -> Option<&ServerSecret> {
+        match self.mode {
+            AuthMode::None => None,
+            AuthMode::Token => self.token.as_ref(),
+            AuthMode::Password | AuthMode::TrustedProxy => self.password.as_ref(),
+        }
+    }
+
     /// Whether a secret that the mode uses is there.
     pub const fn has_shared_secret(&self) -> bool {
         match self.mode {

@@ -107,7 +107,7 @@ pub enum StartupAuthError {
         /// What it says.
         reference: SecretRef,
         /// Why.
-        fault: RefFault,
+        fault: Box<RefFault>,
         /// What the host should read and hand in before it asks again.
         wanted: Vec<WantedRef>,
     },
@@ -288,7 +288,7 @@ impl Startup<'_> {
             return Err(StartupAuthError::RefUnresolved {
                 path,
                 reference: reference.clone(),
-                fault,
+                fault: Box::new(fault),
                 wanted: self.refs.wanted.iter().cloned().collect(),
             });
         }

@@ -156,11 +156,7 @@ impl SecretProvider {
     }
 
     fn read(entry: &Value) -> Result<Self, ProviderFault> {
-        let entry = Entry(
-            entry
-                .as_object()
-                .ok_or(ProviderFault::whole("is no object"))?,
-        );
+        let entry = Entry(entry.as_object().ok_or_else(|| fault("", "is no object"))?);
         match entry.text("source")? {
             Some("env") => Ok(Self::Env {
                 allowlist: entry.names("allowlist")?,
@@ -176,10 +172,6 @@ impl SecretProvider {
 }
 
 impl ProviderFault {
-    const fn whole(what: &'static str) -> Self {
-        fault("", what)
-    }
-
     /// The key in the entry as the end of a path: `.command`, or nothing for the whole entry.
     pub fn key(self) -> String {
         match self.key {
@@ -294,7 +286,7 @@ impl<'a> Entry<'a> {
             None => Ok(default),
             Some(value) => crate::config::whole_number(value)
                 .filter(|number| (1..=max).contains(number))
-                .ok_or(fault(key, "is out of range")),
+                .ok_or_else(|| fault(key, "is out of range")),
         }
     }
 
@@ -307,7 +299,7 @@ impl<'a> Entry<'a> {
         let Some(value) = self.0.get(key) else {
             return Ok(None);
         };
-        let items = value.as_array().ok_or(fault(key, "is no list"))?;
+        let items = value.as_array().ok_or_else(|| fault(key, "is no list"))?;
         if items.len() > most {
             return Err(fault(key, "has too many items"));
         }
@@ -316,7 +308,7 @@ impl<'a> Entry<'a> {
             .map(|item| item.as_str().filter(|text| !text.contains('\0')))
             .collect::<Option<_>>()
             .map(Some)
-            .ok_or(fault(key, "is no list of texts"))
+            .ok_or_else(|| fault(key, "is no list of texts"))
     }
 
     fn names(&self, key: &'static str) -> Result<Option<Vec<String>>, ProviderFault> {
@@ -333,7 +325,9 @@ impl<'a> Entry<'a> {
         let Some(value) = self.0.get(key) else {
             return Ok(BTreeMap::new());
         };
-        let object = value.as_object().ok_or(fault(key, "is no object"))?;
+        let object = value
+            .as_object()
+            .ok_or_else(|| fault(key, "is no object"))?;
         object
             .iter()
             .map(|(name, value)| {
@@ -342,7 +336,7 @@ impl<'a> Entry<'a> {
                 fits.then(|| (name.clone(), Secret::new(value)))
             })
             .collect::<Option<_>>()
-            .ok_or(fault(key, "is no object of names and texts"))
+            .ok_or_else(|| fault(key, "is no object of names and texts"))
     }
 }
 

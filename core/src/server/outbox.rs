@@ -14,9 +14,25 @@ use crate::{
 /// Room that an empty queue may keep, so that a burst does not hold memory for ever.
 const KEPT_CAPACITY: usize = 16;
 
+/// An event is not written out before it is wanted: many connections may wait with the same one.
+#[derive(Debug)]
+enum Waiting {
+    Event(OutboundEvent, u64),
+    Ready(Transmit),
+}
+
+impl Waiting {
+    fn buffered_len(&self) -> usize {
+        match self {
+            Self::Event(event, seq) => event.encoded_len(*seq),
+            Self::Ready(transmit) => transmit.buffered_len(),
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
-    queue: VecDeque<Transmit>,
+    queue: VecDeque<Waiting>,
     /// Bytes that are queued, or taken by the host and not written yet.
     buffered: usize,
     /// The number of the last event of the sequence, sent or dropped.
@@ -37,7 +53,7 @@ impl Outbox {
         if self.buffered.saturating_add(text.len()) > max {
             return Err(Overflow);
         }
-        self.push(Transmit::Text(text));
+        self.push(Waiting::Ready(Transmit::Text(text)));
         Ok(())
     }
 
@@ -56,28 +72,27 @@ impl Outbox {
                 Droppable::Never => Err(Overflow),
             };
         }
-        let text = event.encode(Some(self.seq));
-        self.push(Transmit::Text(text));
+        self.push(Waiting::Event(event.clone(), self.seq));
         Ok(())
     }
 
     pub(super) fn ping(&mut self) {
         if !self.closing {
-            self.push(Transmit::Ping);
+            self.push(Waiting::Ready(Transmit::Ping));
         }
     }
 
     /// Ends the queue after what is already in it.
     pub(super) fn close(&mut self, code: CloseCode, reason: CloseReason) {
         if !self.closing {
-            self.push(Transmit::Close { code, reason });
+            self.push(Waiting::Ready(Transmit::Close { code, reason }));
             self.closing = true;
         }
     }
 
     /// Throws away what waits: it could not be delivered anyway.
     pub(super) fn discard(&mut self) {
-        let waiting: usize = self.queue.iter().map(Transmit::buffered_len).sum();
+        let waiting: usize = self.queue.iter().map(Waiting::buffered_len).sum();
         self.buffered = self.buffered.saturating_sub(waiting);
         self.queue = VecDeque::new();
     }
@@ -85,11 +100,14 @@ impl Outbox {
     pub(super) fn terminate(&mut self) {
         self.discard();
         self.closing = true;
-        self.queue.push_back(Transmit::Terminate);
+        self.queue.push_back(Waiting::Ready(Transmit::Terminate));
     }
 
     pub(super) fn pop(&mut self) -> Option<Transmit> {
-        let next = self.queue.pop_front();
+        let next = self.queue.pop_front().map(|waiting| match waiting {
+            Waiting::Event(event, seq) => Transmit::Text(event.encode(Some(seq))),
+            Waiting::Ready(transmit) => transmit,
+        });
         if self.queue.is_empty() && self.queue.capacity() > KEPT_CAPACITY {
             self.queue = VecDeque::new();
         }
@@ -113,14 +131,17 @@ impl Outbox {
     }
 
     pub(super) fn is_terminated(&self) -> bool {
-        matches!(self.queue.front(), Some(Transmit::Terminate))
+        matches!(
+            self.queue.front(),
+            Some(Waiting::Ready(Transmit::Terminate))
+        )
     }
 
     pub(super) fn is_empty(&self) -> bool {
         self.queue.is_empty()
     }
 
-    fn push(&mut self, transmit: Transmit) {
+    fn push(&mut self, transmit: Waiting) {
         self.buffered = self.buffered.saturating_add(transmit.buffered_len());
         self.queue.push_back(transmit);
     }

@@ -269,9 +269,11 @@ impl World {
                     });
                     match effect {
                         Effect::TailLog(_) => (Duration::ZERO, honest),
-                        Effect::ReadConfig | Effect::ReadProcess | Effect::Whois(_) => {
-                            (Duration::ZERO, wrong)
-                        }
+                        Effect::KeepToken(_)
+                        | Effect::ReadConfig
+                        | Effect::ReadProcess
+                        | Effect::ReadSecrets
+                        | Effect::Whois(_) => (Duration::ZERO, wrong),
                     }
                 }
                 4 => {

@@ -198,6 +198,8 @@ pub fn carry_out(effect: &Effect) -> EffectOutcome {
             )),
         }),
         Effect::ReadProcess => EffectOutcome::Process(ProcessStats { rss_bytes: 7 }),
+        Effect::KeepToken(_) => EffectOutcome::Done,
+        Effect::ReadSecrets => EffectOutcome::Failed("no secrets here".into()),
         Effect::Whois(_) => EffectOutcome::Whois(Whois::Unknown),
         Effect::TailLog(tail) => EffectOutcome::Log(LogTail {
             file: "gateway.log".into(),

@@ -1,7 +1,7 @@
-//! What the gateway costs: calls, idle connections, events for many, and the start.
+//! What the gateway costs: calls, idle connections, events for many, the start, and durable state.
 //!
 //! `cargo bench -p clawgate-smol` measures everything in a few minutes; `-- --quick` takes seconds
-//! and says little; `-- calls`, `idle`, `broadcast`, `cold` choose. Nothing here passes or fails by
+//! and says little; `-- calls`, `idle`, `broadcast`, `cold`, `durable` choose. Nothing here passes or fails by
 //! time: the tables are for people, on a machine that does nothing else.
 #![forbid(unsafe_code)]
 #![allow(missing_docs, reason = "a program")]
@@ -10,6 +10,7 @@ mod broadcast;
 mod calls;
 mod child;
 mod cold;
+mod durable;
 mod fleet;
 mod idle;
 mod protocol;
@@ -38,11 +39,12 @@ pub(crate) enum Effort {
 type Measurement = fn(Effort) -> Outcome;
 
 /// Names and measurements, in the order in which they run.
-const MEASUREMENTS: [(&str, Measurement); 4] = [
+const MEASUREMENTS: [(&str, Measurement); 5] = [
     ("calls", calls::measure),
     ("idle", idle::measure),
     ("broadcast", broadcast::measure),
     ("cold", cold::measure),
+    ("durable", durable::measure),
 ];
 
 fn main() -> ExitCode {

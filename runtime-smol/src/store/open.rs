@@ -51,7 +51,7 @@ impl Default for StoreOptions {
 
 /// A checked database that nobody writes to yet. Give it to [`super::Store::start`].
 #[derive(Debug)]
-pub struct StoreFile(pub(super) Database);
+pub struct StoreFile(pub(super) Box<Database>);
 
 /// A database, and what was in it.
 #[derive(Debug)]
@@ -209,7 +209,7 @@ fn check(path: &Path, options: &StoreOptions) -> Result<Opened, Trouble> {
     let database =
         Database::new(path.to_owned(), options.clone(), connection).map_err(file("find"))?;
     Ok(Opened {
-        file: StoreFile(database),
+        file: StoreFile(Box::new(database)),
         rows,
         unreadable,
         found: match (size, migrated) {

@@ -60,7 +60,7 @@ impl Store {
         let (queue, work) = mpsc::channel();
         let waiting = Arc::new(AtomicUsize::new(0));
         let mut writer = Writer {
-            database,
+            database: *database,
             outcome,
             failed: None,
         };

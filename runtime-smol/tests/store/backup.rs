@@ -30,6 +30,8 @@ fn a_copy_is_of_one_moment_while_the_writer_works() {
             }
             n
         });
+        // A failed check must end the writer too.
+        let ending = Ending(&done);
         for round in 0..8 {
             let to = place.folder.path().join(format!("copies/{round}.sqlite"));
             let backup = back_up(&place.path(), &to, Replace::Never).unwrap();
@@ -51,7 +53,7 @@ fn a_copy_is_of_one_moment_while_the_writer_works() {
             assert_eq!(backup.audit, last);
             assert!(backup.rows.contains(&(Table::Dedupe, last)));
         }
-        done.store(true, Ordering::Relaxed);
+        drop(ending);
         assert!(writer.join().unwrap() > 0);
     });
     assert_eq!(mode(&place.folder.path().join("copies")), 0o700);
@@ -88,4 +90,12 @@ fn a_copy_that_fails_leaves_nothing_behind() {
     back_up(&place.path(), &to, Replace::Never).unwrap_err();
     let names = fs::read_dir(place.folder.path()).unwrap().count();
     assert_eq!(names, 1, "only the gateway's own folder");
+}
+
+struct Ending<'a>(&'a AtomicBool);
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }

@@ -120,9 +120,11 @@ fn run_gateway(mut wire: Wire) -> Result<(), Failure> {
         for request in std::mem::take(&mut work) {
             let outcome = match request.effect {
                 Effect::ReadProcess => EffectOutcome::Process(ProcessStats { rss_bytes: 1 << 20 }),
-                Effect::ReadConfig | Effect::TailLog(_) | Effect::Whois(_) => {
-                    EffectOutcome::Failed("no files".into())
-                }
+                Effect::KeepToken(_)
+                | Effect::ReadConfig
+                | Effect::ReadSecrets
+                | Effect::TailLog(_)
+                | Effect::Whois(_) => EffectOutcome::Failed("no files".into()),
             };
             gateway.complete(now(), request.id, outcome);
             drain(&mut gateway, &mut conn, &mut work);

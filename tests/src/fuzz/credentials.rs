@@ -2,14 +2,19 @@
 //! environment and config, each secret carrying the name of its source. What holds in every world is
 //! checked.
 
+use clawgate_core::client::IssuedToken;
 use clawgate_core::config::paths::Profile;
 use clawgate_core::config::{Config, EnvVars};
 use clawgate_core::credentials::{
-    Presented, RefAccess, Request, Resolution, Source, Surface, resolve,
+    DeviceTokens, Presented, RefAccess, Request, Resolution, Source, Surface, TokenBook, locate,
+    resolve,
 };
-use clawgate_core::policy::SecretKind;
+use clawgate_core::device::DeviceIdentity;
+use clawgate_core::policy::{Endpoint, Scheme, SecretKind, TlsTrust};
+use clawgate_core::protocol::Role;
 use clawgate_core::secret::Secret;
 use clawgate_core::secrets::RefValues;
+use clawgate_core::time::WallTime;
 use serde_json::{Map, Value, json};
 
 const KINDS: [SecretKind; 2] = [SecretKind::Token, SecretKind::Password];
@@ -299,7 +304,8 @@ impl World {
         let secret = |given: Given, name: &str| given.text(name).map(Secret::new);
         let token = secret(self.flags.token, "cli-token");
         let password = secret(self.flags.password, "cli-password");
-        let device = secret(self.device, "device-token").filter(|_| self.device != Given::Blank);
+        let device = DeviceIdentity::from_seed(&[7; 32]);
+        let stored = secret(self.device, "device-token").filter(|_| self.device != Given::Blank);
         let file = secret(self.file, "file-token");
         let mut request = Request::new(self.surface, &env, &config);
         request.flags.url = self.flag_url;
@@ -309,7 +315,31 @@ impl World {
         request.flags.presented = self.presented;
         request.profile = &profile;
         request.refs = RefAccess::Available(&values);
-        request.device_token = device.as_ref();
+        // One token for the target, and one for a gateway that is never asked for.
+        let mut book = TokenBook::new();
+        let mut keep = |endpoint: &Endpoint, token: Secret| {
+            let issued = IssuedToken {
+                token,
+                role: String::new(),
+                scopes: vec!["operator.read".into()],
+                issued_at: None,
+            };
+            for role in [Role::Node, Role::Operator] {
+                let way = (endpoint, &TlsTrust::Authorities);
+                book.remember(way, (device.id(), role), &issued, WallTime(1));
+            }
+        };
+        keep(
+            &Endpoint::local(Scheme::Ws, 1),
+            Secret::new("elsewhere-token"),
+        );
+        if let (Ok(place), Some(token)) = (locate(&request), stored) {
+            keep(place.endpoint(), token);
+        }
+        request.device_tokens = Some(DeviceTokens {
+            book: &book,
+            device: device.id(),
+        });
         request.local_token = file.as_ref();
         resolve(&request)
     }
@@ -334,8 +364,11 @@ impl World {
             assert!(auth.is_empty() && auth.device_token_for_retry().is_none());
         }
         if self.has_flag_url() {
-            assert!(sources.iter().all(|source| *source == Source::Cli));
-            assert!(auth.device_token().is_none() && auth.device_token_for_retry().is_none());
+            assert!(
+                sources
+                    .iter()
+                    .all(|source| matches!(source, Source::Cli | Source::Device))
+            );
             let silent =
                 self.presented == Presented::Nothing || self.surface == Surface::ExecApprovals;
             assert!(
@@ -346,9 +379,8 @@ impl World {
             assert!(
                 sources
                     .iter()
-                    .all(|source| matches!(source, Source::Cli | Source::Env))
+                    .all(|source| matches!(source, Source::Cli | Source::Env | Source::Device))
             );
-            assert!(auth.device_token().is_none() && auth.device_token_for_retry().is_none());
         }
         if sources.contains(&Source::Cli) {
             assert!(
@@ -369,6 +401,10 @@ impl World {
         let endpoint = target.endpoint();
         assert!(endpoint.is_tls() || endpoint.class().allows_plaintext());
         let auth = target.auth();
+        let retried = auth
+            .device_token_for_retry()
+            .map(|token| token.expose().trim());
+        assert!(matches!(retried, None | Some("device-token")));
         for (kind, sent) in [
             (
                 SecretKind::Token,

@@ -7,14 +7,18 @@ use std::{
 };
 
 use clawgate_core::{
+    config::AuthMode,
     device::DeviceIdentity,
     gateway::{
         AdmissionPolicy, ConfigText, Effect, EffectOutcome, EffectRequest, Gateway, GatewaySetup,
-        HostInfo, LogTail, Phase, ProcessStats,
+        HostInfo, LogTail, Phase, ProcessStats, ServerSecrets,
     },
     ids::{ConnId, EffectId, RequestId},
     limits::Limits,
-    policy::{AuthRule, SecretKind, TailscaleLogin, Whois},
+    policy::{
+        AuthRule, SecretKind, TailscaleLogin, Whois,
+        server_auth::{ServerSecret, ServerSecretSource},
+    },
     protocol::Role,
     scope::{Scope, ScopeSet},
     secret::Secret,
@@ -440,6 +444,15 @@ fn outcome(argument: &[u8], effect: Option<&Effect>) -> EffectOutcome {
                 r#"{{"gateway":{{"auth":{{"password":"{CONFIG_SECRET}"}}}}}}"#
             )),
         }),
+        (_, Some(Effect::KeepToken(_))) => EffectOutcome::Done,
+        (_, Some(Effect::ReadSecrets)) => EffectOutcome::Secrets(Box::new(ServerSecrets {
+            mode: AuthMode::Token,
+            secret: Some(ServerSecret {
+                secret: Secret::new(CONFIG_SECRET),
+                source: ServerSecretSource::Generated,
+            }),
+            warnings: Vec::new(),
+        })),
         (_, Some(Effect::Whois(_))) => EffectOutcome::Whois(Whois::Unknown),
         (_, Some(Effect::TailLog(tail))) => EffectOutcome::Log(LogTail {
             file: "gateway.log".into(),

@@ -79,6 +79,7 @@ impl Gateway {
         let options = ServerOptions {
             seed: [2; 32],
             state: State::Kept(store.file, store.rows),
+            secrets: None,
             owner: None,
             managed,
             tailscale,

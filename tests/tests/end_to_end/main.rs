@@ -9,4 +9,5 @@ mod limits;
 mod probes;
 mod published_package;
 mod requests;
+mod rotation;
 mod support;

@@ -64,6 +64,7 @@ impl TestServer {
         };
         let options = ServerOptions {
             seed: [2; 32],
+            secrets: None,
             state: State::Memory,
             owner: None,
             managed: None,

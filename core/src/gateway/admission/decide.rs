@@ -233,7 +233,7 @@ fn place_of(request: &ConnectRequest, proof: &Proof) -> Place {
         (_, _) => ClientKind::Other,
     };
     let shared = match proof {
-        Proof::Shared(_) => SharedSecretProof::Proven,
+        Proof::Shared(..) => SharedSecretProof::Proven,
         Proof::DeviceToken
         | Proof::Invite(_)
         | Proof::Open
@@ -243,10 +243,10 @@ fn place_of(request: &ConnectRequest, proof: &Proof) -> Place {
     };
     let peer = &request.peer;
     let locality = PairingLocality::classify(peer.ingress, peer.ip, &peer.headers, kind, shared);
-    let is_shared = matches!(proof, Proof::Shared(_) | Proof::Owner);
+    let is_shared = matches!(proof, Proof::Shared(..) | Proof::Owner);
     let backend = matches!(
         proof,
-        Proof::Shared(_) | Proof::Open | Proof::DeviceToken | Proof::Owner
+        Proof::Shared(..) | Proof::Open | Proof::DeviceToken | Proof::Owner
     );
     let deviceless = match (client.id, client.mode, locality) {
         _ if peer.has_origin() || request.role != Role::Operator => Deviceless::No,
@@ -299,7 +299,7 @@ fn without_device(
     }
     match (proof, place.deviceless) {
         (Proof::Owner, _) | (_, Deviceless::Backend | Deviceless::Cli) => Ok(asked_scopes(request)),
-        (Proof::Shared(_) | Proof::Proxy(_), Deviceless::No) => Ok(ScopeSet::NONE),
+        (Proof::Shared(..) | Proof::Proxy(_), Deviceless::No) => Ok(ScopeSet::NONE),
         (Proof::DeviceToken | Proof::Invite(_) | Proof::Open | Proof::Tailscale(_), _) => {
             Err(refusals::device_required().into())
         }

@@ -107,7 +107,7 @@ impl AdmissionPolicy {
     }
 
     /// The name of `gateway.auth.mode`.
-    fn mode(&self) -> AuthMethod {
+    pub(super) fn mode(&self) -> AuthMethod {
         match &self.auth {
             AuthRule::None => AuthMethod::None,
             AuthRule::Shared {

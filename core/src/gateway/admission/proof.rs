@@ -8,6 +8,7 @@ use crate::{
     gateway::{
         Gateway,
         devices::{Presented, TokenRefusal},
+        rotation::Generation,
     },
     policy::{
         self, AuthReason, AuthRequest, Granted, Guesser, Ingress, LimitScope, RateVerdict,
@@ -32,8 +33,8 @@ pub(in crate::gateway) enum Proof {
     Owner,
     /// A trusted proxy names this user.
     Proxy(String),
-    /// By the gateway's token or password.
-    Shared(SecretKind),
+    /// By the gateway's token or password, the current one or one that was replaced.
+    Shared(SecretKind, Generation),
     /// Tailscale knows this user.
     Tailscale(String),
 }
@@ -47,8 +48,8 @@ impl Proof {
             Self::Open => AuthMethod::None,
             Self::Owner => return None,
             Self::Proxy(_) => AuthMethod::TrustedProxy,
-            Self::Shared(SecretKind::Token) => AuthMethod::Token,
-            Self::Shared(SecretKind::Password) => AuthMethod::Password,
+            Self::Shared(SecretKind::Token, _) => AuthMethod::Token,
+            Self::Shared(SecretKind::Password, _) => AuthMethod::Password,
             Self::Tailscale(_) => AuthMethod::Tailscale,
         })
     }
@@ -62,7 +63,7 @@ impl Proof {
     pub(in crate::gateway) fn user(&self) -> Option<&str> {
         match self {
             Self::Proxy(user) | Self::Tailscale(user) => Some(user),
-            Self::DeviceToken | Self::Invite(_) | Self::Open | Self::Owner | Self::Shared(_) => {
+            Self::DeviceToken | Self::Invite(_) | Self::Open | Self::Owner | Self::Shared(..) => {
                 None
             }
         }
@@ -126,18 +127,18 @@ impl Gateway {
         let (token, password) = (sent(auth.token.as_ref()), sent(auth.password.as_ref()));
         let client = guesser(&request.peer);
         let rate = client.check(&self.failures, LimitScope::SharedSecret, now.mono);
-        let decision = policy::authorize(
-            &self.setup.admission.auth,
+        let decision = self.authorize(
+            now,
             &self.auth_request(request, (token.as_ref(), password.as_ref()), whois, rate),
         );
         let reason = match decision {
-            Ok(granted) => {
+            Ok((granted, generation)) => {
                 policy::settle(&mut self.failures, client, &Ok(granted.clone()), now.mono);
                 return Ok(match granted {
                     Granted::None => Proof::Open,
-                    Granted::Password => Proof::Shared(SecretKind::Password),
+                    Granted::Password => Proof::Shared(SecretKind::Password, generation),
                     Granted::Tailscale(user) => Proof::Tailscale(user),
-                    Granted::Token => Proof::Shared(SecretKind::Token),
+                    Granted::Token => Proof::Shared(SecretKind::Token, generation),
                     Granted::TrustedProxy(user) => Proof::Proxy(user),
                 });
             }

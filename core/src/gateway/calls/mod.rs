@@ -6,6 +6,7 @@ mod devices;
 mod invites;
 mod lists;
 mod scope_upgrade;
+mod secrets;
 mod status;
 mod system;
 
@@ -13,7 +14,7 @@ use std::collections::VecDeque;
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{Effect, EffectOutcome, Gateway, Phase};
+use super::{Effect, EffectOutcome, Gateway, Phase, machine::Waiter};
 use crate::{
     frame::{RawJson, Request, parse_shape},
     ids::{ConnId, RequestId},
@@ -24,6 +25,7 @@ use crate::{
 };
 
 use scope_upgrade::UpgradeWait;
+pub(super) use secrets::SecretsCall;
 
 /// An answer, or an error for the caller.
 type Answer = Result<RawJson, RpcError>;
@@ -113,7 +115,7 @@ impl Gateway {
                     id: request.id,
                     method: method.method,
                 };
-                self.wait_for(now, effect, call);
+                self.wait_for(now, effect, Waiter::Call(call));
             }
         }
         for parting in std::mem::take(&mut self.calls.partings) {
@@ -138,8 +140,10 @@ impl Gateway {
             (
                 _,
                 EffectOutcome::Config(_)
+                | EffectOutcome::Done
                 | EffectOutcome::Log(_)
                 | EffectOutcome::Process(_)
+                | EffectOutcome::Secrets(_)
                 | EffectOutcome::Whois(_),
             ) => {
                 let message = "the gateway's host gave an answer of the wrong kind";
@@ -202,6 +206,9 @@ impl Gateway {
             },
             Method::ModelsList => self.models_list(params),
             Method::NodeList => self.node_list(now, params),
+            Method::SecretsReload => return self.secrets_reload(now, conn, &request.id, params),
+            Method::SecretsRotate => return self.secrets_rotate(now, conn, &request.id, params),
+            Method::SecretsStatus => self.secrets_status(params),
             Method::SessionsList => self.sessions_list(now, params),
             Method::SetHeartbeats => self.set_heartbeats(params),
             Method::Status => return Step::Wait(Effect::ReadProcess),

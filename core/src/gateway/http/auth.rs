@@ -232,7 +232,7 @@ impl Gateway {
             whois: &Whois::Unknown,
             rate: client.check(&self.failures, LimitScope::SharedSecret, now.mono),
         };
-        let decision = policy::authorize(&policy.auth, &request);
+        let decision = self.authorize(now, &request).map(|(granted, _)| granted);
         let delay = policy::settle(&mut self.failures, client, &decision, now.mono);
         let granted = decision.map_err(|reason| HttpRefusal::Auth(reason, delay))?;
         let by_secret = matches!(granted, Granted::Token | Granted::Password);

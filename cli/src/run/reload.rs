@@ -1,0 +1,87 @@
+//! The secrets of a running gateway: read again when an operator asks for it, and the place of the
+//! token that it made for itself.
+
+use std::{fmt, path::PathBuf};
+
+use clawgate_core::{gateway::ServerSecrets, secret::Secret};
+use clawgate_smol::SecretsHost;
+use tracing::{info, warn};
+
+use super::{
+    RunError, RunRequest, adopt_token,
+    auth::{Decided, decide},
+    state::{StateFolder, write_private},
+};
+
+/// Reads the same files by the same flags as the start did.
+pub(super) struct Reloader {
+    request: RunRequest,
+    token_file: PathBuf,
+}
+
+impl Reloader {
+    pub(super) fn new(request: RunRequest) -> Self {
+        Self {
+            token_file: request.places.token_file(),
+            request,
+        }
+    }
+
+    fn read_again(&self) -> Result<ServerSecrets, RunError> {
+        let Decided { mut started, .. } = decide(&self.request)?;
+        let own = StateFolder::open(&self.request.places.own)?;
+        adopt_token(&mut started, &own, &self.token_file)?;
+        let warnings: Vec<String> = started
+            .passed_over
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        Ok(ServerSecrets {
+            mode: started.auth.mode,
+            secret: started.auth.used_secret().cloned(),
+            warnings,
+        })
+    }
+}
+
+impl SecretsHost for Reloader {
+    fn read(&self) -> Result<ServerSecrets, String> {
+        match self.read_again() {
+            Ok(secrets) => {
+                for warning in &secrets.warnings {
+                    warn!("{warning}");
+                }
+                info!("secrets were read again");
+                Ok(secrets)
+            }
+            Err(error) => {
+                warn!(%error, "secrets could not be read again");
+                let (what, next) = error.what_and_next();
+                Err(format!("{what} {next}")
+                    .trim()
+                    .trim_end_matches('.')
+                    .to_owned())
+            }
+        }
+    }
+
+    fn keep_token(&self, token: &Secret) -> Result<(), String> {
+        let line = format!("{}\n", token.expose());
+        match write_private(&self.token_file, line.as_bytes()) {
+            Ok(()) => {
+                info!(id = token.id(), "the gateway's own token was rotated");
+                Ok(())
+            }
+            Err(error) => {
+                warn!(%error, "the gateway's own token could not be rotated");
+                Err(error.to_string())
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Reloader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reloader").finish_non_exhaustive()
+    }
+}
