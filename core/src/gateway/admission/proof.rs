@@ -176,9 +176,13 @@ impl Gateway {
         if let Some(token) = sent(auth.bootstrap_token.as_ref()) {
             let scope = LimitScope::BootstrapToken;
             self.check_rate(now, scope, client)?;
+            let approved = self
+                .devices
+                .get(id)
+                .filter(|known| known.holds(request.role));
             let invite = self
                 .invites
-                .find(now.wall, &token, id)
+                .find(now.wall, &token, approved.map(|_| id))
                 .filter(|invite| invite.role == request.role)
                 .map(|invite| invite.invite_id.clone());
             return if let Some(invite) = invite {
