@@ -43,5 +43,6 @@ pub mod secret;
 pub mod secrets;
 pub mod server;
 pub mod store;
+pub mod tailscale;
 pub mod time;
 pub mod transmit;

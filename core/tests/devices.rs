@@ -380,6 +380,26 @@ fn a_device_manages_itself_and_sees_nobody_else() {
 }
 
 #[test]
+fn an_operator_that_is_no_device_removes_nodes_too_and_approves_none() {
+    let mut host = host();
+    let node = Device::node(8).local().with(shared());
+    host.welcome(&node);
+    let operator = host.connect(TOKEN, &["operator.pairing"]);
+    let params = json!({ "deviceId": node.id(), "label": "attic" });
+    host.get(operator, "device.pair.rename", params);
+    let removed = json!({ "deviceId": node.id() });
+    assert_eq!(
+        host.get(operator, "device.pair.remove", removed.clone()),
+        removed
+    );
+
+    let asking = host.refused(&Device::node(9).with(shared()));
+    let request = json!({ "requestId": asking["details"]["requestId"] });
+    let denied = host.ask(operator, "device.pair.approve", request);
+    assert_eq!(denied["ok"], false, "{denied}");
+}
+
+#[test]
 fn revocation_and_removal_disconnect_at_once() {
     let mut host = host();
     let app = Device::remote(7, READ);

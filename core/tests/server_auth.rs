@@ -5,9 +5,9 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use clawgate_core::policy::{
-    AuthReason, AuthRequest, AuthRule, Granted, HostHeaderFallback, Ingress, LimitScope,
-    LimitSubject, Listener, LocalAddresses, LoopbackProxy, OriginPolicy, RateLimitConfig,
-    RateLimiter, RateVerdict, RealIpFallback, RequestHeaders, SecretKind, Surface, TailscaleLogin,
+    AuthReason, AuthRequest, AuthRule, Granted, Guesser, HostHeaderFallback, Ingress, LimitScope,
+    Listener, LocalAddresses, LoopbackProxy, OriginPolicy, RateLimitConfig, RateLimiter,
+    RateVerdict, RealIpFallback, RequestHeaders, SecretKind, Surface, TailscaleLogin,
     TrustedProxies, TrustedProxyRule, Whois, authorize, settle, whois_wanted,
 };
 use clawgate_core::secret::Secret;
@@ -168,7 +168,7 @@ fn a_locked_client_is_refused_even_with_the_right_secret() {
 fn only_guesses_count_and_success_forgets_them() {
     let rule = shared(SecretKind::Token, "s3");
     let mut limiter = RateLimiter::new(RateLimitConfig::default());
-    let client = LimitSubject::address(Some("203.0.113.9".parse().unwrap()));
+    let client = Guesser::new(Ingress::DirectRemote([203, 0, 113, 9].into()), None);
     #[allow(clippy::disallowed_methods)]
     let now = Instant::now();
     let mut left = |token| {
@@ -178,7 +178,7 @@ fn only_guesses_count_and_success_forgets_them() {
         }
         .judge(&rule);
         settle(&mut limiter, client, &decision, now);
-        match limiter.check(LimitScope::SharedSecret, client, now) {
+        match client.check(&limiter, LimitScope::SharedSecret, now) {
             RateVerdict::Allowed { remaining } => remaining,
             RateVerdict::Locked { .. } => 0,
         }

@@ -1,9 +1,10 @@
-//! Work that the gateway machine asks for: files and the process.
+//! Work that the gateway machine asks for: files, the process, and Tailscale.
 
 use std::{
     fmt,
     fs::{self, File},
     io::{self, Read, Seek, SeekFrom},
+    net::IpAddr,
     path::PathBuf,
     sync::Arc,
 };
@@ -13,10 +14,12 @@ use clawgate_core::{
         ConfigText, Effect, EffectOutcome, EffectRequest, LogTail, ProcessStats, ServerSecrets,
         TailLog,
     },
+    ids::EffectId,
     secret::Secret,
 };
+use tracing::warn;
 
-use crate::hub::Hub;
+use crate::{hub::Hub, tailscale::Tailscale};
 
 /// Bytes of a configuration file that are read.
 const MAX_CONFIG: u64 = 4 * 1024 * 1024;
@@ -29,6 +32,9 @@ pub struct HostFiles {
     /// The log.
     pub log: PathBuf,
 }
+
+/// A question for Tailscale.
+pub(crate) type WhoisRequest = (EffectId, IpAddr);
 
 /// The secrets of the gateway, where the host keeps them. Both calls may block, and both run off the
 /// executor's threads.
@@ -55,41 +61,82 @@ pub(crate) struct Tools {
 }
 
 /// Does effects off the executor's threads until the gateway is gone. Several of these share a queue.
+/// Tailscale is asked by others: it may be slow, and nobody else should have to wait for it.
 pub(crate) async fn work(
     hub: Arc<Hub>,
     queue: smol::channel::Receiver<EffectRequest>,
     tools: Tools,
+    whois: smol::channel::Sender<WhoisRequest>,
 ) {
     while let Ok(EffectRequest { id, effect }) = queue.recv().await {
+        let work = match effect {
+            Effect::Whois(ip) => {
+                // A closed queue means that the process ends.
+                let _ = whois.try_send((id, ip));
+                continue;
+            }
+            Effect::KeepToken(token) => Work::KeepToken(token),
+            Effect::ReadConfig => Work::Config,
+            Effect::ReadProcess => Work::Process,
+            Effect::ReadSecrets => Work::Secrets,
+            Effect::TailLog(wanted) => Work::Log(wanted),
+        };
         let tools = tools.clone();
-        let outcome = smol::unblock(move || carry_out(&effect, &tools)).await;
+        let outcome = smol::unblock(move || carry_out(&work, &tools)).await;
         hub.complete(id, outcome);
     }
 }
 
-fn carry_out(effect: &Effect, tools: &Tools) -> EffectOutcome {
+/// Asks Tailscale until the gateway is gone. Several of these share a queue.
+pub(crate) async fn ask_tailscale(
+    hub: Arc<Hub>,
+    queue: smol::channel::Receiver<WhoisRequest>,
+    tailscale: Tailscale,
+) {
+    while let Ok((id, ip)) = queue.recv().await {
+        let outcome = match tailscale.whois(ip).await {
+            Ok(whois) => EffectOutcome::Whois(whois),
+            Err(error) => {
+                // At most one line for an address in the time that the core remembers a failure.
+                warn!(%ip, %error, "tailscale did not say who it is");
+                EffectOutcome::Failed(error.to_string())
+            }
+        };
+        hub.complete(id, outcome);
+    }
+}
+
+/// What blocks the thread that does it.
+enum Work {
+    Config,
+    KeepToken(Secret),
+    Log(TailLog),
+    Process,
+    Secrets,
+}
+
+fn carry_out(work: &Work, tools: &Tools) -> EffectOutcome {
     let Tools { files, secrets } = tools;
-    match effect {
-        Effect::ReadConfig => match read_config(files) {
+    match work {
+        Work::Config => match read_config(files) {
             Ok(text) => EffectOutcome::Config(ConfigText { text }),
             Err(error) => failed("configuration file", &error),
         },
-        Effect::ReadSecrets => with_secrets(secrets.as_ref(), |secrets| {
+        Work::Secrets => with_secrets(secrets.as_ref(), |secrets| {
             secrets
                 .read()
                 .map(|secrets| EffectOutcome::Secrets(Box::new(secrets)))
         }),
-        Effect::KeepToken(token) => with_secrets(secrets.as_ref(), |secrets| {
+        Work::KeepToken(token) => with_secrets(secrets.as_ref(), |secrets| {
             secrets.keep_token(token).map(|()| EffectOutcome::Done)
         }),
-        Effect::ReadProcess => EffectOutcome::Process(ProcessStats {
+        Work::Process => EffectOutcome::Process(ProcessStats {
             rss_bytes: rss_bytes(),
         }),
-        Effect::TailLog(wanted) => match tail_log(files, *wanted) {
+        Work::Log(wanted) => match tail_log(files, *wanted) {
             Ok(tail) => EffectOutcome::Log(tail),
             Err(error) => failed("log file", &error),
         },
-        Effect::Whois(_) => EffectOutcome::Failed("tailscale is not asked yet".into()),
     }
 }
 

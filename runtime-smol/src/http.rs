@@ -1,4 +1,5 @@
-//! The HTTP side of the port: probes, and the upgrade to WebSocket (spec protocol §9).
+//! The HTTP side of the port: what the core decides on a request head is written back, or the socket
+//! becomes a WebSocket (spec protocol §9).
 
 use std::{
     io,
@@ -11,23 +12,18 @@ use async_tungstenite::tungstenite::{
     http,
 };
 use clawgate_core::{
-    gateway::OpenRefusal,
-    policy::{Ingress, RequestHeaders},
+    gateway::{HttpAnswer, HttpRequest, HttpVerdict, OpenRefusal},
+    policy::RequestHeaders,
     server::PeerFacts,
 };
-use futures_lite::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, FutureExt};
-use serde_json::{Value, json};
+use futures_lite::{AsyncRead, AsyncWrite, AsyncWriteExt, FutureExt};
+use tracing::warn;
 
 use crate::{
     conn::Arrival,
+    head::{self, BadHead, Head},
     hub::{Hub, Line},
 };
-
-/// Bytes that a request head may have.
-const MAX_HEAD: usize = 16 * 1024;
-
-/// Header fields that a request may have.
-const MAX_FIELDS: usize = 64;
 
 /// What a socket turned out to be.
 pub(crate) enum Accepted {
@@ -42,22 +38,8 @@ pub(crate) enum Accepted {
     },
 }
 
-struct Head {
-    method: String,
-    path: String,
-    version: http::Version,
-    fields: Vec<(String, String)>,
-    rest: Vec<u8>,
-}
-
-/// Why a head was not understood.
-enum BadHead {
-    Io(io::Error),
-    Malformed,
-    TooLarge,
-}
-
-/// Reads the request head and answers it, before `until`. `open` claims a place for a WebSocket connection.
+/// Reads the request head and answers it, before `until`. `open` claims a place for a WebSocket
+/// connection.
 pub(crate) async fn accept<S>(
     stream: &mut S,
     arrival: Arrival,
@@ -82,7 +64,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let text = "This port speaks TLS: use wss:// or https://";
-    answer(stream, Reply::text(400, text), grace).await
+    write(stream, &HttpAnswer::text(400, text), Body::Sent, grace).await
 }
 
 async fn serve<S>(
@@ -94,7 +76,8 @@ async fn serve<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let reply = match read_head(stream).await {
+    let mut body = Body::Sent;
+    let answer = match head::read(stream).await {
         Ok(head) => match judge(&head, arrival, hub, open) {
             Ok((line, response)) => {
                 stream.write_all(&response).await?;
@@ -102,14 +85,24 @@ where
                 let rest = head.rest;
                 return Ok(Accepted::WebSocket { line, rest });
             }
-            Err(reply) if head.method == "HEAD" => reply.without_body(),
-            Err(reply) => reply,
+            Err(answer) => {
+                if head.method == "HEAD" {
+                    body = Body::LeftOut;
+                }
+                answer
+            }
         },
         Err(BadHead::Io(error)) => return Err(error),
-        Err(BadHead::Malformed) => Reply::bad_request(),
-        Err(BadHead::TooLarge) => Reply::text(431, "Request Header Fields Too Large"),
+        Err(BadHead::Malformed) => bad_request(),
+        Err(BadHead::TooLarge) => HttpAnswer::text(431, "Request Header Fields Too Large"),
     };
-    answer(stream, reply, hub.limits().close_grace).await?;
+    if let Some(warning) = &answer.warning {
+        warn!("{warning}");
+    }
+    if !answer.delay.is_zero() {
+        smol::Timer::after(answer.delay).await;
+    }
+    write(stream, &answer, body, hub.limits().close_grace).await?;
     Ok(Accepted::Answered)
 }
 
@@ -119,34 +112,26 @@ fn judge(
     arrival: Arrival,
     hub: &Hub,
     open: impl FnOnce(PeerFacts) -> Result<Arc<Line>, OpenRefusal>,
-) -> Result<(Arc<Line>, Vec<u8>), Reply> {
+) -> Result<(Arc<Line>, Vec<u8>), HttpAnswer> {
     let headers = RequestHeaders::new(head.fields.iter().map(|(name, value)| (name, value)));
-    let ingress = hub.classify(arrival, &headers);
-    let Some(upgrade) = headers.get("upgrade") else {
-        return Err(probe(head, hub, ingress));
+    let peer = hub.peer(arrival, headers);
+    let request = HttpRequest {
+        method: &head.method,
+        target: &head.target,
+        peer: &peer,
     };
-    if !upgrade.eq_ignore_ascii_case("websocket") || head.method != "GET" {
-        return Err(Reply::bad_request());
+    match hub.handle_http(&request) {
+        HttpVerdict::Answer(answer) => return Err(answer),
+        HttpVerdict::Upgrade => {}
     }
-    if ingress == Ingress::Unattributable {
-        let message = "proxy headers from a peer that is not in gateway.trustedProxies";
-        let body = json!({ "error": { "message": message, "type": "proxy_attribution_required" } });
-        return Err(Reply::json(403, &body));
-    }
-    if headers.get("sec-websocket-version").as_deref() != Some("13") {
+    if peer.headers.get("sec-websocket-version").as_deref() != Some("13") {
         // RFC 6455 §4.2.2 wants the version in the answer, RFC 9110 §15.5.22 the protocol.
-        return Err(Reply {
-            extra: "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n",
-            ..Reply::text(426, "Upgrade Required")
-        });
+        return Err(HttpAnswer::text(426, "Upgrade Required")
+            .with("Upgrade", "websocket")
+            .with("Sec-WebSocket-Version", "13"));
     }
-    let response = switching(head).ok_or_else(Reply::bad_request)?;
-    let peer = PeerFacts {
-        ip: arrival.ip(),
-        headers,
-        ingress,
-    };
-    let line = open(peer).map_err(|refusal| Reply::text(503, &refusal.to_string()))?;
+    let response = switching(head).ok_or_else(bad_request)?;
+    let line = open(peer).map_err(|refusal| HttpAnswer::text(503, &refusal.to_string()))?;
     Ok((line, response))
 }
 
@@ -156,7 +141,7 @@ pub(crate) async fn upgrade<S>(stream: &mut S) -> io::Result<Vec<u8>>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let head = match read_head(stream).await {
+    let head = match head::read(stream).await {
         Ok(head) => head,
         Err(BadHead::Io(error)) => return Err(error),
         Err(BadHead::Malformed | BadHead::TooLarge) => {
@@ -173,7 +158,7 @@ where
 fn switching(head: &Head) -> Option<Vec<u8>> {
     let mut request = http::Request::builder()
         .method(head.method.as_str())
-        .uri(head.path.as_str())
+        .uri(head.target.as_str())
         .version(head.version);
     for (name, value) in &head.fields {
         request = request.header(name, value);
@@ -184,145 +169,46 @@ fn switching(head: &Head) -> Option<Vec<u8>> {
     Some(text)
 }
 
-async fn read_head<S: AsyncRead + Unpin>(stream: &mut S) -> Result<Head, BadHead> {
-    let mut buffer = Vec::with_capacity(1024);
-    let mut chunk = [0; 1024];
-    loop {
-        let count = stream.read(&mut chunk).await.map_err(BadHead::Io)?;
-        if count == 0 {
-            return Err(BadHead::Io(io::ErrorKind::UnexpectedEof.into()));
-        }
-        buffer.extend(chunk.iter().take(count));
-        let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
-        let mut request = httparse::Request::new(&mut fields);
-        match request.parse(&buffer) {
-            Ok(httparse::Status::Complete(end)) => {
-                let text = |value: &[u8]| String::from_utf8(value.to_vec()).ok();
-                let fields = request
-                    .headers
-                    .iter()
-                    .map(|field| Some((field.name.to_owned(), text(field.value)?)))
-                    .collect::<Option<Vec<_>>>()
-                    .ok_or(BadHead::Malformed)?;
-                return Ok(Head {
-                    method: request.method.unwrap_or_default().to_owned(),
-                    path: request.path.unwrap_or_default().to_owned(),
-                    version: match request.version {
-                        Some(0) => http::Version::HTTP_10,
-                        _ => http::Version::HTTP_11,
-                    },
-                    fields,
-                    rest: buffer.get(end..).unwrap_or_default().to_vec(),
-                });
-            }
-            Ok(httparse::Status::Partial) if buffer.len() >= MAX_HEAD => {
-                return Err(BadHead::TooLarge);
-            }
-            Ok(httparse::Status::Partial) => {}
-            Err(httparse::Error::TooManyHeaders) => return Err(BadHead::TooLarge),
-            Err(_) => return Err(BadHead::Malformed),
-        }
-    }
+fn bad_request() -> HttpAnswer {
+    HttpAnswer::text(400, "Bad Request")
 }
 
-/// An answer.
-struct Reply {
-    status: u16,
-    content_type: &'static str,
-    extra: &'static str,
-    body: String,
-    body_len: usize,
-}
-
-impl Reply {
-    fn new(status: u16, content_type: &'static str, body: String) -> Self {
-        Self {
-            status,
-            content_type,
-            extra: "",
-            body_len: body.len(),
-            body,
-        }
-    }
-
-    fn text(status: u16, text: &str) -> Self {
-        Self::new(status, "text/plain; charset=utf-8", text.into())
-    }
-
-    /// For `HEAD`: the length is told all the same.
-    fn without_body(self) -> Self {
-        let body = String::new();
-        Self { body, ..self }
-    }
-
-    fn bad_request() -> Self {
-        Self::text(400, "Bad Request")
-    }
-
-    fn json(status: u16, body: &Value) -> Self {
-        Self::new(status, "application/json; charset=utf-8", body.to_string())
-    }
-}
-
-/// The answer to a request that is no upgrade. Details are for callers on this machine.
-fn probe(head: &Head, hub: &Hub, ingress: Ingress) -> Reply {
-    let path = head.path.split(['?', '#']).next().unwrap_or_default();
-    let detailed = ingress.is_direct_local();
-    let (status, mut body) = match path {
-        "/health" | "/healthz" => (200, json!({ "ok": true, "status": "live" })),
-        "/ready" | "/readyz" => {
-            let ready = hub.is_running();
-            let status = if ready { 200 } else { 503 };
-            let failing = if ready {
-                json!([])
-            } else {
-                json!(["stopping"])
-            };
-            (status, json!({ "ready": ready, "failing": failing }))
-        }
-        "/startup" | "/startupz" => {
-            let version = hub.version();
-            (
-                200,
-                json!({ "ok": true, "status": "started", "version": version }),
-            )
-        }
-        _ => return Reply::text(404, "Not Found"),
-    };
-    if let Value::Object(fields) = &mut body {
-        if detailed {
-            fields.insert("uptimeMs".into(), uptime(hub.started()).into());
-        } else {
-            fields.retain(|name, _| matches!(name.as_str(), "ok" | "ready" | "status"));
-        }
-    }
-    match head.method.as_str() {
-        "GET" | "HEAD" => Reply::json(status, &body),
-        _ => Reply {
-            extra: "Allow: GET, HEAD\r\n",
-            ..Reply::text(405, "Method Not Allowed")
-        },
-    }
-}
-
-fn uptime(started: Instant) -> u64 {
-    u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX)
+/// Whether the body follows. For `HEAD` it does not; its length is told all the same.
+#[derive(Clone, Copy)]
+enum Body {
+    LeftOut,
+    Sent,
 }
 
 /// Writes an answer and ends the connection.
-async fn answer<S>(stream: &mut S, reply: Reply, grace: Duration) -> io::Result<()>
+async fn write<S>(
+    stream: &mut S,
+    answer: &HttpAnswer,
+    body: Body,
+    grace: Duration,
+) -> io::Result<()>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let reason = http::StatusCode::from_u16(reply.status)
+    let reason = http::StatusCode::from_u16(answer.status)
         .ok()
         .and_then(|status| status.canonical_reason())
         .unwrap_or_default();
-    let text = format!(
+    let mut text = format!(
         "HTTP/1.1 {} {reason}\r\nContent-Type: {}\r\nContent-Length: {}\r\n\
-         Cache-Control: no-store\r\n{}Connection: close\r\n\r\n{}",
-        reply.status, reply.content_type, reply.body_len, reply.extra, reply.body
+         Cache-Control: no-store\r\n",
+        answer.status,
+        answer.content_type,
+        answer.body.len()
     );
+    for (name, value) in &answer.headers {
+        text.extend([name, ": ", value, "\r\n"]);
+    }
+    text.push_str("Connection: close\r\n\r\n");
+    match body {
+        Body::Sent => text.push_str(&answer.body),
+        Body::LeftOut => {}
+    }
     stream.write_all(text.as_bytes()).await?;
     stream.flush().await?;
     stream.close().await?;

@@ -12,10 +12,13 @@ use std::{
 
 use atomic_waker::AtomicWaker;
 use clawgate_core::{
-    gateway::{EffectOutcome, EffectRequest, Gateway, GatewaySetup, OpenRefusal, Phase},
+    gateway::{
+        EffectOutcome, EffectRequest, Gateway, GatewaySetup, HttpRequest, HttpVerdict, OpenRefusal,
+        Phase,
+    },
     ids::{ConnId, EffectId},
     limits::Limits,
-    policy::{Ingress, RequestHeaders},
+    policy::{LocalAddresses, RequestHeaders},
     rng::{Rng, Seed},
     server::{Event, PeerFacts, ServerConn},
     store::{CommitId, Row, StoreFailure},
@@ -26,6 +29,7 @@ use tracing::{debug, warn};
 
 use crate::{
     conn::Arrival,
+    interfaces,
     store::{Store, StoreFile},
 };
 
@@ -60,7 +64,6 @@ pub(crate) struct Hub {
     state: Mutex<State>,
     limits: Arc<Limits>,
     setup: GatewaySetup,
-    started: Instant,
     next_conn: AtomicU64,
     effects: smol::channel::Sender<EffectRequest>,
     /// Where changes are kept, if they are kept at all.
@@ -98,7 +101,6 @@ impl Hub {
             }),
             limits: Arc::clone(&setup.limits),
             setup,
-            started: now.mono,
             next_conn: AtomicU64::new(0),
             effects,
             store: OnceLock::new(),
@@ -141,23 +143,32 @@ impl Hub {
         &self.limits
     }
 
-    pub(crate) fn started(&self) -> Instant {
-        self.started
-    }
-
-    pub(crate) fn version(&self) -> &str {
-        &self.setup.host.version
-    }
-
-    pub(crate) fn classify(&self, arrival: Arrival, headers: &RequestHeaders) -> Ingress {
+    /// What is known of the other side of a socket.
+    pub(crate) fn peer(&self, arrival: Arrival, headers: RequestHeaders) -> PeerFacts {
         match arrival {
-            Arrival::Owner => Ingress::Owner,
-            Arrival::Tcp(peer, listener) => self.setup.admission.classify(listener, peer, headers),
+            Arrival::Owner => PeerFacts {
+                headers,
+                ..PeerFacts::owner()
+            },
+            Arrival::Tcp(ip, listener) => {
+                let policy = &self.setup.admission;
+                PeerFacts {
+                    ip,
+                    ingress: policy.classify(listener, ip, &headers),
+                    local_addresses: if policy.needs_local_addresses(ip) {
+                        interfaces::local_addresses()
+                    } else {
+                        LocalAddresses::Unavailable
+                    },
+                    headers,
+                }
+            }
         }
     }
 
-    pub(crate) fn is_running(&self) -> bool {
-        *self.lock().gateway.phase() == Phase::Running
+    /// What becomes of an HTTP request.
+    pub(crate) fn handle_http(&self, request: &HttpRequest<'_>) -> HttpVerdict {
+        self.with(|gateway, now| gateway.handle_http(now, request))
     }
 
     /// A number for a socket that may become a connection.
@@ -168,7 +179,7 @@ impl Hub {
     /// Takes a connection, so that from now on it hears what the gateway says to it.
     pub(crate) fn open(&self, id: ConnId, peer: PeerFacts) -> Result<Arc<Line>, OpenRefusal> {
         let mut state = self.lock();
-        state.gateway.open(id, peer.ip)?;
+        state.gateway.open(id, peer.client_ip())?;
         let seed = state.rng.seed();
         let conn = ServerConn::new(Arc::clone(&self.limits), peer, seed, now());
         let line = Arc::new(Line {

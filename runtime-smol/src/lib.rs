@@ -21,13 +21,16 @@
 mod bind;
 mod conn;
 mod effects;
+mod head;
 mod heads;
 mod http;
 mod hub;
+mod interfaces;
 mod listener;
 mod owner;
 mod server;
 mod socket;
+mod tailscale;
 mod tap;
 mod tls;
 
@@ -37,7 +40,8 @@ pub mod websocket;
 pub use bind::listen;
 pub use effects::{HostFiles, SecretsHost};
 pub use owner::OwnerSocket;
-pub use server::{Server, ServerOptions, State, Stopper};
+pub use server::{ManagedPort, Server, ServerOptions, State, Stopper};
+pub use tailscale::{Tailscale, TailscaleError};
 pub use tls::{
     MadeCertificate, Refreshed, TlsLoadError, TlsPort, ValidityWarning, make_certificate,
 };

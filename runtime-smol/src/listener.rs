@@ -28,6 +28,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Accepts for as long as it is polled, and gives each socket a task of its own.
 pub(crate) async fn accept(
     listener: Async<TcpListener>,
+    kind: Listener,
     tls: Option<TlsPort>,
     hub: Arc<Hub>,
     executor: Arc<smol::Executor<'static>>,
@@ -45,7 +46,7 @@ pub(crate) async fn accept(
                     continue;
                 };
                 let hub = Arc::clone(&hub);
-                let arrival = Arrival::Tcp(address.ip().to_canonical(), Listener::Ordinary);
+                let arrival = Arrival::Tcp(address.ip().to_canonical(), kind);
                 let until = Instant::now() + hub.limits().request_head;
                 let (socket, place) = (Socket(stream), (permit, place));
                 // Two kinds of task: one that may become either would be as large as both.

@@ -8,7 +8,9 @@ use std::{
     time::Duration,
 };
 
-use clawgate_core::{gateway::GatewaySetup, rng::Seed, store::Row};
+use clawgate_core::{
+    gateway::GatewaySetup, policy::Listener, rng::Seed, store::Row, tailscale::Publication,
+};
 use smol::Async;
 use tracing::{info, warn};
 
@@ -18,11 +20,15 @@ use crate::{
     listener,
     owner::OwnerSocket,
     store::StoreFile,
+    tailscale::Tailscale,
     tls::TlsPort,
 };
 
 /// Effects that are carried out at once: a slow file must not hold up the others.
 const EFFECT_WORKERS: usize = 8;
+
+/// Questions to Tailscale that may be open at once.
+const WHOIS_WORKERS: usize = 4;
 
 /// What a server needs beside the gateway's own setup.
 #[derive(Debug)]
@@ -39,8 +45,22 @@ pub struct ServerOptions {
     pub state: State,
     /// The way in for the owner of the gateway's files.
     pub owner: Option<OwnerSocket>,
+    /// The port that Tailscale alone forwards to.
+    pub managed: Option<ManagedPort>,
+    /// The program that says who is at an address of the tailnet.
+    pub tailscale: Tailscale,
     /// TLS on every listener; without it they speak plaintext.
     pub tls: Option<TlsPort>,
+}
+
+/// A loopback port that only a managed `tailscale serve` or `funnel` forwards to. It never speaks
+/// TLS: Tailscale does that in front of it.
+#[derive(Debug)]
+pub struct ManagedPort {
+    /// The socket, bound and listening.
+    pub listener: TcpListener,
+    /// To whom it is published.
+    pub publication: Publication,
 }
 
 /// Where a gateway keeps its state.
@@ -91,6 +111,7 @@ impl Server {
         // As long as the calls in flight, which the limits bound; a bounded queue would take its
         // room at once.
         let (effects, queue) = smol::channel::unbounded();
+        let (whois, questions) = smol::channel::unbounded();
         let (file, rows) = match options.state {
             State::Kept(file, rows) => (Some(file), rows),
             State::Memory => (None, Vec::new()),
@@ -100,14 +121,18 @@ impl Server {
             hub.keep_in(file)?;
         }
         let executor = Arc::new(smol::Executor::new());
+        let managed = options.managed.map(|port| {
+            let kind = port.publication.listener();
+            (port.listener, kind, None)
+        });
         let mut accepting = listeners
             .into_iter()
-            .map(|listener| {
+            .map(|listener| (listener, Listener::Ordinary, options.tls.clone()))
+            .chain(managed)
+            .map(|(listener, kind, tls)| {
                 let listener = Async::new(listener)?;
-                let tls = options.tls.clone();
-                let accept =
-                    listener::accept(listener, tls, Arc::clone(&hub), Arc::clone(&executor));
-                Ok(executor.spawn(accept))
+                let (hub, tasks) = (Arc::clone(&hub), Arc::clone(&executor));
+                Ok(executor.spawn(listener::accept(listener, kind, tls, hub, tasks)))
             })
             .collect::<io::Result<Vec<_>>>()?;
         if let Some(owner) = options.owner {
@@ -124,7 +149,13 @@ impl Server {
         };
         for _ in 0..EFFECT_WORKERS {
             let (hub, queue, tools) = (Arc::clone(&hub), queue.clone(), tools.clone());
-            executor.spawn(effects::work(hub, queue, tools)).detach();
+            let work = effects::work(hub, queue, tools, whois.clone());
+            executor.spawn(work).detach();
+        }
+        for _ in 0..WHOIS_WORKERS {
+            let (hub, queue) = (Arc::clone(&hub), questions.clone());
+            let ask = effects::ask_tailscale(hub, queue, options.tailscale.clone());
+            executor.spawn(ask).detach();
         }
         if let Some(tls) = options.tls {
             executor.spawn(tls.keep()).detach();

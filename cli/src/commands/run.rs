@@ -47,14 +47,15 @@ fn failure(error: &RunError) -> Failure {
         | RunError::File { .. }
         | RunError::Random(_)
         | RunError::Server(_)
-        | RunError::Store(_) => Exit::Failed,
+        | RunError::Store(_)
+        // At boot, the daemon may come up after the gateway.
+        | RunError::Tailscale(_) => Exit::Failed,
         RunError::AlreadyRunning { .. }
         | RunError::Auth(_)
         | RunError::BrokenKey { .. }
         | RunError::Config(_)
         | RunError::ConfigIssues { .. }
         | RunError::Listen { .. }
-        | RunError::NotImplemented(_)
         | RunError::NotLocal { .. }
         | RunError::Refused(_)
         | RunError::Tls(_)

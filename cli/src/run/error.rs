@@ -10,7 +10,7 @@ use clawgate_core::{
     config::{ConfigError, paths::PathsError},
     policy::{TlsPart, startup::StartupRefusal, startup_auth::StartupAuthError},
 };
-use clawgate_smol::TlsLoadError;
+use clawgate_smol::{TailscaleError, TlsLoadError};
 use thiserror::Error;
 
 /// Why a gateway did not start, and what to do about it.
@@ -72,9 +72,6 @@ pub(crate) enum RunError {
         /// What the system said.
         source: io::Error,
     },
-    /// A mode that is not carried out yet.
-    #[error("{0} is not implemented yet; use gateway.auth.mode \"token\" or \"password\"")]
-    NotImplemented(&'static str),
     /// The configuration is not that of a local gateway.
     #[error(
         "{} does not say that a gateway runs here (gateway.mode is not \"local\"); set it, or pass \
@@ -118,6 +115,9 @@ pub(crate) enum RunError {
     /// No certificate could be made.
     #[error("cannot make a TLS certificate: {0}")]
     Certificate(String),
+    /// The gateway could not be published on the tailnet.
+    #[error("cannot publish the gateway: {0}")]
+    Tailscale(#[from] TailscaleError),
     /// The server's threads or sockets failed.
     #[error("cannot start the server: {0}")]
     Server(#[source] io::Error),
@@ -133,7 +133,6 @@ impl RunError {
             Self::Config(_) | Self::ConfigIssues { .. } => "config_invalid",
             Self::File { .. } => "file_error",
             Self::Listen { .. } => "listen_failed",
-            Self::NotImplemented(_) => "not_implemented",
             Self::NotLocal { .. } => "gateway_mode_not_local",
             Self::Random(_) => "no_random_bytes",
             Self::Refused(refusal) => refusal.code(),
@@ -142,6 +141,7 @@ impl RunError {
             Self::TlsPlace(error) => error.code(),
             Self::Certificate(_) => "certificate_not_made",
             Self::Server(_) => "server_failed",
+            Self::Tailscale(_) => "tailscale_failed",
             Self::Store(_) => "state_database",
         }
     }
@@ -154,8 +154,8 @@ impl RunError {
             Self::AlreadyRunning { .. }
             | Self::BrokenKey { .. }
             | Self::Listen { .. }
-            | Self::NotImplemented(_)
             | Self::NotLocal { .. }
+            | Self::Tailscale(_)
             | Self::Tls(_)
             | Self::TlsFileMissing { .. } => "; ",
             Self::ConfigIssues { .. } => {
@@ -216,8 +216,8 @@ mod tests {
         let (what, next) = error.what_and_next();
         assert!(what.ends_with("without a secret."), "{what}");
         assert!(next.starts_with("Set gateway.auth.token"), "{next}");
-        let (what, next) = RunError::NotImplemented("this").what_and_next();
-        assert_eq!(what, "this is not implemented yet.");
-        assert!(next.starts_with("Use gateway.auth.mode"), "{next}");
+        let (what, next) = RunError::Tailscale(TailscaleError::NotFound).what_and_next();
+        assert!(what.contains("no tailscale program"), "{what}");
+        assert!(next.starts_with("Install it"), "{next}");
     }
 }

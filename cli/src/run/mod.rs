@@ -7,6 +7,7 @@ mod kept;
 mod logging;
 mod reload;
 mod state;
+mod tailscale;
 mod tls;
 
 use std::{
@@ -22,7 +23,7 @@ use std::{
 use async_signal::{Signal, Signals};
 use clawgate_core::{
     config::{
-        AuthMode, BindMode, ConfigFile, EnvVars, TailscaleMode,
+        AuthMode, BindMode, ConfigFile, EnvVars,
         paths::{Locations, Profile},
     },
     gateway::{AdmissionPolicy, GatewaySetup, HostInfo},
@@ -34,7 +35,7 @@ use clawgate_core::{
         startup_auth::{KeptToken, StartupAuth},
     },
 };
-use clawgate_smol::{HostFiles, OwnerSocket, Server, ServerOptions};
+use clawgate_smol::{HostFiles, OwnerSocket, Server, ServerOptions, Tailscale};
 use futures_lite::StreamExt;
 use tracing::{info, warn};
 
@@ -46,6 +47,7 @@ use auth::{Decided, decide};
 use reload::Reloader;
 use state::StateFolder;
 pub(crate) use state::running_gateway;
+use tailscale::TailnetRoute;
 use tls::GatewayTls;
 
 /// The name of the owner's socket in the gateway's folder.
@@ -89,7 +91,6 @@ pub(crate) fn gateway_run(request: RunRequest) -> Result<(), RunError> {
         runtime,
     } = decide(&request)?;
     let gateway = &file.config.gateway;
-    refuse_unfinished(gateway.tailscale, runtime.auth.mode)?;
 
     let own = StateFolder::open(&request.places.own)?;
     let mut lock = own.lock()?;
@@ -112,6 +113,8 @@ pub(crate) fn gateway_run(request: RunRequest) -> Result<(), RunError> {
     let tls = tls::prepare(&gateway.tls, &request.places, &request.env)?;
     let port = gateway_port(request.port, &request.env, gateway.port, &request.profile).port;
     let listeners = listen(runtime.bind_host, port)?;
+    let program = Tailscale::of_system();
+    let (managed, tailnet) = tailscale::publish(gateway, &own, &program)?.unzip();
     let limits = Arc::new(Limits::configured(gateway, &request.env));
     raise_file_limit(&limits);
     let setup = GatewaySetup {
@@ -119,6 +122,11 @@ pub(crate) fn gateway_run(request: RunRequest) -> Result<(), RunError> {
         admission: AdmissionPolicy::of_config(&started.auth, gateway),
         host: HostInfo {
             problems: kept.problem.into_iter().collect(),
+            // An invitation names the certificate beside the URL: Tailscale shows another one.
+            url: tailnet
+                .as_ref()
+                .filter(|_| tls.is_none())
+                .map(TailnetRoute::websocket_url),
             tls_fingerprint: tls.as_ref().map(|tls| tls.port.fingerprint().to_string()),
             secret_source: started.auth.used_secret().map(|secret| secret.source),
             ..host_info(&request, &file)
@@ -135,6 +143,8 @@ pub(crate) fn gateway_run(request: RunRequest) -> Result<(), RunError> {
         secrets: Some(Arc::new(Reloader::new(request.clone()))),
         state: kept.state,
         owner: owner_socket(&own),
+        managed,
+        tailscale: program,
         tls: tls.as_ref().map(|tls| tls.port.clone()),
     };
     // Caught from here on: whoever reads that the gateway is ready may end it at once.
@@ -156,11 +166,13 @@ pub(crate) fn gateway_run(request: RunRequest) -> Result<(), RunError> {
     announce(
         &addresses,
         tls.as_ref(),
+        tailnet.as_ref(),
         &started,
         &request.places,
         &token_file,
     );
     serve_until_signal(server, signals);
+    drop(tailnet);
     drop(lock);
     Ok(())
 }
@@ -196,21 +208,6 @@ fn read_config(path: &Path, env: &EnvVars) -> Result<ConfigFile, RunError> {
         file: file.path,
         findings: findings.join("\n"),
     })
-}
-
-/// Says plainly what the configuration asks for and does not exist yet.
-fn refuse_unfinished(tailscale: TailscaleMode, auth: AuthMode) -> Result<(), RunError> {
-    if auth == AuthMode::TrustedProxy {
-        return Err(RunError::NotImplemented(
-            "gateway.auth.mode \"trusted-proxy\"",
-        ));
-    }
-    if tailscale != TailscaleMode::Off {
-        return Err(RunError::NotImplemented(
-            "gateway.tailscale.mode \"serve\" or \"funnel\"",
-        ));
-    }
-    Ok(())
 }
 
 fn adopt_token(started: &mut StartupAuth, own: &StateFolder, file: &Path) -> Result<(), RunError> {
@@ -313,6 +310,7 @@ fn raise_file_limit(limits: &Limits) {
 fn announce(
     addresses: &[String],
     tls: Option<&GatewayTls>,
+    tailnet: Option<&TailnetRoute>,
     started: &StartupAuth,
     places: &Locations,
     token_file: &Path,
@@ -335,16 +333,25 @@ fn announce(
         (AuthMode::Password, _, Some(password)) => {
             format!("password (id {})", password.secret.id())
         }
-        (AuthMode::Token | AuthMode::Password | AuthMode::TrustedProxy, _, _) => {
-            "none usable".into()
+        (AuthMode::TrustedProxy, _, local) => {
+            let proxy = started.auth.trusted_proxy.as_ref();
+            let header = proxy.map_or("", |proxy| proxy.user_header.trim());
+            let local = local.as_ref().map_or_else(String::new, |password| {
+                format!("; password on this machine (id {})", password.secret.id())
+            });
+            format!("trusted-proxy, users named by {header}{local}")
         }
+        (AuthMode::Token | AuthMode::Password, _, _) => "none usable".into(),
     };
     let tls = tls.map_or_else(String::new, |tls| format!("\n  tls     {}", tls.describe()));
+    let tailnet = tailnet.map_or_else(String::new, |tailnet| {
+        format!("\n  tailnet {}", tailnet.describe())
+    });
     let mut out = io::stdout().lock();
     // A closed standard output is no reason to stop.
     let _ = writeln!(
         out,
-        "clawgate {} is ready on {}\n  auth    {auth}{tls}\n  config  {}\n  state   {}\n  try     clawgate \
+        "clawgate {} is ready on {}\n  auth    {auth}{tls}{tailnet}\n  config  {}\n  state   {}\n  try     clawgate \
          health, clawgate gateway probe\n  stop    Ctrl-C",
         env!("CARGO_PKG_VERSION"),
         addresses.join(" and "),

@@ -8,7 +8,7 @@ use super::secret_input::SecretInput;
 use super::types::{
     AuthConfig, AuthMode, BindMode, Config, ControlUiConfig, GatewayConfig, ModeSetting,
     NodePairingConfig, NodesConfig, RateLimitConfig, ReloadConfig, ReloadMode, RemoteConfig,
-    SecretsConfig, TailscaleMode, TlsConfig, TlsTrustSetting, TrustedProxyConfig,
+    RouteOnExit, SecretsConfig, TailscaleMode, TlsConfig, TlsTrustSetting, TrustedProxyConfig,
 };
 use crate::secrets::SecretProvider;
 
@@ -59,6 +59,11 @@ impl GatewayConfig {
                 Some("funnel") => TailscaleMode::Funnel,
                 Some(_) | None => TailscaleMode::Off,
             },
+            tailscale_on_exit: match node.at("tailscale").at("resetOnExit").bool() {
+                Some(false) => RouteOnExit::Kept,
+                Some(true) | None => RouteOnExit::Withdrawn,
+            },
+            tailscale_service: node.at("tailscale").at("serviceName").text(),
             tls: TlsConfig::read(node.at("tls")),
             trusted_proxies: node.at("trustedProxies").texts(),
             allow_real_ip_fallback: node.at("allowRealIpFallback").is(true),

@@ -35,6 +35,10 @@ pub struct GatewayConfig {
     pub control_ui: ControlUiConfig,
     /// `tailscale.mode`.
     pub tailscale: TailscaleMode,
+    /// `tailscale.resetOnExit`.
+    pub tailscale_on_exit: RouteOnExit,
+    /// `tailscale.serviceName`.
+    pub tailscale_service: Option<String>,
     /// `tls`.
     pub tls: TlsConfig,
     /// `trustedProxies`, as written.
@@ -168,6 +172,16 @@ impl TailscaleMode {
             Self::Funnel => "funnel",
         }
     }
+}
+
+/// `gateway.tailscale.resetOnExit`: what becomes of the publication when the gateway ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RouteOnExit {
+    /// It ends too: nobody else may come to listen where it leads.
+    #[default]
+    Withdrawn,
+    /// It stays, as `false` says.
+    Kept,
 }
 
 /// `gateway.auth`.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::bucket::Bucket;
 use crate::{
     frame::RawJson,
     store::{Journal, Write},
@@ -89,34 +90,18 @@ impl AuditEntry {
 
 /// Writes entries down, as fast as it may.
 #[derive(Debug)]
-pub(crate) struct Audit {
-    left: u32,
-    refilled: std::time::Instant,
-    left_out: u64,
-}
+pub(crate) struct Audit(Bucket);
 
 impl Audit {
     pub(crate) fn new(now: Now) -> Self {
-        Self {
-            left: BURST,
-            refilled: now.mono,
-            left_out: 0,
-        }
+        Self(Bucket::new(now.mono, BURST, REFILL))
     }
 
     pub(crate) fn record(&mut self, journal: &mut Journal, now: Now, mut entry: AuditEntry) {
-        let passed = now.mono.saturating_duration_since(self.refilled);
-        let more = u32::try_from(passed.as_millis() / REFILL.as_millis()).unwrap_or(BURST);
-        if more > 0 {
-            self.left = self.left.saturating_add(more).min(BURST);
-            self.refilled = now.mono;
-        }
-        if self.left == 0 {
-            self.left_out += 1;
+        let Some(left_out) = self.0.take(now.mono) else {
             return;
-        }
-        self.left -= 1;
-        entry.left_out = std::mem::take(&mut self.left_out);
+        };
+        entry.left_out = left_out;
         for text in [&mut entry.reason, &mut entry.user, &mut entry.subject] {
             if let Some(text) = text {
                 shorten(text);

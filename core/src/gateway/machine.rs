@@ -12,15 +12,17 @@ use super::{
     Effect, EffectOutcome, EffectRequest, GatewaySetup, Phase, PresenceEntry,
     admission::Proof,
     audit::Audit,
+    bucket::Bucket,
     calls::{CallState, PendingCall, SecretsCall},
     dedupe::Dedupe,
     devices::DeviceBook,
     health::Health,
+    http,
     invites::InviteBook,
     outputs::Outputs,
     presence::Presence,
     rotation::Rotation,
-    whois::WhoisCache,
+    whois::WhoisDesk,
 };
 use crate::{
     frame::{Droppable, OutboundEvent, RawJson, StateVersion},
@@ -29,7 +31,7 @@ use crate::{
     protocol::{ClientInfo, CloseCode, CloseReason, Role, RpcError},
     rng::{Rng, Seed},
     scope::{Scope, ScopeSet},
-    server::{ConnectRequest, Delivery, Event, Refusal},
+    server::{Delivery, Event, Refusal},
     store::{Commit, CommitId, Row, StoreFailure},
     time::{Now, Timers},
 };
@@ -98,7 +100,9 @@ pub struct Gateway {
     pub(super) invites: InviteBook,
     pub(super) rotation: Rotation,
     pub(super) audit: Audit,
-    pub(super) whois: WhoisCache,
+    /// How often the operator is told of refused proxies.
+    pub(super) warnings: Bucket,
+    pub(super) whois: WhoisDesk,
     pub(super) boot_id: String,
     pub(super) started: Instant,
     pub(super) out: Outputs,
@@ -112,16 +116,10 @@ pub struct Gateway {
     timers: Timers<Timer>,
 }
 
-/// Who waits for a piece of work.
+/// A call that waits for a piece of work.
 #[derive(Debug)]
 pub(super) enum Waiter {
     Call(PendingCall),
-    /// A client whose address Tailscale is asked about.
-    Connect {
-        conn: ConnId,
-        ip: IpAddr,
-        request: Box<ConnectRequest>,
-    },
     Secrets(SecretsCall),
 }
 
@@ -130,7 +128,6 @@ impl Waiter {
     fn is_of(&self, conn: ConnId) -> bool {
         match self {
             Self::Call(call) => call.conn == conn,
-            Self::Connect { conn: waits, .. } => *waits == conn,
             Self::Secrets(call) => call.conn == conn && call.ends_with_caller(),
         }
     }
@@ -226,7 +223,8 @@ impl Gateway {
             invites,
             rotation,
             audit: Audit::new(now),
-            whois: WhoisCache::default(),
+            warnings: Bucket::new(now.mono, http::WARNINGS, http::WARNING_PAUSE),
+            whois: WhoisDesk::default(),
             out: Outputs::default(),
             late: Vec::new(),
             failed_until: None,
@@ -292,6 +290,7 @@ impl Gateway {
         }
         self.pending
             .retain(|_, pending| !pending.waiter.is_of(conn));
+        self.whois.forget(conn);
         self.late.retain(|(_, late, _)| *late != conn);
         self.calls.forget(conn);
         self.out.forget(conn);
@@ -302,9 +301,7 @@ impl Gateway {
     /// The host did what an effect asked for.
     pub fn complete(&mut self, now: Now, effect: EffectId, outcome: EffectOutcome) {
         self.assert_drained();
-        if let Some(pending) = self.pending.remove(&effect) {
-            self.go_on(now, pending.waiter, outcome);
-        }
+        self.go_on(now, effect, outcome);
         self.finish_drain(now);
         self.out.seal();
     }
@@ -339,10 +336,7 @@ impl Gateway {
                 self.roll_back_secret(commit);
                 self.dedupe.roll_back(commit, now);
                 for effect in self.out.fail(&failure) {
-                    if let Some(pending) = self.pending.remove(&effect) {
-                        let outcome = EffectOutcome::Failed(failure.to_string());
-                        self.go_on(now, pending.waiter, outcome);
-                    }
+                    self.go_on(now, effect, EffectOutcome::Failed(failure.to_string()));
                 }
                 self.store_works(now, Some(&failure));
             }
@@ -358,24 +352,26 @@ impl Gateway {
         }
     }
 
-    fn go_on(&mut self, now: Now, waiter: Waiter, outcome: EffectOutcome) {
-        match waiter {
-            Waiter::Call(call) => self.resume(now, call, outcome),
-            Waiter::Secrets(call) => self.secrets_done(now, call, outcome),
-            Waiter::Connect { conn, ip, request } => {
-                let whois = match outcome {
-                    EffectOutcome::Whois(whois) => whois,
-                    EffectOutcome::Config(_)
-                    | EffectOutcome::Done
-                    | EffectOutcome::Failed(_)
-                    | EffectOutcome::Log(_)
-                    | EffectOutcome::Process(_)
-                    | EffectOutcome::Secrets(_) => Whois::Unknown,
-                };
-                self.whois.keep(now.mono, ip, whois.clone());
-                if matches!(self.conns.get(&conn), Some(Conn::Opened(_))) {
-                    self.conclude(now, conn, &request, &whois);
-                }
+    /// Whoever waits for an effect goes on with its outcome.
+    fn go_on(&mut self, now: Now, effect: EffectId, outcome: EffectOutcome) {
+        match self.pending.remove(&effect).map(|pending| pending.waiter) {
+            Some(Waiter::Call(call)) => return self.resume(now, call, outcome),
+            Some(Waiter::Secrets(call)) => return self.secrets_done(now, call, outcome),
+            None => {}
+        }
+        let whois = match outcome {
+            EffectOutcome::Whois(whois) => whois,
+            EffectOutcome::Config(_)
+            | EffectOutcome::Done
+            | EffectOutcome::Failed(_)
+            | EffectOutcome::Log(_)
+            | EffectOutcome::Process(_)
+            | EffectOutcome::Secrets(_) => Whois::Unknown,
+        };
+        let waiting = self.whois.answered(now.mono, effect, &whois);
+        for (conn, request) in waiting.into_iter().flatten() {
+            if matches!(self.conns.get(&conn), Some(Conn::Opened(_))) {
+                self.conclude(now, conn, &request, &whois);
             }
         }
     }
@@ -540,8 +536,6 @@ impl Gateway {
             let (conn, id) = match waiter {
                 Waiter::Call(call) => (call.conn, call.id),
                 Waiter::Secrets(call) => (call.conn, call.id),
-                // A client that is not in yet is told by the close.
-                Waiter::Connect { .. } => continue,
             };
             let outcome = Err(RpcError::retry_later(message, 1_000));
             self.deliver(conn, Delivery::Response { id, outcome });
@@ -630,12 +624,11 @@ impl Gateway {
             .iter()
             .filter(|(_, pending)| pending.deadline <= now.mono)
             .map(|(id, _)| *id)
+            .chain(self.whois.late(now.mono))
             .collect();
         for id in late {
-            if let Some(Pending { waiter, .. }) = self.pending.remove(&id) {
-                let outcome = EffectOutcome::Failed("the host took too long".into());
-                self.go_on(now, waiter, outcome);
-            }
+            let outcome = EffectOutcome::Failed("the host took too long".into());
+            self.go_on(now, id, outcome);
         }
         self.finish_drain(now);
     }
@@ -650,7 +643,11 @@ impl Gateway {
             .pending
             .values()
             .next()
-            .map(|pending| (pending.deadline, Timer::Effect));
+            .map(|pending| pending.deadline)
+            .into_iter()
+            .chain(self.whois.deadline())
+            .min()
+            .map(|at| (at, Timer::Effect));
         let presence = self
             .presence
             .next_expiry()
@@ -669,7 +666,7 @@ impl Gateway {
             .min_by_key(|(at, _)| *at)
     }
 
-    fn assert_drained(&self) {
+    pub(super) fn assert_drained(&self) {
         debug_assert!(
             self.out.is_drained(),
             "drain poll_delivery, poll_effect and poll_commit before the next input"

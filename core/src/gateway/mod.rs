@@ -8,12 +8,14 @@
 
 mod admission;
 mod audit;
+mod bucket;
 mod calls;
 mod dedupe;
 mod devices;
 mod drain;
 mod effect;
 mod health;
+mod http;
 mod invites;
 mod machine;
 mod outputs;
@@ -29,6 +31,7 @@ pub use effect::{
     ConfigText, Effect, EffectOutcome, EffectRequest, LogTail, ProcessStats, ServerSecrets,
     TailLog, WHOIS_TIMEOUT,
 };
+pub use http::{HttpAccess, HttpAnswer, HttpRefusal, HttpRequest, HttpVerdict};
 pub use machine::{Gateway, OpenRefusal, Timer};
 pub use presence::PresenceEntry;
 pub use setup::{GatewaySetup, HostInfo};

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::auth_outcome::{AuthReason, Granted};
 use super::secret_words::{NotASecret, check_secret};
 use super::{
-    ClientLocality, Ingress, LimitScope, LimitSubject, OriginPolicy, RateLimiter, RateVerdict,
+    ClientLocality, Guesser, Ingress, LimitScope, OriginPolicy, RateLimiter, RateVerdict,
     RequestHeaders, SecretKind, TrustedProxies,
 };
 use crate::secret::Secret;
@@ -296,18 +296,18 @@ pub fn whois_wanted(rule: &AuthRule, request: &AuthRequest<'_>) -> Option<IpAddr
 /// A gateway that goes on to try a device token tells the limiter only when that fails as well.
 pub fn settle(
     limiter: &mut RateLimiter,
-    client: LimitSubject,
+    client: Guesser,
     decision: &Result<Granted, AuthReason>,
     now: Instant,
 ) -> Duration {
     match decision {
         Ok(Granted::Token | Granted::Password | Granted::Tailscale(_)) => {
-            limiter.record_success(LimitScope::SharedSecret, client);
+            client.record_success(limiter, LimitScope::SharedSecret);
             Duration::ZERO
         }
         Ok(Granted::None | Granted::TrustedProxy(_)) => Duration::ZERO,
         Err(reason) if reason.counts_as_failure() => {
-            limiter.record_failure(LimitScope::SharedSecret, client, now)
+            client.record_failure(limiter, LimitScope::SharedSecret, now)
         }
         Err(_) => Duration::ZERO,
     }

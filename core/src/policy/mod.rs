@@ -10,7 +10,9 @@ pub mod bind;
 pub mod edge_auth;
 pub mod endpoint;
 pub mod fingerprint;
+pub mod guesser;
 pub mod host_class;
+pub mod host_header;
 pub mod ingress;
 pub mod origin;
 pub mod owner_socket;
@@ -37,6 +39,7 @@ pub use authorize::{
 pub use edge_auth::{EdgeAuthProblem, EdgeHeaders, check_edge_headers};
 pub use endpoint::{Endpoint, EndpointWarning, Host, Scheme, Target, UrlPolicy};
 pub use fingerprint::{InvalidFingerprint, TlsFingerprint};
+pub use guesser::Guesser;
 pub use host_class::HostClass;
 pub use ingress::{ClientKind, Ingress, Listener, PairingLocality, SharedSecretProof};
 pub use origin::{ClientLocality, HostHeaderFallback, OriginMatch, OriginPolicy, OriginRefusal};

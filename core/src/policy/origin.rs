@@ -102,6 +102,17 @@ impl OriginPolicy {
         }
     }
 
+    /// Whether a page of this host is accepted by the configuration, whatever its scheme and port.
+    pub(super) fn has_host(&self, name: &str) -> bool {
+        self.any
+            || self.fallback == HostHeaderFallback::Dangerous
+            || self.allowed.iter().any(|origin| {
+                origin
+                    .split_once("://")
+                    .is_some_and(|(_, authority)| host_name(authority) == name)
+            })
+    }
+
     /// Judges the `Origin` header of a request by its `Host` header and its client.
     ///
     /// # Errors

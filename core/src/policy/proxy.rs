@@ -56,24 +56,37 @@ impl RequestHeaders {
 
     /// Whether a proxy has left a mark: `Forwarded`, `X-Real-IP` or any `X-Forwarded-*`.
     pub fn has_forwarding(&self) -> bool {
-        self.0.iter().any(|(name, _)| {
-            name == "forwarded" || name == "x-real-ip" || name.starts_with("x-forwarded-")
-        })
+        self.0.iter().any(|(name, _)| is_forwarding(name))
     }
 
     /// Whether there is a header that only a Tailscale proxy sets.
     pub fn has_tailscale(&self) -> bool {
-        const NAMES: [&str; 5] = [
-            "tailscale-funnel-request",
-            "tailscale-headers-info",
-            "tailscale-user-login",
-            "tailscale-user-name",
-            "tailscale-user-profile-pic",
-        ];
+        self.0.iter().any(|(name, _)| is_tailscale(name))
+    }
+
+    /// The names of the headers by which a proxy shows itself, in lower case.
+    pub fn proxy_names(&self) -> Vec<&str> {
         self.0
             .iter()
-            .any(|(name, _)| NAMES.contains(&name.as_str()))
+            .map(|(name, _)| name.as_str())
+            .filter(|name| is_forwarding(name) || is_tailscale(name))
+            .collect()
     }
+}
+
+fn is_forwarding(name: &str) -> bool {
+    name == "forwarded" || name == "x-real-ip" || name.starts_with("x-forwarded-")
+}
+
+fn is_tailscale(name: &str) -> bool {
+    matches!(
+        name,
+        "tailscale-funnel-request"
+            | "tailscale-headers-info"
+            | "tailscale-user-login"
+            | "tailscale-user-name"
+            | "tailscale-user-profile-pic"
+    )
 }
 
 impl fmt::Debug for RequestHeaders {

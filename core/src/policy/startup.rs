@@ -61,6 +61,8 @@ pub enum StartupRefusal {
     TailscaleNeedsAuth,
     /// Serve or funnel of a gateway that is not on loopback.
     TailscaleNeedsLoopback,
+    /// Serve or funnel under the name of a Tailscale service.
+    TailscaleService,
     /// An address that others can reach, without a secret.
     BindWithoutAuth,
     /// A web page that others can reach, without a list of origins.
@@ -83,6 +85,7 @@ impl StartupRefusal {
             Self::FunnelNeedsPassword => "funnel_requires_password",
             Self::TailscaleNeedsAuth => "tailscale_requires_auth",
             Self::TailscaleNeedsLoopback => "tailscale_requires_loopback",
+            Self::TailscaleService => "tailscale_service_unsupported",
             Self::BindWithoutAuth => "refuse_bind_without_auth",
             Self::OriginsRequired => "control_ui_origins_required",
             Self::ProxiesRequired => "trusted_proxies_required",
@@ -132,6 +135,10 @@ impl fmt::Display for StartupRefusal {
                 "Tailscale publishes a gateway that listens on loopback. Set gateway.bind to \
                  loopback."
             }
+            Self::TailscaleService => {
+                "gateway.tailscale.serviceName is set, but the gateway is published under the \
+                 machine's own name only. Remove gateway.tailscale.serviceName."
+            }
             Self::BindWithoutAuth => {
                 "The gateway would listen where others can reach it, without a secret. Set \
                  gateway.auth.token or gateway.auth.password, or set gateway.bind to loopback."
@@ -173,6 +180,9 @@ pub fn resolve_runtime(
     }
     if published && exposed {
         return Err(StartupRefusal::TailscaleNeedsLoopback);
+    }
+    if published && gateway.tailscale_service.is_some() {
+        return Err(StartupRefusal::TailscaleService);
     }
     if exposed && !auth.has_shared_secret() && auth.mode != AuthMode::TrustedProxy {
         return Err(StartupRefusal::BindWithoutAuth);

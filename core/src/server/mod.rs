@@ -16,7 +16,7 @@ use crate::{
     frame::{OutboundEvent, RawJson, Request},
     ids::RequestId,
     methods::MethodSpec,
-    policy::{Ingress, RequestHeaders},
+    policy::{Ingress, LocalAddresses, RequestHeaders},
     protocol::{CloseCode, CloseReason, ConnectParams, Role, RpcError},
     scope::ScopeSet,
 };
@@ -33,6 +33,9 @@ pub struct PeerFacts {
     pub headers: RequestHeaders,
     /// Where the request comes from, and whose word is taken for it.
     pub ingress: Ingress,
+    /// This machine's addresses at the time of the upgrade. A host may leave them out unless
+    /// [`crate::gateway::AdmissionPolicy::needs_local_addresses`].
+    pub local_addresses: LocalAddresses,
 }
 
 impl PeerFacts {
@@ -48,6 +51,7 @@ impl PeerFacts {
             ip,
             headers: RequestHeaders::default(),
             ingress,
+            local_addresses: LocalAddresses::Unavailable,
         }
     }
 
@@ -57,7 +61,13 @@ impl PeerFacts {
             ip: IpAddr::V4(Ipv4Addr::LOCALHOST),
             headers: RequestHeaders::default(),
             ingress: Ingress::Owner,
+            local_addresses: LocalAddresses::Unavailable,
         }
+    }
+
+    /// The address of the client: the one that a trusted proxy names, else the peer's.
+    pub fn client_ip(&self) -> IpAddr {
+        self.ingress.client_ip().unwrap_or(self.ip)
     }
 
     /// Whether a page in a browser made the request.

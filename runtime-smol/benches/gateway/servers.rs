@@ -20,7 +20,7 @@ use clawgate_core::{
     policy::{AuthRule, SecretKind, TailscaleLogin},
     secret::Secret,
 };
-use clawgate_smol::{HostFiles, Server, ServerOptions, State};
+use clawgate_smol::{HostFiles, Server, ServerOptions, State, Tailscale};
 use futures_lite::StreamExt;
 use smol::{Async, Executor};
 
@@ -126,6 +126,8 @@ fn gateway(listener: TcpListener) -> Outcome<Server> {
         secrets: None,
         state: State::Memory,
         owner: None,
+        managed: None,
+        tailscale: Tailscale::of_system(),
         threads: 0,
         files: HostFiles {
             config: state_dir.join("openclaw.json"),

@@ -10,7 +10,7 @@ use clawgate_core::gateway::{AdmissionPolicy, GatewaySetup, HostInfo};
 use clawgate_core::limits::Limits;
 use clawgate_core::policy::{AuthRule, SecretKind, TailscaleLogin};
 use clawgate_core::secret::Secret;
-use clawgate_smol::{HostFiles, Server, ServerOptions, State, TlsPort};
+use clawgate_smol::{HostFiles, Server, ServerOptions, State, Tailscale, TlsPort};
 use clawgate_tests::failure::TestResult;
 use clawgate_tests::raw_client::RawClient;
 use tempfile::TempDir;
@@ -81,6 +81,8 @@ impl TestServer {
             secrets: None,
             state: State::Memory,
             owner: None,
+            managed: None,
+            tailscale: Tailscale::of_system(),
             threads: 2,
             files,
             tls,

@@ -94,9 +94,9 @@ const CONTROL_UI: &[Key] = &[
 
 const TAILSCALE: &[Key] = &[
     key("mode", OneOf(TAILSCALE_MODES), Restart, "Publishes the gateway on the tailnet (serve) or the internet (funnel)."),
-    key("resetOnExit", Bool, Restart, "Whether the publication ends with the gateway."),
-    key("preserveFunnel", Bool, Restart, "Whether a funnel set up by hand stays."),
-    key("serviceName", Text, Restart, "Name of the Tailscale service."),
+    key("resetOnExit", Bool, Restart, "Whether the publication ends with the gateway (default true)."),
+    key("preserveFunnel", Bool, Unread, "Not needed: routes set up by hand always stay."),
+    key("serviceName", Text, Restart, "Not supported: the gateway is published under the machine's own name."),
 ];
 
 const TLS: &[Key] = &[

@@ -9,7 +9,7 @@ use crate::{
         Effect, Gateway, Phase,
         audit::{AuditEntry, Verdict},
         devices::{DeviceFacts, IssuedToken},
-        machine::{Client, Waiter},
+        machine::Client,
     },
     ids::ConnId,
     policy::{ClientKind, PairingLocality, SharedSecretProof, Whois},
@@ -61,15 +61,16 @@ impl Gateway {
         conn: ConnId,
         request: Box<ConnectRequest>,
     ) {
-        let asked = self.whois_wanted(&request);
-        match asked.map(|ip| (ip, self.whois.get(now.mono, ip))) {
-            None => self.conclude(now, conn, &request, &Whois::Unknown),
-            Some((_, Some(known))) => self.conclude(now, conn, &request, &known),
-            Some((ip, None)) => {
-                let waiter = Waiter::Connect { conn, ip, request };
-                self.wait_for(now, Effect::Whois(ip), waiter);
-            }
+        let Some(ip) = self.whois_wanted(&request) else {
+            return self.conclude(now, conn, &request, &Whois::Unknown);
+        };
+        if let Some(known) = self.whois.known(now.mono, ip) {
+            return self.conclude(now, conn, &request, &known);
         }
+        let (out, deadline) = (&mut self.out, now.mono + self.setup.limits.effect);
+        self.whois.wait(ip, (conn, request), || {
+            (out.effect(Effect::Whois(ip)), deadline)
+        });
     }
 
     /// Decides, and tells the client.
@@ -123,7 +124,7 @@ impl Gateway {
             presence_key: (!params.client.mode.is_ephemeral())
                 .then(|| device_id.clone().unwrap_or_else(|| conn.to_string())),
             info: params.client.clone(),
-            ip: request.peer.ip,
+            ip: request.peer.client_ip(),
             proof,
             device_id,
             caps: params.caps.clone(),

@@ -9,14 +9,14 @@ mod refusals;
 use core::net::IpAddr;
 use std::time::Duration;
 
-pub(super) use proof::Proof;
+pub(super) use proof::{Proof, guesser};
 
 use super::devices::{LocalApproval, PairingPolicy};
 use crate::{
     config::GatewayConfig,
     policy::{
-        AuthRule, HostHeaderFallback, Ingress, Listener, LocalAddresses, LoopbackRule,
-        OriginPolicy, RateLimitConfig, RealIpFallback, RequestHeaders, SecretKind, TrustedProxies,
+        AuthRule, HostHeaderFallback, Ingress, Listener, LoopbackRule, OriginPolicy,
+        RateLimitConfig, RealIpFallback, RequestHeaders, SecretKind, TrustedProxies,
         server_auth::ServerAuth,
     },
     protocol::AuthMethod,
@@ -33,8 +33,6 @@ pub struct AdmissionPolicy {
     pub proxies: TrustedProxies,
     /// Whether `X-Real-IP` is believed (`gateway.allowRealIpFallback`).
     pub real_ip: RealIpFallback,
-    /// This machine's addresses.
-    pub local_addresses: LocalAddresses,
     /// How failed attempts are limited.
     pub rate_limit: RateLimitConfig,
     /// Which devices are approved without asking.
@@ -49,7 +47,6 @@ impl AdmissionPolicy {
             origins: OriginPolicy::default(),
             proxies: TrustedProxies::default(),
             real_ip: RealIpFallback::Off,
-            local_addresses: LocalAddresses::Known(Vec::new()),
             rate_limit: RateLimitConfig::default(),
             pairing: PairingPolicy::default(),
         }
@@ -98,6 +95,15 @@ impl AdmissionPolicy {
     /// Tells where an upgrade comes from.
     pub fn classify(&self, listener: Listener, peer: IpAddr, headers: &RequestHeaders) -> Ingress {
         Ingress::classify(listener, peer, headers, &self.proxies, self.real_ip)
+    }
+
+    /// Whether the verdict on a peer depends on this machine's addresses: a proxy that is trusted
+    /// must not be this machine by another name. The host lists them then, for they change.
+    pub fn needs_local_addresses(&self, peer: IpAddr) -> bool {
+        let peer = peer.to_canonical();
+        matches!(self.auth, AuthRule::TrustedProxy { .. })
+            && !peer.is_loopback()
+            && self.proxies.contains(peer)
     }
 
     /// The name of `gateway.auth.mode`.

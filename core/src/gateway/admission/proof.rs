@@ -11,12 +11,12 @@ use crate::{
         rotation::Generation,
     },
     policy::{
-        self, AuthReason, AuthRequest, Granted, Ingress, LimitScope, LimitSubject, RateVerdict,
+        self, AuthReason, AuthRequest, Granted, Guesser, Ingress, LimitScope, RateVerdict,
         SecretKind, Surface, Whois,
     },
     protocol::{AuthMethod, ConnectCode},
     secret::Secret,
-    server::{ConnectRequest, Refusal},
+    server::{ConnectRequest, PeerFacts, Refusal},
     time::Now,
 };
 
@@ -125,10 +125,8 @@ impl Gateway {
         self.check_origin(request)?;
         let auth = &request.params.auth;
         let (token, password) = (sent(auth.token.as_ref()), sent(auth.password.as_ref()));
-        let client = limit_subject(request);
-        let rate = self
-            .failures
-            .check(LimitScope::SharedSecret, client, now.mono);
+        let client = guesser(&request.peer);
+        let rate = client.check(&self.failures, LimitScope::SharedSecret, now.mono);
         let decision = self.authorize(
             now,
             &self.auth_request(request, (token.as_ref(), password.as_ref()), whois, rate),
@@ -167,7 +165,7 @@ impl Gateway {
         &mut self,
         now: Now,
         request: &ConnectRequest,
-        client: LimitSubject,
+        client: Guesser,
         reason: AuthReason,
     ) -> Result<Proof, Denied> {
         let Some(device) = &request.device else {
@@ -188,10 +186,10 @@ impl Gateway {
                 .filter(|invite| invite.role == request.role)
                 .map(|invite| invite.invite_id.clone());
             return if let Some(invite) = invite {
-                self.failures.record_success(scope, client);
+                client.record_success(&mut self.failures, scope);
                 Ok(Proof::Invite(invite))
             } else {
-                let delay = self.failures.record_failure(scope, client, now.mono);
+                let delay = client.record_failure(&mut self.failures, scope, now.mono);
                 Err(Denied {
                     delay,
                     ..refusals::join_token_invalid().into()
@@ -212,12 +210,12 @@ impl Gateway {
             });
             match verdict {
                 Ok(()) => {
-                    self.failures.record_success(scope, client);
+                    client.record_success(&mut self.failures, scope);
                     return Ok(Proof::DeviceToken);
                 }
                 Err(TokenRefusal::Scopes) => return Err(refusals::scopes_not_held().into()),
                 Err(TokenRefusal::Mismatch) if is_own => {
-                    let delay = self.failures.record_failure(scope, client, now.mono);
+                    let delay = client.record_failure(&mut self.failures, scope, now.mono);
                     // A wrong shared secret beside it is a guess as well.
                     policy::settle(&mut self.failures, client, &Err(reason), now.mono);
                     return Err(Denied {
@@ -243,7 +241,7 @@ impl Gateway {
     fn shared_failure(
         &mut self,
         now: Now,
-        client: LimitSubject,
+        client: Guesser,
         reason: AuthReason,
         refusal: impl FnOnce(&AuthReason) -> Refusal,
     ) -> Denied {
@@ -252,13 +250,8 @@ impl Gateway {
         Denied { refusal, delay }
     }
 
-    fn check_rate(
-        &mut self,
-        now: Now,
-        scope: LimitScope,
-        client: LimitSubject,
-    ) -> Result<(), Denied> {
-        match self.failures.check(scope, client, now.mono) {
+    fn check_rate(&mut self, now: Now, scope: LimitScope, client: Guesser) -> Result<(), Denied> {
+        match client.check(&self.failures, scope, now.mono) {
             RateVerdict::Locked { retry_after } => {
                 Err(refusals::unauthorized(&AuthReason::RateLimited { retry_after }).into())
             }
@@ -281,7 +274,7 @@ impl Gateway {
             headers: &request.peer.headers,
             proxies: &policy.proxies,
             origins: &policy.origins,
-            local_addresses: &policy.local_addresses,
+            local_addresses: &request.peer.local_addresses,
             token,
             password,
             whois,
@@ -315,14 +308,8 @@ impl Gateway {
     }
 }
 
-/// Pages on this machine are counted by their origin: any site that a local browser has open can
-/// try to log in (spec hostpolicy §5).
-fn limit_subject(request: &ConnectRequest) -> LimitSubject {
-    let ip = request.peer.ingress.client_ip();
-    match request.peer.headers.get("origin") {
-        Some(origin) if ip.is_some_and(|ip| ip.is_loopback()) => {
-            LimitSubject::browser_origin(&origin)
-        }
-        Some(_) | None => LimitSubject::address(ip),
-    }
+/// Whom the failures of a client are counted against.
+pub(in crate::gateway) fn guesser(peer: &PeerFacts) -> Guesser {
+    let origin = peer.headers.get("origin");
+    Guesser::new(peer.ingress, origin.as_deref())
 }
