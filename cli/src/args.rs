@@ -185,6 +185,19 @@ pub(crate) enum SecurityCommand {
     /// Check config, environment and files: who can get in, and who can read secrets
     #[command(after_help = help::SECURITY_AUDIT)]
     Audit(AuditArgs),
+    /// Show who was let in or turned away, and who changed what, the newest first
+    #[command(after_help = help::SECURITY_LOG)]
+    Log(LogArgs),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct LogArgs {
+    /// Lines, from 1 to 1,000
+    #[arg(long, value_name = "NUMBER", default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=1_000))]
+    pub(crate) limit: u16,
+    /// Only lines before this number, as an earlier page gave it
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) before: Option<u64>,
 }
 
 #[derive(Args, Debug)]

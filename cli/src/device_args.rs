@@ -7,7 +7,7 @@ use clawgate_core::protocol::Role;
 use clawgate_core::scope::Scope;
 
 use crate::args::TargetArgs;
-use crate::{duration, help};
+use crate::{help, span};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum DevicesCommand {
@@ -114,7 +114,7 @@ pub(crate) struct InviteArgs {
     #[arg(long, value_enum, default_value = "node")]
     pub(crate) role: RoleArg,
     /// How long it can be used, such as 90s, 10m, 1h or 7d
-    #[arg(long, value_name = "TIME", value_parser = duration::parse, default_value = "1h")]
+    #[arg(long, value_name = "TIME", value_parser = span::parse_some, default_value = "1h")]
     pub(crate) ttl: Duration,
     /// For how many devices
     #[arg(long, value_name = "N", default_value = "1")]
@@ -162,7 +162,7 @@ pub(crate) struct UpgradeArgs {
     #[arg(long, value_name = "SCOPES", value_delimiter = ',', value_parser = scope, required = true)]
     pub(crate) scopes: Vec<Scope>,
     /// How long to wait for somebody to answer
-    #[arg(long, value_name = "TIME", value_parser = duration::parse, default_value = "5m")]
+    #[arg(long, value_name = "TIME", value_parser = span::parse_some, default_value = "5m")]
     pub(crate) wait: Duration,
     #[command(flatten)]
     pub(crate) target: TargetArgs,

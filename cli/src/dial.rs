@@ -12,7 +12,7 @@ use clawgate_core::frame::RawJson;
 use clawgate_core::methods::{Access, METHODS};
 use clawgate_core::policy::TlsTrust;
 use clawgate_core::protocol::{ClientId, ClientInfo, ClientMode, Role};
-use clawgate_core::scope::{Scope, ScopeSet};
+use clawgate_core::scope::Scope;
 use clawgate_std::{CallError, ConnectError, Connection, Options, TokenFate, look_at_certificate};
 
 use crate::exit::Exit;
@@ -348,7 +348,10 @@ impl Caller<'_> {
     fn held_scopes(&self) -> Vec<String> {
         let held = self.resolved.target.auth().device_scopes();
         match (self.resolved.purpose, held) {
-            (Purpose::Look, Some(held)) => ScopeSet::parse(&self.scopes).capped(held).names(),
+            (Purpose::Look, Some(held)) => {
+                let is_held = |name: &&String| Scope::parse(name).is_some_and(|it| held.allows(it));
+                self.scopes.iter().filter(is_held).cloned().collect()
+            }
             (Purpose::Look, None) | (Purpose::Work, _) => self.scopes.clone(),
         }
     }

@@ -69,8 +69,8 @@ Exit codes:
       says that it is not well), or this machine failed
    2  usage: the arguments are wrong
    3  unreachable: no gateway answers there
-   4  unauthorised: the gateway does not let this client do it, or there is no
-      credential to send
+   4  unauthorised: the gateway does not let this client do it, this device waits
+      for an approval, or there is no credential to send
    5  timed out
    6  refused: the gateway answered the call with an error
    7  certificate: it is not the pinned one, and nothing was sent

@@ -165,3 +165,11 @@ is kept for this gateway, device and role.
 Examples:
   clawgate devices join - --role operator < setup-code.txt
   clawgate devices join TOKEN --url wss://gw.example.com";
+
+pub(crate) const SECURITY_LOG: &str = "\
+It reads the gateway's database, whether the gateway runs or not. The newest 50,000 lines are kept. A
+flood of attempts becomes one line with a count.
+
+Examples:
+  clawgate security log
+  clawgate security log --limit 200 --json";

@@ -8,7 +8,6 @@ mod desk;
 mod device;
 mod device_args;
 mod dial;
-mod duration;
 mod exit;
 mod failure;
 mod help;

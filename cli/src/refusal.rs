@@ -331,7 +331,8 @@ fn refused_call(method: &str, error: &RpcError, resolved: &Resolved, hello: &Hel
             && !resolved.target.endpoint().is_loopback()
         {
             "The gateway grants scopes to paired devices and to clients on its own machine only. \
-             Run this there, or through a tunnel: `ssh -N -L 18789:127.0.0.1:18789 USER@HOST` and \
+             `clawgate gateway call status` with the same flags asks it to pair this machine. Or \
+             run this there, or through a tunnel: `ssh -N -L 18789:127.0.0.1:18789 USER@HOST` and \
              --url ws://127.0.0.1:18789."
                 .to_owned()
         } else {

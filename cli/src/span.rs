@@ -31,6 +31,17 @@ pub(crate) fn parse(text: &str) -> Result<Duration, &'static str> {
         .ok_or(EXPECTED)
 }
 
+/// As [`parse`], for times that must not be nothing.
+///
+/// # Errors
+/// For no time at all, too.
+pub(crate) fn parse_some(text: &str) -> Result<Duration, &'static str> {
+    match parse(text)? {
+        Duration::ZERO => Err("expected a time longer than nothing, such as 10m"),
+        some => Ok(some),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -62,5 +73,6 @@ mod tests {
         ] {
             assert!(parse(bad).is_err(), "{bad}");
         }
+        assert!(parse_some("0s").is_err());
     }
 }

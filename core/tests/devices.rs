@@ -380,6 +380,26 @@ fn a_device_manages_itself_and_sees_nobody_else() {
 }
 
 #[test]
+fn an_operator_that_is_no_device_removes_nodes_too_and_approves_none() {
+    let mut host = host();
+    let node = Device::node(8).local().with(shared());
+    host.welcome(&node);
+    let operator = host.connect(TOKEN, &["operator.pairing"]);
+    let params = json!({ "deviceId": node.id(), "label": "attic" });
+    host.get(operator, "device.pair.rename", params);
+    let removed = json!({ "deviceId": node.id() });
+    assert_eq!(
+        host.get(operator, "device.pair.remove", removed.clone()),
+        removed
+    );
+
+    let asking = host.refused(&Device::node(9).with(shared()));
+    let request = json!({ "requestId": asking["details"]["requestId"] });
+    let denied = host.ask(operator, "device.pair.approve", request);
+    assert_eq!(denied["ok"], false, "{denied}");
+}
+
+#[test]
 fn revocation_and_removal_disconnect_at_once() {
     let mut host = host();
     let app = Device::remote(7, READ);
@@ -507,6 +527,44 @@ fn a_join_token_lets_a_machine_in_with_what_was_approved_beforehand() {
         .map(|row| row.document.as_str())
         .collect();
     assert!(!kept.contains(invite["token"].as_str().unwrap()));
+}
+
+#[test]
+fn a_device_that_was_turned_out_does_not_return_by_the_join_token_that_it_used() {
+    for method in ["device.pair.remove", "device.token.revoke"] {
+        let mut host = host();
+        let chief = owner(&mut host);
+        let invite = host.get(chief, "device.invite.create", json!({ "uses": 1 }));
+        let join = json!({ "bootstrapToken": invite["token"] });
+        let node = Device::node(7).with(join);
+        host.welcome(&node);
+        let params = match method {
+            "device.pair.remove" => json!({ "deviceId": node.id() }),
+            _ => json!({ "deviceId": node.id(), "role": "node" }),
+        };
+        host.get(chief, method, params);
+        let refused = host.refused(&node);
+        let code = &refused["details"]["code"];
+        assert_eq!(code, "AUTH_BOOTSTRAP_TOKEN_INVALID", "{method}");
+    }
+}
+
+#[test]
+fn a_join_token_that_is_open_approves_a_device_anew_and_counts_it() {
+    let mut host = host();
+    let chief = owner(&mut host);
+    let invite = host.get(chief, "device.invite.create", json!({ "uses": 2 }));
+    let node = Device::node(7).with(json!({ "bootstrapToken": invite["token"] }));
+    let first = host.welcome(&node).1["deviceToken"].clone();
+    let target = json!({ "deviceId": node.id(), "role": "node" });
+    host.get(chief, "device.token.revoke", target);
+    let second = host.welcome(&node).1["deviceToken"].clone();
+    assert!(second.is_string() && second != first, "{second}");
+    let other = Device::node(8).with(json!({ "bootstrapToken": invite["token"] }));
+    assert_eq!(
+        host.refused(&other)["details"]["code"],
+        "AUTH_BOOTSTRAP_TOKEN_INVALID"
+    );
 }
 
 #[test]

@@ -41,6 +41,8 @@ pub struct GatewayProcess {
 pub struct Settings {
     /// Replaces `gateway.auth` of the configuration file.
     pub auth: Option<Value>,
+    /// More keys of `gateway`.
+    pub gateway: Vec<(String, Value)>,
     /// More environment variables.
     pub environment: Vec<(String, String)>,
 }
@@ -65,12 +67,12 @@ impl GatewayProcess {
             home: TempDir::new()?,
             port: free_port()?,
             token: "token-of-the-tests".to_owned(),
-            environment: settings.environment,
+            environment: settings.environment.clone(),
             child: None,
         };
         let mut attempts = 0;
         loop {
-            gateway.write_config(settings.auth.as_ref())?;
+            gateway.write_config(&settings)?;
             attempts += 1;
             match gateway.restart() {
                 Ok(()) => return Ok(gateway),
@@ -234,17 +236,20 @@ impl GatewayProcess {
         Ok((status.ok_or_else(not_http)?, body.to_owned()))
     }
 
-    fn write_config(&self, auth: Option<&Value>) -> TestResult {
+    fn write_config(&self, settings: &Settings) -> TestResult {
         let token = json!({"mode": "token", "token": self.token});
-        let auth = auth.unwrap_or(&token);
+        let auth = settings.auth.as_ref().unwrap_or(&token);
         // Besides the gateway's own part, what any user's file has: here all of it switched off.
-        let config = json!({
+        let mut config = json!({
             "gateway": {"mode": "local", "port": self.port, "bind": "loopback", "auth": auth},
             "update": {"checkOnStart": false},
             "telemetry": {"enabled": false},
             "models": {"catalogRefresh": {"enabled": false}},
             "discovery": {"mdns": {"mode": "off"}},
         });
+        for (key, value) in &settings.gateway {
+            config["gateway"][key] = value.clone();
+        }
         fs::create_dir_all(self.state_dir())?;
         fs::write(self.state_dir().join("openclaw.json"), config.to_string())?;
         Ok(())
@@ -295,8 +300,17 @@ fn program() -> TestResult<&'static OsString> {
     PROGRAM
         .get_or_init(|| match std::env::var_os("CLAWGATE_TEST_GATEWAY") {
             Some(program) => Ok(program),
-            None => build_clawgate().map_err(|failure| failure.to_string()),
+            None => clawgate().cloned().map_err(|failure| failure.to_string()),
         })
+        .as_ref()
+        .map_err(Failure::new)
+}
+
+/// The built `clawgate`, whichever program is the gateway.
+pub(crate) fn clawgate() -> TestResult<&'static OsString> {
+    static PROGRAM: OnceLock<Result<OsString, String>> = OnceLock::new();
+    PROGRAM
+        .get_or_init(|| build_clawgate().map_err(|failure| failure.to_string()))
         .as_ref()
         .map_err(Failure::new)
 }

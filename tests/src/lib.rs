@@ -5,6 +5,7 @@
     reason = "only JSON values are indexed, and they give null for a member they do not have"
 )]
 
+pub mod command_line;
 pub mod conformance;
 pub mod deadline;
 pub mod failure;

@@ -135,6 +135,8 @@ pub enum Manner {
     Http,
     /// Refuses every `connect` with this error.
     Refuse(Value),
+    /// Lets everybody in, with scopes and a token for devices only, and answers calls.
+    Devices,
     /// Lets everybody in and answers calls.
     Answer(fn(&str, &Value) -> Result<Value, Value>),
 }
@@ -219,10 +221,12 @@ fn serve(mut stream: TcpStream, manner: &Manner, seen: &Mutex<Vec<Value>>) {
                 seen.lock().unwrap().push(params.clone());
                 match manner {
                     Manner::Refuse(error) => Err(error.clone()),
+                    Manner::Devices => Ok(hello_to_device(params)),
                     Manner::Answer(_) | Manner::Mute | Manner::Http => Ok(hello(params)),
                 }
             }
             Manner::Answer(answer) => answer(method, params),
+            Manner::Devices => small_gateway(method, params),
             Manner::Mute | Manner::Http | Manner::Refuse(_) => return,
         };
         let refused = outcome.is_err() && method == "connect";
@@ -260,6 +264,17 @@ fn hello(params: &Value) -> Value {
         "auth": { "role": "operator", "scopes": params["scopes"] },
         "policy": { "tickIntervalMs": 30_000 },
     })
+}
+
+/// The token that a device gets is the secret that nobody may see.
+fn hello_to_device(params: &Value) -> Value {
+    let mut hello = hello(params);
+    if params["device"].is_object() {
+        hello["auth"]["deviceToken"] = SECRET.into();
+    } else {
+        hello["auth"]["scopes"] = json!([]);
+    }
+    hello
 }
 
 /// Answers as a small gateway does.

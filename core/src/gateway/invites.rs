@@ -76,6 +76,11 @@ impl Invite {
         begun && wall < self.expires_at_ms && self.uses_left > 0
     }
 
+    /// Whether a device came in by it.
+    pub(crate) fn has_let_in(&self, device: &str) -> bool {
+        self.devices.iter().any(|known| known == device)
+    }
+
     /// The wire form, without the token.
     pub(crate) fn summary(&self) -> Value {
         let mut summary = json!({
@@ -140,29 +145,33 @@ impl InviteBook {
         Some((invite, token))
     }
 
-    /// The open join token that was presented. A device that it let in already may come with it
-    /// again, until it has stored its own token.
-    pub(crate) fn find(&self, wall: WallTime, presented: &Secret, device: &str) -> Option<&Invite> {
+    /// The open join token that was presented. A device that it let in already, and that is still
+    /// approved, may come with it again, until it has stored its own token.
+    pub(crate) fn find(
+        &self,
+        wall: WallTime,
+        presented: &Secret,
+        approved: Option<&str>,
+    ) -> Option<&Invite> {
         self.0
             .values()
             // Every one is compared, so that the time tells nothing.
             .filter(|invite| invite.digest.matches(presented))
             .find(|invite| {
-                let again = invite.devices.iter().any(|known| known == device);
+                let again = approved.is_some_and(|device| invite.has_let_in(device));
                 invite.is_open(wall) || (again && wall < invite.expires_at_ms)
             })
     }
 
-    /// A device came in by it.
+    /// A device came in by it, for the first time or after its approval was taken away.
     pub(crate) fn spend(&mut self, journal: &mut Journal, wall: WallTime, id: &str, device: &str) {
         let Some(mut invite) = self.0.get(id).cloned() else {
             return;
         };
-        if invite.devices.iter().any(|known| known == device) {
-            return;
-        }
         invite.uses_left = invite.uses_left.saturating_sub(1);
-        invite.devices.push(device.into());
+        if !invite.has_let_in(device) {
+            invite.devices.push(device.into());
+        }
         invite.used_at_ms = Some(wall);
         self.0.put(journal, invite);
     }
@@ -218,24 +227,24 @@ mod tests {
     fn it_lets_in_so_many_devices_and_no_more() {
         let (mut book, mut journal, invite, token) = book(2);
         for device in ["a", "b"] {
-            assert!(book.find(START, &token, device).is_some());
+            assert!(book.find(START, &token, None).is_some());
             book.spend(&mut journal, START, &invite.invite_id, device);
         }
-        assert!(book.find(START, &token, "c").is_none());
+        assert!(book.find(START, &token, Some("c")).is_none());
         // The answer to "a" may have been lost.
-        assert!(book.find(START, &token, "a").is_some());
+        assert!(book.find(START, &token, Some("a")).is_some());
         book.revoke(&mut journal, &invite.invite_id);
-        assert!(book.find(START, &token, "a").is_none());
+        assert!(book.find(START, &token, Some("a")).is_none());
     }
 
     #[test]
     fn it_ends_on_time_and_is_not_revived_by_a_clock() {
         let (book, _, _, token) = book(1);
         let at = |offset: i64| WallTime(START.0.saturating_add_signed(offset));
-        assert!(book.find(at(59_999), &token, "a").is_some());
-        assert!(book.find(at(60_000), &token, "a").is_none());
-        assert!(book.find(at(-3_600_000), &token, "a").is_none());
-        assert!(book.find(START, &Secret::new("guess"), "a").is_none());
+        assert!(book.find(at(59_999), &token, Some("a")).is_some());
+        assert!(book.find(at(60_000), &token, Some("a")).is_none());
+        assert!(book.find(at(-3_600_000), &token, Some("a")).is_none());
+        assert!(book.find(START, &Secret::new("guess"), Some("a")).is_none());
     }
 
     #[test]

@@ -215,7 +215,11 @@ mod tests {
                     conn.0,
                     format!("{id}{}", if outcome.is_ok() { "" } else { " failed" }),
                 ),
-                other => (conn.0, format!("{other:?}")),
+                other @ (Delivery::Admit(_)
+                | Delivery::Close { .. }
+                | Delivery::Event(_)
+                | Delivery::Refuse(_)
+                | Delivery::Targeted(_)) => (conn.0, format!("{other:?}")),
             })
             .collect()
     }

@@ -199,6 +199,11 @@ pub fn authorize(rule: &AuthRule, request: &AuthRequest<'_>) -> Result<Granted, 
             let refused = match rule {
                 Some(rule) => match by_trusted_proxy(rule, request) {
                     Ok(user) => {
+                        // It names a user and no client: on loopback that looks like a program of
+                        // this machine, and must not count as one (spec decisions).
+                        if !matches!(request.ingress, Ingress::TrustedProxy(_)) {
+                            return Err(AuthReason::ProxyAttributionRequired);
+                        }
                         check_origin(request, OriginNeed::IfPresent)
                             .map_err(|()| AuthReason::TrustedProxyOriginNotAllowed)?;
                         return Ok(Granted::TrustedProxy(user));

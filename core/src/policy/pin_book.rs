@@ -36,13 +36,13 @@ pub struct InvalidPinPlace;
 impl PinPlace {
     /// The place of an endpoint.
     pub fn of(endpoint: &Endpoint) -> Self {
-        let name = endpoint.server_name();
-        let port = endpoint.port();
-        Self(if name.contains(':') {
-            format!("[{name}]:{port}")
-        } else {
-            format!("{name}:{port}")
-        })
+        let host = endpoint.host().to_string();
+        // One dot at the end is another spelling of a name. Without two, it could be an address.
+        let name = match host.strip_suffix('.') {
+            Some(name) if !name.ends_with('.') => name,
+            Some(_) | None => &host,
+        };
+        Self(format!("{name}:{}", endpoint.port()))
     }
 
     /// Reads `HOST:PORT` and nothing more. Every spelling of a host becomes the same place.
@@ -225,8 +225,12 @@ mod tests {
             (" Gw.Example.COM:443 ", "gw.example.com:443"),
             ("0x7f.1:8443", "127.0.0.1:8443"),
             ("[fd00:0::7]:1", "[fd00::7]:1"),
+            ("10.0.:443", "10.0.0.0:443"),
+            ("10.0..:443", "10.0..:443"),
         ] {
-            assert_eq!(PinPlace::parse(text).unwrap().to_string(), place);
+            let read = PinPlace::parse(text).unwrap();
+            assert_eq!(read.to_string(), place);
+            assert_eq!(PinPlace::parse(place), Ok(read), "{place}");
         }
     }
 

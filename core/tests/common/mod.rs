@@ -121,6 +121,8 @@ pub struct Host {
     pub gateway: Gateway,
     pub limits: Limits,
     pub effects: Vec<EffectRequest>,
+    /// Every call that a connection let through to a handler.
+    pub handled: Vec<(ConnId, &'static str)>,
     pub now: Now,
     lines: BTreeMap<ConnId, Line>,
     next: u64,
@@ -216,6 +218,7 @@ impl Host {
             gateway: Self::gateway(&AdmissionPolicy::new(auth.clone()), &limits, &[], now),
             limits,
             effects: Vec::new(),
+            handled: Vec::new(),
             now,
             lines: BTreeMap::new(),
             next: 0,
@@ -530,6 +533,9 @@ impl Host {
                     std::iter::from_fn(|| self.lines.get_mut(&id)?.conn.poll_event()).collect();
                 for event in events {
                     moved = true;
+                    if let Event::Request { method, .. } = &event {
+                        self.handled.push((id, method.name));
+                    }
                     let line = self.lines.get_mut(&id).unwrap();
                     if let Some(held) = &mut line.held {
                         held.push(event);

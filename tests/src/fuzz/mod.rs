@@ -11,21 +11,25 @@ mod config;
 mod credentials;
 mod frame;
 mod gateway;
+mod headers;
 mod pem;
 mod policy;
 mod script;
 mod secret_ref;
 mod server;
+mod signature;
 
 pub use client::client_handshake;
 pub use config::config;
 pub use credentials::credentials;
 pub use frame::frame;
 pub use gateway::gateway;
+pub use headers::headers;
 pub use pem::pem;
 pub use policy::{endpoint, policy_text};
 pub use secret_ref::secret_ref;
 pub use server::server_handshake;
+pub use signature::signature;
 
 /// A body: takes whatever bytes there are, and panics when a promise is broken.
 pub type Body = fn(&[u8]);
@@ -39,8 +43,10 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("endpoint", endpoint),
     ("frame", frame),
     ("gateway", gateway),
+    ("headers", headers),
     ("pem", pem),
     ("policy_text", policy_text),
     ("secret_ref", secret_ref),
     ("server_handshake", server_handshake),
+    ("signature", signature),
 ];

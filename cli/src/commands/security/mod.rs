@@ -1,6 +1,7 @@
-//! `security audit`: gathers what the rules look at, shows what they found, and mends permissions.
+//! `security audit` and `security log`. The first gathers what the rules look at, shows what they found, and mends permissions.
 
 mod facts;
+mod log;
 mod mend;
 
 use clawgate_core::policy::audit::{Facts, Finding, Severity, audit};
@@ -18,6 +19,7 @@ use crate::text::plain;
 pub(super) fn run(command: SecurityCommand, context: &Context) -> Result<Exit, Failure> {
     match command {
         SecurityCommand::Audit(args) => look(&args, context),
+        SecurityCommand::Log(args) => log::show(&args, context),
     }
 }
 

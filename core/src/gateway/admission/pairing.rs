@@ -89,9 +89,10 @@ impl Gateway {
         // A join token never gives more than it was made for, whatever the client asks.
         let scopes = asked_scopes(request).capped(&grant.scopes);
         let id = device.id.as_str();
-        let complete = self.devices.get(id).is_some_and(|known| {
-            known.roles.contains(&grant.role)
-                && known.scopes.covers(&grant.scopes)
+        let known = self.devices.get(id).filter(|known| known.holds(grant.role));
+        let again = known.is_some() && terms.has_let_in(id);
+        let complete = known.is_some_and(|known| {
+            known.scopes.covers(&grant.scopes)
                 && grant
                     .commands
                     .iter()
@@ -100,8 +101,10 @@ impl Gateway {
         if !complete {
             self.approve_on_the_spot(now, request, device, grant)?;
         }
-        self.invites
-            .spend(&mut self.out.journal, now.wall, invite, id);
+        if !again {
+            self.invites
+                .spend(&mut self.out.journal, now.wall, invite, id);
+        }
         Ok(scopes)
     }
 

@@ -176,9 +176,13 @@ impl Gateway {
         if let Some(token) = sent(auth.bootstrap_token.as_ref()) {
             let scope = LimitScope::BootstrapToken;
             self.check_rate(now, scope, client)?;
+            let approved = self
+                .devices
+                .get(id)
+                .filter(|known| known.holds(request.role));
             let invite = self
                 .invites
-                .find(now.wall, &token, id)
+                .find(now.wall, &token, approved.map(|_| id))
                 .filter(|invite| invite.role == request.role)
                 .map(|invite| invite.invite_id.clone());
             return if let Some(invite) = invite {
@@ -246,7 +250,7 @@ impl Gateway {
         Denied { refusal, delay }
     }
 
-    fn check_rate(&mut self, now: Now, scope: LimitScope, client: Guesser) -> Result<(), Denied> {
+    fn check_rate(&self, now: Now, scope: LimitScope, client: Guesser) -> Result<(), Denied> {
         match client.check(&self.failures, scope, now.mono) {
             RateVerdict::Locked { retry_after } => {
                 Err(refusals::unauthorized(&AuthReason::RateLimited { retry_after }).into())
@@ -280,7 +284,7 @@ impl Gateway {
 
     /// Pages are checked wherever they come from; other programs send no `Origin` (spec protocol
     /// §1.2).
-    fn check_origin(&self, request: &ConnectRequest) -> Result<(), Refusal> {
+    fn check_origin(&self, request: &ConnectRequest) -> Result<(), Denied> {
         let peer = &request.peer;
         if !peer.has_origin() && !request.params.client.id.is_browser() {
             return Ok(());
@@ -299,7 +303,7 @@ impl Gateway {
                      origin to gateway.controlUi.allowedOrigins)",
                 );
                 refusal.detail("reason", refused.to_string().into());
-                refusal
+                refusal.into()
             })
     }
 }

@@ -287,7 +287,9 @@ impl Gateway {
         device.summary(connected)
     }
 
-    /// Removal and renaming concern every role of a device.
+    /// Removal and renaming concern every role of a device. Only callers that are devices themselves
+    /// are kept to their own (spec protocol §6.9): the official command line removes nodes with
+    /// `operator.pairing` alone.
     fn may_manage(
         &mut self,
         now: Now,
@@ -302,7 +304,7 @@ impl Gateway {
             .get(device_id)
             .is_some_and(|device| device.roles.contains(&Role::Node));
         let role = if is_node { Role::Node } else { Role::Operator };
-        if manager.may(device_id, role) {
+        if manager.own.is_none() || manager.may(device_id, role) {
             return Ok(());
         }
         self.note(now, conn, action, Some("not-allowed"), device_id);
