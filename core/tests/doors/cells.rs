@@ -105,6 +105,8 @@ pub enum Peer {
     ProxyWithoutClient,
     /// A trusted proxy without a header that is required of it.
     ProxyWithoutRequired,
+    /// A trusted proxy that is this machine by another of its addresses.
+    OwnAddressProxy,
     /// A trusted proxy on this machine.
     LoopbackProxy,
     /// The same, when it does not say that it forwards.
@@ -178,7 +180,7 @@ pub const CREDENTIALS: [Credential; 21] = [
     Credential::LoginUnknown,
 ];
 
-pub const PEERS: [Peer; 18] = [
+pub const PEERS: [Peer; 19] = [
     Peer::Local,
     Peer::LocalOther,
     Peer::LocalV6,
@@ -189,6 +191,7 @@ pub const PEERS: [Peer; 18] = [
     Peer::Proxy,
     Peer::ProxyWithoutClient,
     Peer::ProxyWithoutRequired,
+    Peer::OwnAddressProxy,
     Peer::LoopbackProxy,
     Peer::LoopbackProxySilent,
     Peer::SpoofedRemote,
@@ -285,7 +288,11 @@ impl Cell {
         let never = matches!(self.surface, Surface::ForeignPage | Surface::NoOrigin);
         let spelling = matches!(
             self.peer,
-            Peer::LocalOther | Peer::LocalV6 | Peer::LocalMapped | Peer::RemoteMapped
+            Peer::LocalOther
+                | Peer::LocalV6
+                | Peer::LocalMapped
+                | Peer::RemoteMapped
+                | Peer::OwnAddressProxy
         );
         let brief = matches!(self.identity, I::None | I::Fresh) && self.credential.is_telling();
         let enough = brief || !(never || spelling);

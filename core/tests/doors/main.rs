@@ -1,7 +1,8 @@
 //! Every door of the gateway, and who gets through it: each mode with each program, each identity,
 //! each credential and each way to come, against rules that are written down a second time.
 //!
-//! `cells` names the ways, `scene` makes them real, `oracle` knows the verdicts.
+//! `cells` names the ways, `scene` makes them real, `oracle` knows the verdicts;
+//! `http` is the same for requests without a WebSocket.
 #![allow(
     clippy::expect_used,
     clippy::indexing_slicing,
@@ -14,6 +15,7 @@
 mod cells;
 #[path = "../common/mod.rs"]
 mod common;
+mod http;
 mod oracle;
 mod scene;
 mod table;

@@ -71,7 +71,9 @@ fn place(cell: Cell) -> Place {
         Peer::Owner => Place::Owner,
         Peer::Serve => Place::Tailnet,
         Peer::Funnel => Place::Internet,
-        Peer::Proxy | Peer::ProxyWithoutRequired | Peer::LoopbackProxy => Place::Behind,
+        Peer::Proxy | Peer::ProxyWithoutRequired | Peer::OwnAddressProxy | Peer::LoopbackProxy => {
+            Place::Behind
+        }
         Peer::ProxyWithoutClient | Peer::SpoofedRemote | Peer::SpoofedLocal | Peer::ServeMarked => {
             Place::Nowhere
         }
@@ -209,6 +211,7 @@ fn by_proxy(cell: Cell, place: Place, loopback: bool, password: bool) -> Result<
         Peer::LoopbackProxySilent if cell.credential == C::User => {
             return Err("AUTH_UNAUTHORIZED: proxy_attribution_required".into());
         }
+        Peer::OwnAddressProxy => "local_interface_source",
         Peer::ProxyWithoutRequired => "missing_header_x-edge",
         Peer::Proxy | Peer::LoopbackProxy | Peer::LoopbackProxySilent => match cell.credential {
             C::User => return Ok(Proof::User),

@@ -6,17 +6,18 @@ use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 use clawgate_core::{
     config::AuthMode,
     frame::RawJson,
-    gateway::{AdmissionPolicy, Effect, EffectOutcome, ServerSecrets},
+    gateway::{AdmissionPolicy, Effect, EffectOutcome, Gateway, ServerSecrets},
     ids::ConnId,
     policy::{
-        AuthRule, HostHeaderFallback, Listener, LoopbackProxy, OriginPolicy, RequestHeaders,
-        SecretKind, TailscaleLogin, TrustedProxies, TrustedProxyRule, Whois,
+        AuthRule, HostHeaderFallback, Listener, LocalAddresses, LoopbackProxy, OriginPolicy,
+        RequestHeaders, SecretKind, TailscaleLogin, TrustedProxies, TrustedProxyRule, Whois,
         server_auth::{ServerSecret, ServerSecretSource},
     },
     protocol::{ClientInfo, Role},
     secret::Secret,
     server::PeerFacts,
     store::Table,
+    time::Now,
 };
 use serde_json::{Value, json};
 
@@ -49,7 +50,7 @@ pub struct Scene {
     host: Host,
     policy: AdmissionPolicy,
     rows: BTreeMap<(Table, String), RawJson>,
-    start: clawgate_core::time::Now,
+    start: Now,
     tokens: BTreeMap<u8, String>,
     /// Fresh, used and short-lived ones, by role.
     joins: [[String; 2]; 3],
@@ -102,7 +103,7 @@ impl Scene {
         let change = |policy: &mut AdmissionPolicy| {
             let origins = ["https://gw.example.com", "http://localhost:18789"];
             policy.origins = OriginPolicy::new(origins, HostHeaderFallback::Off);
-            policy.proxies = TrustedProxies::parse(["10.0.0.1", "127.0.0.77"]);
+            policy.proxies = TrustedProxies::parse(["10.0.0.1", "10.0.0.2", "127.0.0.77"]);
         };
         let mut host = Host::new(rule(mode, PREVIOUS)).with_policy(change);
         let mut policy = AdmissionPolicy::new(rule(mode, SECRET));
@@ -312,16 +313,49 @@ impl Scene {
         }
         let (ip, listener, forwarded) = way(cell.peer);
         fields.extend(forwarded);
+        self.facts(ip, listener, RequestHeaders::new(fields))
+    }
+
+    /// What the host knows of a request.
+    pub fn facts(&self, ip: &str, listener: Listener, headers: RequestHeaders) -> PeerFacts {
         let ip: IpAddr = ip.parse().unwrap();
         let mut peer = PeerFacts::direct(ip);
-        peer.headers = RequestHeaders::new(fields);
-        peer.ingress = self.policy.classify(listener, peer.ip, &peer.headers);
+        peer.local_addresses = LocalAddresses::Known(vec![[10, 0, 0, 2].into()]);
+        peer.ingress = self.policy.classify(listener, peer.ip, &headers);
+        peer.headers = headers;
         peer
+    }
+
+    /// What stands in `Authorization`.
+    pub fn bearer(&self, credential: Credential) -> Option<String> {
+        Some(match credential {
+            Credential::Shared => SECRET.to_owned(),
+            Credential::SharedWrong => "wrong-secret".to_owned(),
+            Credential::Previous | Credential::PreviousEnded => PREVIOUS.to_owned(),
+            Credential::Own => self.tokens[&PAIRED[0]].clone(),
+            Credential::Join => self.joins[0][0].clone(),
+            _ => return None,
+        })
+    }
+
+    /// Asks a gateway without a WebSocket.
+    pub fn ask_http<T>(
+        &mut self,
+        credential: Credential,
+        ask: impl FnOnce(&mut Gateway, Now) -> T,
+    ) -> T {
+        self.reset(match credential {
+            Credential::PreviousEnded => GRACE,
+            _ => Duration::ZERO,
+        });
+        let answer = ask(&mut self.host.gateway, self.host.now);
+        while self.host.gateway.poll_commit().is_some() {}
+        answer
     }
 }
 
 /// The address of the other end, the port that it came to, and what a proxy wrote.
-fn way(peer: Peer) -> (&'static str, Listener, Vec<(&'static str, &'static str)>) {
+pub fn way(peer: Peer) -> (&'static str, Listener, Vec<(&'static str, &'static str)>) {
     use Listener::{ManagedFunnel, ManagedServe, Ordinary};
     const EDGE: (&str, &str) = ("x-edge", "1");
     const CLIENT: (&str, &str) = ("x-forwarded-for", "198.51.100.4");
@@ -343,6 +377,7 @@ fn way(peer: Peer) -> (&'static str, Listener, Vec<(&'static str, &'static str)>
         Peer::Proxy => ("10.0.0.1", Ordinary, vec![EDGE, CLIENT]),
         Peer::ProxyWithoutClient => ("10.0.0.1", Ordinary, vec![EDGE]),
         Peer::ProxyWithoutRequired => ("::ffff:10.0.0.1", Ordinary, vec![CLIENT]),
+        Peer::OwnAddressProxy => ("10.0.0.2", Ordinary, vec![EDGE, CLIENT]),
         Peer::LoopbackProxy => ("127.0.0.77", Ordinary, vec![EDGE, CLIENT]),
         Peer::LoopbackProxySilent => ("127.0.0.77", Ordinary, vec![EDGE]),
         Peer::SpoofedRemote => {

@@ -65,7 +65,11 @@ pub(crate) struct RawSocket {
 
 impl RawSocket {
     pub(crate) fn dial(address: SocketAddr) -> TestResult<Self> {
-        let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+        Self::of(TcpStream::connect_timeout(&address, PATIENCE)?)
+    }
+
+    /// Takes a socket that is connected.
+    pub(crate) fn of(stream: TcpStream) -> TestResult<Self> {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;

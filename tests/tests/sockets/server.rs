@@ -31,15 +31,27 @@ impl TestServer {
 
     /// Starts a server with limits that differ from the usual ones.
     pub(crate) fn start_with(change: impl FnOnce(&mut Limits)) -> TestResult<Self> {
-        Self::start_on(change, None)
+        Self::start_on(change, |_| {}, None)
+    }
+
+    /// Starts a server with limits and rules that differ from the usual ones.
+    pub(crate) fn start_strict(
+        change: impl FnOnce(&mut Limits),
+        rules: impl FnOnce(&mut AdmissionPolicy),
+    ) -> TestResult<Self> {
+        Self::start_on(change, rules, None)
     }
 
     /// Starts a server that speaks TLS.
     pub(crate) fn start_tls(tls: TlsPort, change: impl FnOnce(&mut Limits)) -> TestResult<Self> {
-        Self::start_on(change, Some(tls))
+        Self::start_on(change, |_| {}, Some(tls))
     }
 
-    fn start_on(change: impl FnOnce(&mut Limits), tls: Option<TlsPort>) -> TestResult<Self> {
+    fn start_on(
+        change: impl FnOnce(&mut Limits),
+        rules: impl FnOnce(&mut AdmissionPolicy),
+        tls: Option<TlsPort>,
+    ) -> TestResult<Self> {
         let folder = TempDir::new()?;
         let mut limits = Limits::default();
         change(&mut limits);
@@ -48,13 +60,15 @@ impl TestServer {
             secret: Some(Secret::new(TOKEN)),
             tailscale: TailscaleLogin::Off,
         };
+        let mut admission = AdmissionPolicy::new(rule);
+        rules(&mut admission);
         let files = HostFiles {
             config: folder.path().join("openclaw.json"),
             log: folder.path().join("gateway.log"),
         };
         let setup = GatewaySetup {
             limits: Arc::new(limits),
-            admission: AdmissionPolicy::new(rule),
+            admission,
             host: HostInfo {
                 config_path: files.config.clone(),
                 state_dir: folder.path().to_owned(),
