@@ -145,6 +145,10 @@ pub(crate) struct JoinArgs {
     /// What this machine will be; what the join token is for
     #[arg(long, value_enum, default_value = "node")]
     pub(crate) role: RoleArg,
+    /// What to ask for as an operator, if the join token is for less than everything and the
+    /// gateway gives all or nothing
+    #[arg(long, value_name = "SCOPES", value_delimiter = ',', value_parser = scope)]
+    pub(crate) scopes: Option<Vec<Scope>>,
     /// The gateway's URL, for a join token alone
     #[arg(long, value_name = "URL")]
     pub(crate) url: Option<String>,

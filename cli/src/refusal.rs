@@ -35,13 +35,20 @@ pub(crate) fn owner_connect(error: &ConnectError, socket: &Path) -> Failure {
 /// A join token led nowhere.
 pub(crate) fn join(error: &ConnectError) -> Failure {
     let mut failure = bare_connect(error);
-    let detail = error.refusal().and_then(RpcError::detail_code);
-    if detail == Some("AUTH_BOOTSTRAP_TOKEN_INVALID") {
-        failure.next = "Check --role: a join token is for one role. If that is right, make a new \
-                        one with `clawgate devices invite` on the gateway's host."
-            .to_owned();
+    let Some(refused) = error.refusal() else {
+        return failure;
+    };
+    match refused.detail_code() {
+        Some("AUTH_BOOTSTRAP_TOKEN_INVALID") => {
+            failure.next = "Check --role: a join token is for one role; some gateways also refuse \
+                            to be asked for more --scopes than it is for. If that is right, make a \
+                            new one with `clawgate devices invite` on the gateway's host."
+                .to_owned();
+        }
+        Some("PAIRING_REQUIRED") => failure.next = pairing_step(refused),
+        Some(_) | None => {}
     }
-    failure
+    with_request(failure, refused)
 }
 
 fn bare_connect(error: &ConnectError) -> Failure {

@@ -3,7 +3,8 @@
 
 use std::{
     fs,
-    io::{BufRead, BufReader, Read},
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpStream,
     path::{Path, PathBuf},
     process::{Child, ChildStdout, Command, Output, Stdio},
 };
@@ -266,4 +267,60 @@ fn secrets_in_files_stay_out_of_the_process_list() {
     child.wait().unwrap();
     let log = fs::read_to_string(own(home).join("gateway.log")).unwrap();
     assert!(!log.contains("file-secret-7"));
+}
+
+#[test]
+fn a_gateway_behind_a_proxy_reports_headers_of_strangers() {
+    let home = tempfile::tempdir().unwrap();
+    write_config(
+        home.path(),
+        "{ gateway: { mode: 'local', trustedProxies: ['10.0.0.1'], controlUi: { enabled: false },
+           auth: { mode: 'trusted-proxy', trustedProxy: { userHeader: 'x-forwarded-user' } } } }",
+    );
+    let mut gateway = Gateway::start(home.path());
+    let mut auth = String::new();
+    gateway.out.read_line(&mut auth).unwrap();
+    assert!(
+        auth.contains("trusted-proxy, users named by x-forwarded-user"),
+        "{auth}"
+    );
+
+    let address = gateway.url.strip_prefix("ws://").unwrap();
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream
+        .write_all(
+            b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+              X-Forwarded-User: root\r\nX-Forwarded-For: 198.51.100.77\r\n\r\n",
+        )
+        .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 403 "), "{answer}");
+    let log = fs::read_to_string(home.path().join(".openclaw/clawgate/gateway.log")).unwrap();
+    let told: Vec<&str> = log
+        .lines()
+        .filter(|line| line.contains("refused proxy headers from 127.0.0.1"))
+        .collect();
+    assert_eq!(told.len(), 1, "{log}");
+    assert!(
+        told[0].contains("x-forwarded-user, x-forwarded-for"),
+        "{told:?}"
+    );
+    assert!(!log.contains("198.51.100.77"), "{log}");
+}
+
+#[test]
+fn a_tailscale_service_is_not_pretended() {
+    let home = tempfile::tempdir().unwrap();
+    write_config(
+        home.path(),
+        "{ gateway: { mode: 'local', auth: { token: 'a-long-token-of-this-test' },
+           tailscale: { mode: 'serve', serviceName: 'svc:gateway' } } }",
+    );
+    let (code, said) = refused(home.path(), &[]);
+    assert_eq!(code, 78, "{said}");
+    assert!(
+        said.contains("Remove gateway.tailscale.serviceName"),
+        "{said}"
+    );
 }

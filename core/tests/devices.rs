@@ -494,6 +494,26 @@ fn a_lost_commit_is_told_and_leaves_nothing_behind() {
 }
 
 #[test]
+fn a_gateway_that_changes_nothing_notices_that_the_disk_works_again() {
+    let mut host = host();
+    host.disk.failure = Some(StoreFailure::Full);
+    host.refused(&Device::remote(7, READ).with(shared()));
+    let problems = |host: &mut Host| {
+        let reader = host.connect(TOKEN, READ);
+        let health = host.get(reader, "health", json!({}));
+        health["plugins"]["errors"].clone()
+    };
+    host.advance(Duration::from_secs(120));
+    assert!(problems(&mut host).is_array());
+    host.disk.failure = None;
+    // The connection of the reader is a change too: to the audit log.
+    host.advance(Duration::from_secs(60));
+    let before = host.disk.audit.len();
+    assert!(problems(&mut host).is_null());
+    assert!(before > 0, "nothing was tried");
+}
+
+#[test]
 fn a_join_token_lets_a_machine_in_with_what_was_approved_beforehand() {
     let mut host = host();
     let chief = owner(&mut host);
@@ -517,7 +537,7 @@ fn a_join_token_lets_a_machine_in_with_what_was_approved_beforehand() {
     // Used up for others; a device whose answer was lost may come again.
     let other = host.refused(&Device::node(8).with(join.clone()));
     assert_eq!(other["details"]["code"], "AUTH_BOOTSTRAP_TOKEN_INVALID");
-    host.welcome(&Device::node(7).with(join.clone()));
+    host.welcome(&Device::node(7).with(join));
     host.restart();
     host.welcome(&Device::node(7).with(token_of(&auth)));
     let kept: String = host

@@ -59,9 +59,11 @@ fn begin(host: &mut Host, device: &Device) -> ConnId {
 fn questions(host: &mut Host) -> Vec<(EffectId, core::net::IpAddr)> {
     host.effects
         .drain(..)
-        .map(|request| match request.effect {
-            Effect::Whois(ip) => (request.id, ip),
-            other => panic!("{other:?}"),
+        .map(|request| {
+            let Effect::Whois(ip) = request.effect else {
+                panic!("{request:?}");
+            };
+            (request.id, ip)
         })
         .collect()
 }

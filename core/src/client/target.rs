@@ -339,6 +339,10 @@ mod tests {
                 .second_attempt(&refused)
                 .is_none()
         );
+        // A gateway that could be anybody is not offered it.
+        let remote = Endpoint::parse("wss://gw.example.com", UrlPolicy::Strict).unwrap();
+        let remote = Target::new(Route::unpinned(remote), auth.clone(), secret("d"));
+        assert!(remote.second_attempt(&refused).is_none());
         // A stored token that is refused beside the shared secret is worth nothing either.
         let details = serde_json::json!({ "code": "AUTH_DEVICE_TOKEN_MISMATCH" });
         let spoilt = Ending::Refused(RpcError::invalid_request("no").with_details(details));

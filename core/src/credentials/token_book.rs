@@ -502,6 +502,14 @@ mod tests {
         let way = (&plain, &TlsTrust::Authorities);
         assert!(!book.remember(way, who, &issued("t", "node"), NOW));
         assert!(book.is_empty());
+        // Not even one that somebody wrote into the file.
+        let text = format!(
+            r#"{{"version":1,"tokens":[{{"gateway":"gw.example.com:1","device":"{}","role":"node",
+            "token":"t","scopes":[],"storedAtMs":1,"transport":"plain"}}]}}"#,
+            who.0.as_str()
+        );
+        let book = TokenBook::parse(&text).unwrap();
+        assert!(matches!(book.find(way, who), Found::Barred(_)));
     }
 
     #[test]

@@ -102,10 +102,11 @@ impl Audit {
             return;
         };
         entry.left_out = left_out;
-        for text in [&mut entry.reason, &mut entry.user, &mut entry.subject] {
-            if let Some(text) = text {
-                shorten(text);
-            }
+        for text in [&mut entry.reason, &mut entry.user, &mut entry.subject]
+            .into_iter()
+            .flatten()
+        {
+            shorten(text);
         }
         if let Ok(entry) = RawJson::encode(&entry) {
             journal.stage(Write::Audit { entry });

@@ -248,7 +248,7 @@ mod tests {
                     key,
                     document,
                 }),
-                _ => None,
+                crate::store::Write::Audit { .. } | crate::store::Write::Delete { .. } => None,
             })
             .collect();
         let later = now.after(TTL - Duration::from_secs(1));

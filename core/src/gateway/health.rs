@@ -41,6 +41,11 @@ impl Health {
         news
     }
 
+    /// Whether the last change could not be kept.
+    pub(super) fn store_fails(&self) -> bool {
+        self.store_failure.is_some()
+    }
+
     /// Sharing it costs no copy.
     pub(super) fn payload(&self) -> RawJson {
         self.payload.clone()

@@ -1,19 +1,15 @@
-//! The gateway machine: inputs, outputs, and the table of connections.
+//! The gateway machine: inputs and outputs.
 
 use core::net::IpAddr;
-use std::{
-    collections::BTreeMap,
-    time::{Duration, Instant},
-};
-
-use serde_json::json;
+use std::{collections::BTreeMap, time::Instant};
 
 use super::{
-    Effect, EffectOutcome, EffectRequest, GatewaySetup, Phase, PresenceEntry,
-    admission::Proof,
+    EffectOutcome, EffectRequest, GatewaySetup, Phase, PresenceEntry,
     audit::Audit,
     bucket::Bucket,
-    calls::{CallState, PendingCall, SecretsCall},
+    calls::CallState,
+    clients::Conn,
+    deadlines::{HEALTH_INTERVAL, Timer},
     dedupe::Dedupe,
     devices::DeviceBook,
     health::Health,
@@ -22,63 +18,17 @@ use super::{
     outputs::Outputs,
     presence::Presence,
     rotation::Rotation,
+    waiting::Pending,
     whois::WhoisDesk,
 };
 use crate::{
-    frame::{Droppable, OutboundEvent, RawJson, StateVersion},
     ids::{ConnId, EffectId},
-    policy::{RateLimiter, Whois},
-    protocol::{ClientInfo, CloseCode, CloseReason, Role, RpcError},
+    policy::RateLimiter,
     rng::{Rng, Seed},
-    scope::{Scope, ScopeSet},
     server::{Delivery, Event, Refusal},
     store::{Commit, CommitId, Row, StoreFailure},
     time::{Now, Timers},
 };
-
-/// Time for which presence changes are gathered into one event, so that a thousand clients that
-/// come at once cause a few events and not a thousand.
-const PRESENCE_PAUSE: Duration = Duration::from_millis(100);
-
-/// How often the health payload is renewed (spec protocol §5.2).
-const HEALTH_INTERVAL: Duration = Duration::from_secs(60);
-
-/// Why the gateway wants to be woken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Timer {
-    /// The drain has taken long enough.
-    Drain,
-    /// An effect took too long.
-    Effect,
-    /// Health is to be renewed.
-    Health,
-    /// A refusal was held back long enough.
-    LateRefusal,
-    /// A pairing request ends without an answer.
-    PairRequest,
-    /// Presence changed and is to be told.
-    Presence,
-    /// A presence row has run out.
-    PresenceExpiry,
-    /// A replaced secret ends.
-    RetiredSecret,
-    /// A `tick` is due.
-    Tick,
-}
-
-/// Why a connection is not taken at all. Told as HTTP 503 on the upgrade.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum OpenRefusal {
-    /// The gateway stops.
-    #[error("gateway is stopping")]
-    Stopping,
-    /// This address has too many connections that have not authenticated.
-    #[error("too many unauthenticated sockets")]
-    TooManyFromAddress,
-    /// There are too many connections in all.
-    #[error("too many connections")]
-    TooMany,
-}
 
 /// The gateway, apart from its sockets.
 ///
@@ -109,63 +59,11 @@ pub struct Gateway {
     /// Refusals that are held back, so that guessing is slow.
     pub(super) late: Vec<(Instant, ConnId, Box<Refusal>)>,
     /// The newest commit that was given out before the last failure.
-    failed_until: Option<CommitId>,
-    conns: BTreeMap<ConnId, Conn>,
-    pre_auth: BTreeMap<IpAddr, usize>,
-    pending: BTreeMap<EffectId, Pending>,
-    timers: Timers<Timer>,
-}
-
-/// A call that waits for a piece of work.
-#[derive(Debug)]
-pub(super) enum Waiter {
-    Call(PendingCall),
-    Secrets(SecretsCall),
-}
-
-impl Waiter {
-    /// Whether it ends with this connection.
-    fn is_of(&self, conn: ConnId) -> bool {
-        match self {
-            Self::Call(call) => call.conn == conn,
-            Self::Secrets(call) => call.conn == conn && call.ends_with_caller(),
-        }
-    }
-}
-
-#[derive(Debug)]
-struct Pending {
-    waiter: Waiter,
-    deadline: Instant,
-}
-
-#[derive(Debug)]
-enum Conn {
-    /// Not authenticated.
-    Opened(IpAddr),
-    Admitted(Box<Client>),
-    /// Told to go; it is heard no more.
-    Leaving(Box<Client>),
-}
-
-/// A client that is in.
-#[derive(Clone, Debug)]
-pub(super) struct Client {
-    pub(super) role: Role,
-    pub(super) scopes: ScopeSet,
-    pub(super) info: ClientInfo,
-    pub(super) ip: IpAddr,
-    /// How it came in.
-    pub(super) proof: Proof,
-    /// The device, or nothing for a client without one.
-    pub(super) device_id: Option<String>,
-    /// What a node claims to have; empty for operators.
-    pub(super) caps: Vec<String>,
-    /// Commands that a node claims.
-    pub(super) commands: Vec<String>,
-    /// Its presence row, if it has one.
-    pub(super) presence_key: Option<String>,
-    pub(super) since: crate::time::WallTime,
+    pub(super) failed_until: Option<CommitId>,
+    pub(super) conns: BTreeMap<ConnId, Conn>,
+    pub(super) pre_auth: BTreeMap<IpAddr, usize>,
+    pub(super) pending: BTreeMap<EffectId, Pending>,
+    pub(super) timers: Timers<Timer>,
 }
 
 impl Gateway {
@@ -234,34 +132,6 @@ impl Gateway {
         }
     }
 
-    /// A socket wants to become a connection.
-    ///
-    /// # Errors
-    /// When a limit is reached or the gateway stops; the socket is to be told and dropped.
-    pub fn open(&mut self, conn: ConnId, ip: IpAddr) -> Result<(), OpenRefusal> {
-        self.assert_drained();
-        let ip = ip.to_canonical();
-        let limits = &self.setup.limits;
-        if self.phase != Phase::Running {
-            return Err(OpenRefusal::Stopping);
-        }
-        if self.conns.len() >= limits.max_connections {
-            return Err(OpenRefusal::TooMany);
-        }
-        let max = if ip.is_loopback() {
-            limits.max_pre_auth_loopback
-        } else {
-            limits.max_pre_auth_per_ip
-        };
-        let waiting = self.pre_auth.entry(ip).or_default();
-        if *waiting >= max {
-            return Err(OpenRefusal::TooManyFromAddress);
-        }
-        *waiting += 1;
-        self.conns.insert(conn, Conn::Opened(ip));
-        Ok(())
-    }
-
     /// A connection's event. One of a connection that is gone, or never was, comes to nothing.
     pub fn handle_event(&mut self, now: Now, conn: ConnId, event: Event) {
         self.assert_drained();
@@ -272,29 +142,6 @@ impl Gateway {
             }
             (Event::Connect(_) | Event::Request { .. }, _) => {}
         }
-        self.out.seal();
-    }
-
-    /// A connection is gone. Its calls are forgotten, its presence row runs out.
-    pub fn close(&mut self, now: Now, conn: ConnId) {
-        self.assert_drained();
-        match self.conns.remove(&conn) {
-            None => return,
-            Some(Conn::Opened(ip)) => self.left_pre_auth(ip),
-            Some(Conn::Admitted(client) | Conn::Leaving(client)) => {
-                if let Some(key) = client.presence_key {
-                    self.presence.disconnected(now, &key);
-                    self.presence_changed(now);
-                }
-            }
-        }
-        self.pending
-            .retain(|_, pending| !pending.waiter.is_of(conn));
-        self.whois.forget(conn);
-        self.late.retain(|(_, late, _)| *late != conn);
-        self.calls.forget(conn);
-        self.out.forget(conn);
-        self.finish_drain(now);
         self.out.seal();
     }
 
@@ -352,72 +199,6 @@ impl Gateway {
         }
     }
 
-    /// Whoever waits for an effect goes on with its outcome.
-    fn go_on(&mut self, now: Now, effect: EffectId, outcome: EffectOutcome) {
-        match self.pending.remove(&effect).map(|pending| pending.waiter) {
-            Some(Waiter::Call(call)) => return self.resume(now, call, outcome),
-            Some(Waiter::Secrets(call)) => return self.secrets_done(now, call, outcome),
-            None => {}
-        }
-        let whois = match outcome {
-            EffectOutcome::Whois(whois) => whois,
-            EffectOutcome::Config(_)
-            | EffectOutcome::Done
-            | EffectOutcome::Failed(_)
-            | EffectOutcome::Log(_)
-            | EffectOutcome::Process(_)
-            | EffectOutcome::Secrets(_) => Whois::Unknown,
-        };
-        let waiting = self.whois.answered(now.mono, effect, &whois);
-        for (conn, request) in waiting.into_iter().flatten() {
-            if matches!(self.conns.get(&conn), Some(Conn::Opened(_))) {
-                self.conclude(now, conn, &request, &whois);
-            }
-        }
-    }
-
-    /// Acts on every timer that is due.
-    pub fn handle_timeout(&mut self, now: Now) {
-        self.assert_drained();
-        while let Some(timer) = self.next_timer().filter(|(at, _)| *at <= now.mono) {
-            match timer.1 {
-                Timer::Drain => self.finish_drain(now),
-                Timer::Effect => self.expire_effects(now),
-                Timer::Health => {
-                    self.timers.arm(Timer::Health, now.mono + HEALTH_INTERVAL);
-                    self.refresh_health(now);
-                }
-                Timer::LateRefusal => self.refuse_late(now),
-                Timer::PairRequest => {
-                    let ended = self.devices.expire(&mut self.out.journal, now.mono);
-                    for request in ended {
-                        self.tell_resolved(now, &request, "expired");
-                        self.answer_upgrades(now, &request, "expired");
-                    }
-                }
-                Timer::Presence => {
-                    self.timers.disarm(Timer::Presence);
-                    self.tell_presence();
-                }
-                Timer::PresenceExpiry => {
-                    if self.presence.expire(now.mono) {
-                        self.presence_changed(now);
-                    }
-                }
-                Timer::RetiredSecret => self.expire_secrets(now),
-                Timer::Tick => {
-                    self.timers
-                        .arm(Timer::Tick, now.mono + self.setup.limits.tick_interval);
-                    if let Ok(payload) = RawJson::encode(&json!({ "ts": now.wall })) {
-                        let event = OutboundEvent::new("tick", &payload, None, Droppable::Never);
-                        self.broadcast(&event, None);
-                    }
-                }
-            }
-        }
-        self.out.seal();
-    }
-
     /// The next value for a connection. Call it after every input until it gives `None`.
     pub fn poll_delivery(&mut self) -> Option<(ConnId, Delivery)> {
         self.out.poll_delivery()
@@ -432,11 +213,6 @@ impl Gateway {
     /// every input until it gives `None`.
     pub fn poll_commit(&mut self) -> Option<Commit> {
         self.out.poll_commit()
-    }
-
-    /// When to call [`Gateway::handle_timeout`], and what for. It may change with every input.
-    pub fn poll_timeout(&self) -> Option<(Instant, Timer)> {
-        self.next_timer()
     }
 
     /// Where the gateway is in its life.
@@ -456,214 +232,6 @@ impl Gateway {
 
     pub(super) fn deliver(&mut self, conn: ConnId, delivery: Delivery) {
         self.out.deliver(conn, delivery);
-    }
-
-    /// Sends an event to everybody, or to operators that hold a scope (spec protocol §5.1).
-    pub(super) fn broadcast(&mut self, event: &OutboundEvent, scope: Option<Scope>) {
-        for (conn, state) in &self.conns {
-            let Conn::Admitted(client) = state else {
-                continue;
-            };
-            let wanted = scope
-                .is_none_or(|scope| client.role == Role::Operator && client.scopes.allows(scope));
-            if wanted {
-                self.out.deliver(*conn, Delivery::Event(event.clone()));
-            }
-        }
-    }
-
-    pub(super) fn client(&self, conn: ConnId) -> Option<&Client> {
-        match self.conns.get(&conn) {
-            Some(Conn::Admitted(client)) => Some(client),
-            Some(Conn::Opened(_) | Conn::Leaving(_)) | None => None,
-        }
-    }
-
-    pub(super) fn clients(&self) -> impl Iterator<Item = &Client> {
-        self.conns.values().filter_map(|conn| match conn {
-            Conn::Admitted(client) => Some(&**client),
-            Conn::Opened(_) | Conn::Leaving(_) => None,
-        })
-    }
-
-    /// Sends the clients away that the test picks. From now on nothing that they say is heard.
-    pub(super) fn dismiss(
-        &mut self,
-        code: CloseCode,
-        reason: &str,
-        picks: impl Fn(&Client) -> bool,
-    ) {
-        let picked: Vec<ConnId> = self
-            .conns
-            .iter()
-            .filter(|(_, conn)| matches!(conn, Conn::Admitted(client) if picks(client)))
-            .map(|(id, _)| *id)
-            .collect();
-        for conn in picked {
-            if let Some(Conn::Admitted(client)) = self.conns.remove(&conn) {
-                self.conns.insert(conn, Conn::Leaving(client));
-            }
-            self.pending
-                .retain(|_, pending| !pending.waiter.is_of(conn));
-            let reason = CloseReason::new(reason);
-            self.out.deliver(conn, Delivery::Close { code, reason });
-        }
-    }
-
-    pub(super) fn connection_ids(&self) -> Vec<ConnId> {
-        self.conns.keys().copied().collect()
-    }
-
-    pub(super) fn wait_for(&mut self, now: Now, effect: Effect, waiter: Waiter) {
-        let deadline = now.mono + self.setup.limits.effect;
-        let id = self.out.effect(effect);
-        self.pending.insert(id, Pending { waiter, deadline });
-    }
-
-    /// Whether a call changes the shared secret at this moment.
-    pub(super) fn is_changing_secrets(&self) -> bool {
-        self.pending
-            .values()
-            .any(|pending| matches!(pending.waiter, Waiter::Secrets(_)))
-    }
-
-    pub(super) fn has_pending_calls(&self) -> bool {
-        !self.pending.is_empty() || self.out.is_waiting()
-    }
-
-    pub(super) fn fail_pending_calls(&mut self, message: &str) {
-        for (_, Pending { waiter, .. }) in std::mem::take(&mut self.pending) {
-            let (conn, id) = match waiter {
-                Waiter::Call(call) => (call.conn, call.id),
-                Waiter::Secrets(call) => (call.conn, call.id),
-            };
-            let outcome = Err(RpcError::retry_later(message, 1_000));
-            self.deliver(conn, Delivery::Response { id, outcome });
-        }
-    }
-
-    fn refuse_late(&mut self, now: Now) {
-        let due = self
-            .late
-            .extract_if(.., |(at, _, _)| *at <= now.mono)
-            .collect::<Vec<_>>();
-        for (_, conn, refusal) in due {
-            self.deliver(conn, Delivery::Refuse(refusal));
-        }
-    }
-
-    fn refresh_health(&mut self, now: Now) {
-        self.health.refresh(now, &self.setup.host);
-        let payload = self.health.payload();
-        let version = Some(self.state_version());
-        let event = OutboundEvent::new("health", &payload, version, Droppable::IfSlow);
-        self.broadcast(&event, None);
-    }
-
-    pub(super) fn presence_changed(&mut self, now: Now) {
-        if !self.timers.is_armed(Timer::Presence) {
-            self.timers.arm(Timer::Presence, now.mono + PRESENCE_PAUSE);
-        }
-    }
-
-    pub(super) fn state_version(&self) -> StateVersion {
-        StateVersion {
-            presence: self.presence.version(),
-            health: self.health.version(),
-        }
-    }
-
-    fn tell_presence(&mut self) {
-        let payload = RawJson::encode(&json!({ "presence": self.presence.entries() }));
-        if let Ok(payload) = payload {
-            let version = Some(self.state_version());
-            let event = OutboundEvent::new("presence", &payload, version, Droppable::IfSlow);
-            self.broadcast(&event, Some(Scope::Read));
-        }
-    }
-
-    pub(super) fn admitted(&mut self, now: Now, conn: ConnId, client: Client) {
-        if let Some(key) = &client.presence_key {
-            let entry = PresenceEntry {
-                host: client.info.display_name.clone(),
-                client_id: Some(client.info.id.as_str().into()),
-                ip: (!client.ip.is_loopback()).then(|| client.ip.to_string()),
-                version: Some(client.info.version.clone()),
-                platform: Some(client.info.platform.clone()),
-                device_family: client.info.device_family.clone(),
-                model_identifier: client.info.model_identifier.clone(),
-                time_zone: client.info.time_zone.clone(),
-                mode: Some(client.info.mode.as_str().into()),
-                reason: Some("connect".into()),
-                device_id: client.device_id.clone(),
-                roles: Some(vec![client.role.as_str().into()]),
-                scopes: Some(client.scopes.names()),
-                instance_id: client.info.instance_id.clone(),
-                ..PresenceEntry::default()
-            };
-            self.presence.connected(now, key, entry);
-            self.presence_changed(now);
-        }
-        if let Some(Conn::Opened(ip)) = self.conns.insert(conn, Conn::Admitted(Box::new(client))) {
-            self.left_pre_auth(ip);
-        }
-    }
-
-    fn left_pre_auth(&mut self, ip: IpAddr) {
-        if let Some(waiting) = self.pre_auth.get_mut(&ip) {
-            *waiting -= 1;
-            if *waiting == 0 {
-                self.pre_auth.remove(&ip);
-            }
-        }
-    }
-
-    fn expire_effects(&mut self, now: Now) {
-        let late: Vec<EffectId> = self
-            .pending
-            .iter()
-            .filter(|(_, pending)| pending.deadline <= now.mono)
-            .map(|(id, _)| *id)
-            .chain(self.whois.late(now.mono))
-            .collect();
-        for id in late {
-            let outcome = EffectOutcome::Failed("the host took too long".into());
-            self.go_on(now, id, outcome);
-        }
-        self.finish_drain(now);
-    }
-
-    fn next_timer(&self) -> Option<(Instant, Timer)> {
-        let drain = match &self.phase {
-            Phase::Draining { deadline, .. } => Some((*deadline, Timer::Drain)),
-            Phase::Running | Phase::Stopped => None,
-        };
-        // Every effect gets the same time, so the oldest is the first that is late.
-        let effect = self
-            .pending
-            .values()
-            .next()
-            .map(|pending| pending.deadline)
-            .into_iter()
-            .chain(self.whois.deadline())
-            .min()
-            .map(|at| (at, Timer::Effect));
-        let presence = self
-            .presence
-            .next_expiry()
-            .map(|at| (at, Timer::PresenceExpiry));
-        let late = self.late.iter().map(|(at, _, _)| *at).min();
-        let late = late.map(|at| (at, Timer::LateRefusal));
-        let request = self.devices.next_end().map(|at| (at, Timer::PairRequest));
-        let retired = self
-            .rotation
-            .next_end()
-            .map(|at| (at, Timer::RetiredSecret));
-        let own = [drain, effect, presence, late, request, retired];
-        own.into_iter()
-            .chain([self.timers.next()])
-            .flatten()
-            .min_by_key(|(at, _)| *at)
     }
 
     pub(super) fn assert_drained(&self) {

@@ -10,6 +10,8 @@ mod admission;
 mod audit;
 mod bucket;
 mod calls;
+mod clients;
+mod deadlines;
 mod dedupe;
 mod devices;
 mod drain;
@@ -22,9 +24,12 @@ mod outputs;
 mod presence;
 mod rotation;
 mod setup;
+mod waiting;
 mod whois;
 
 pub use admission::AdmissionPolicy;
+pub use clients::OpenRefusal;
+pub use deadlines::Timer;
 pub use devices::{LocalApproval, PairingPolicy};
 pub use drain::Phase;
 pub use effect::{
@@ -32,6 +37,6 @@ pub use effect::{
     TailLog, WHOIS_TIMEOUT,
 };
 pub use http::{HttpAccess, HttpAnswer, HttpRefusal, HttpRequest, HttpVerdict};
-pub use machine::{Gateway, OpenRefusal, Timer};
+pub use machine::Gateway;
 pub use presence::PresenceEntry;
 pub use setup::{GatewaySetup, HostInfo};

@@ -210,12 +210,12 @@ mod tests {
 
     fn said(outputs: &mut Outputs) -> Vec<(u64, String)> {
         std::iter::from_fn(|| outputs.poll_delivery())
-            .map(|(conn, delivery)| match delivery {
-                Delivery::Response { id, outcome } => (
-                    conn.0,
-                    format!("{id}{}", if outcome.is_ok() { "" } else { " failed" }),
-                ),
-                other => (conn.0, format!("{other:?}")),
+            .map(|(conn, delivery)| {
+                let Delivery::Response { id, outcome } = delivery else {
+                    panic!("{delivery:?} is no answer");
+                };
+                let failed = if outcome.is_ok() { "" } else { " failed" };
+                (conn.0, format!("{id}{failed}"))
             })
             .collect()
     }

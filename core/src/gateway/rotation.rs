@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-use super::{Gateway, admission::Proof, machine::Client};
+use super::{Gateway, admission::Proof, clients::Client};
 use crate::{
     device::DeviceIdentity,
     frame::RawJson,

@@ -36,13 +36,17 @@ pub struct InvalidPinPlace;
 impl PinPlace {
     /// The place of an endpoint.
     pub fn of(endpoint: &Endpoint) -> Self {
-        let host = endpoint.host().to_string();
-        // One dot at the end is another spelling of a name. Without two, it could be an address.
-        let name = match host.strip_suffix('.') {
-            Some(name) if !name.ends_with('.') => name,
-            Some(_) | None => &host,
+        let (host, port) = (endpoint.host().to_string(), endpoint.port());
+        let whole = format!("{host}:{port}");
+        // A dot at the end is another spelling of a name, unless what is left means something else:
+        // nothing, or an address.
+        let Some(name) = host.strip_suffix('.') else {
+            return Self(whole);
         };
-        Self(format!("{name}:{}", endpoint.port()))
+        let short = format!("{name}:{port}");
+        let again = Endpoint::parse(&format!("wss://{short}"), UrlPolicy::Strict);
+        let is_same = again.is_ok_and(|again| again.host().to_string() == name);
+        Self(if is_same { short } else { whole })
     }
 
     /// Reads `HOST:PORT` and nothing more. Every spelling of a host becomes the same place.
@@ -227,6 +231,7 @@ mod tests {
             ("[fd00:0::7]:1", "[fd00::7]:1"),
             ("10.0.:443", "10.0.0.0:443"),
             ("10.0..:443", "10.0..:443"),
+            (".:1", ".:1"),
         ] {
             let read = PinPlace::parse(text).unwrap();
             assert_eq!(read.to_string(), place);

@@ -122,7 +122,7 @@ struct Section {
     #[serde(rename = "TCP")]
     tcp: Option<BTreeMap<String, Port>>,
     web: Option<BTreeMap<String, Site>>,
-    foreground: Option<BTreeMap<String, Section>>,
+    foreground: Option<BTreeMap<String, Self>>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]

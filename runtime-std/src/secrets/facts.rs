@@ -40,9 +40,11 @@ pub(super) fn standing(target: &Metadata, real: &Path) -> io::Result<Standing> {
 }
 
 pub(super) fn fault(error: &io::Error) -> PathFault {
-    match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => PathFault::Missing,
-        kind => PathFault::System(kind),
+    let kind = error.kind();
+    if matches!(kind, io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) {
+        PathFault::Missing
+    } else {
+        PathFault::System(kind)
     }
 }
 

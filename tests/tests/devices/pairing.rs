@@ -74,7 +74,7 @@ fn a_node_pairs_in_its_role_and_gets_a_token_of_its_own() -> TestResult {
 fn the_list_tells_who_asks_and_who_is_paired() -> TestResult {
     let (gateway, owner, mut client) = all()?;
     let options = app(&gateway, &["operator.read"], &shared(&gateway));
-    client.connect_device("a", DEVICE.0, options.clone())?;
+    client.connect_device("a", DEVICE.0, options)?;
     let details = refusal(&mut client, "a")?;
 
     let list = owner.json(&["devices", "list"])?;

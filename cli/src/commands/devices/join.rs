@@ -48,11 +48,7 @@ pub(super) fn run(args: JoinArgs, context: &Context) -> Result<Exit, Failure> {
         ),
         Role::Operator => Profile {
             device: Some(Arc::clone(&identity)),
-            // The gateway gives what the join token is for, and no more.
-            ..Profile::operator(
-                device_info(ClientId::Cli, ClientMode::Cli),
-                dial::EVERYTHING.map(|scope| scope.as_str().into()).to_vec(),
-            )
+            ..Profile::operator(device_info(ClientId::Cli, ClientMode::Cli), scopes(&args))
         },
     };
     let Joining {
@@ -111,6 +107,12 @@ pub(super) fn run(args: JoinArgs, context: &Context) -> Result<Exit, Failure> {
         }
     }
     Ok(Exit::Ok)
+}
+
+/// Everything, of which a gateway gives what the join token is for; or what was asked for.
+fn scopes(args: &JoinArgs) -> Vec<String> {
+    let asked = args.scopes.as_deref().unwrap_or(&dial::EVERYTHING);
+    asked.iter().map(|scope| scope.as_str().into()).collect()
 }
 
 fn read(args: &JoinArgs, env: &EnvVars, pins: &PinBook) -> Result<Joining, Failure> {

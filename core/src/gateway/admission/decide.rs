@@ -8,8 +8,8 @@ use crate::{
     gateway::{
         Effect, Gateway, Phase,
         audit::{AuditEntry, Verdict},
+        clients::Client,
         devices::{DeviceFacts, IssuedToken},
-        machine::Client,
     },
     ids::ConnId,
     policy::{ClientKind, PairingLocality, SharedSecretProof, Whois},

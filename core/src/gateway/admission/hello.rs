@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::{
-    gateway::{Gateway, devices::IssuedToken, machine::Client},
+    gateway::{Gateway, clients::Client, devices::IssuedToken},
     protocol::{HelloAuth, HelloFeatures, HelloOk, HelloPolicy, HelloServer, HelloTag},
     scope::{Scope, ScopeSet},
     server::ConnectRequest,

@@ -250,7 +250,7 @@ impl Gateway {
         Denied { refusal, delay }
     }
 
-    fn check_rate(&mut self, now: Now, scope: LimitScope, client: Guesser) -> Result<(), Denied> {
+    fn check_rate(&self, now: Now, scope: LimitScope, client: Guesser) -> Result<(), Denied> {
         match client.check(&self.failures, scope, now.mono) {
             RateVerdict::Locked { retry_after } => {
                 Err(refusals::unauthorized(&AuthReason::RateLimited { retry_after }).into())
@@ -284,7 +284,7 @@ impl Gateway {
 
     /// Pages are checked wherever they come from; other programs send no `Origin` (spec protocol
     /// §1.2).
-    fn check_origin(&self, request: &ConnectRequest) -> Result<(), Refusal> {
+    fn check_origin(&self, request: &ConnectRequest) -> Result<(), Denied> {
         let peer = &request.peer;
         if !peer.has_origin() && !request.params.client.id.is_browser() {
             return Ok(());
@@ -303,7 +303,7 @@ impl Gateway {
                      origin to gateway.controlUi.allowedOrigins)",
                 );
                 refusal.detail("reason", refused.to_string().into());
-                refusal
+                refusal.into()
             })
     }
 }

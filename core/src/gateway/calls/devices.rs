@@ -8,8 +8,8 @@ use crate::{
     gateway::{
         admission::Proof,
         audit::{AuditEntry, Verdict},
+        clients::Client,
         devices::{ApprovedVia, Grant, PairRequest, PairedDevice},
-        machine::Client,
     },
     ids::ConnId,
     protocol::{Role, RpcCode, RpcError},

@@ -14,7 +14,7 @@ use std::collections::VecDeque;
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{Effect, EffectOutcome, Gateway, Phase, machine::Waiter};
+use super::{Effect, EffectOutcome, Gateway, Phase, waiting::Waiter};
 use crate::{
     frame::{RawJson, Request, parse_shape},
     ids::{ConnId, RequestId},

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use super::{Answer, Gateway, Params, Step, encode};
 use crate::{
     gateway::{
+        clients::Client,
         devices::{DeviceFacts, PairRequest},
-        machine::Client,
     },
     ids::{ConnId, RequestId},
     protocol::{ConnectCode, Role, RpcError},

@@ -9,8 +9,8 @@ use super::{Answer, Gateway, Params, Step, encode};
 use crate::{
     gateway::{
         Effect, EffectOutcome, ServerSecrets,
-        machine::Waiter,
         rotation::{Generation, MAX_GRACE, Replaced},
+        waiting::Waiter,
     },
     ids::{ConnId, RequestId},
     policy::server_auth::ServerSecretSource,

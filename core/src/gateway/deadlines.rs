@@ -1,0 +1,177 @@
+//! What the gateway does by itself when its time has come.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use super::{
+    Gateway, Phase,
+    audit::{AuditEntry, Verdict},
+};
+use crate::{
+    frame::{Droppable, OutboundEvent, RawJson, StateVersion},
+    scope::Scope,
+    server::Delivery,
+    time::Now,
+};
+
+/// Time for which presence changes are gathered into one event, so that a thousand clients that
+/// come at once cause a few events and not a thousand.
+const PRESENCE_PAUSE: Duration = Duration::from_millis(100);
+
+/// How often the health payload is renewed (spec protocol §5.2).
+pub(super) const HEALTH_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Why the gateway wants to be woken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Timer {
+    /// The drain has taken long enough.
+    Drain,
+    /// An effect took too long.
+    Effect,
+    /// Health is to be renewed.
+    Health,
+    /// A refusal was held back long enough.
+    LateRefusal,
+    /// A pairing request ends without an answer.
+    PairRequest,
+    /// Presence changed and is to be told.
+    Presence,
+    /// A presence row has run out.
+    PresenceExpiry,
+    /// A replaced secret ends.
+    RetiredSecret,
+    /// A `tick` is due.
+    Tick,
+}
+
+impl Gateway {
+    /// Acts on every timer that is due.
+    pub fn handle_timeout(&mut self, now: Now) {
+        self.assert_drained();
+        while let Some(timer) = self.next_timer().filter(|(at, _)| *at <= now.mono) {
+            match timer.1 {
+                Timer::Drain => self.finish_drain(now),
+                Timer::Effect => self.expire_effects(now),
+                Timer::Health => {
+                    self.timers.arm(Timer::Health, now.mono + HEALTH_INTERVAL);
+                    self.try_the_disk_again(now);
+                    self.refresh_health(now);
+                }
+                Timer::LateRefusal => self.refuse_late(now),
+                Timer::PairRequest => {
+                    let ended = self.devices.expire(&mut self.out.journal, now.mono);
+                    for request in ended {
+                        self.tell_resolved(now, &request, "expired");
+                        self.answer_upgrades(now, &request, "expired");
+                    }
+                }
+                Timer::Presence => {
+                    self.timers.disarm(Timer::Presence);
+                    self.tell_presence();
+                }
+                Timer::PresenceExpiry => {
+                    if self.presence.expire(now.mono) {
+                        self.presence_changed(now);
+                    }
+                }
+                Timer::RetiredSecret => self.expire_secrets(now),
+                Timer::Tick => {
+                    self.timers
+                        .arm(Timer::Tick, now.mono + self.setup.limits.tick_interval);
+                    if let Ok(payload) = RawJson::encode(&json!({ "ts": now.wall })) {
+                        let event = OutboundEvent::new("tick", &payload, None, Droppable::Never);
+                        self.broadcast(&event, None);
+                    }
+                }
+            }
+        }
+        self.out.seal();
+    }
+
+    /// When to call [`Gateway::handle_timeout`], and what for. It may change with every input.
+    pub fn poll_timeout(&self) -> Option<(Instant, Timer)> {
+        self.next_timer()
+    }
+
+    fn refuse_late(&mut self, now: Now) {
+        let due = self
+            .late
+            .extract_if(.., |(at, _, _)| *at <= now.mono)
+            .collect::<Vec<_>>();
+        for (_, conn, refusal) in due {
+            self.deliver(conn, Delivery::Refuse(refusal));
+        }
+    }
+
+    /// A gateway that changes nothing would never notice that there is room again.
+    fn try_the_disk_again(&mut self, now: Now) {
+        if self.health.store_fails() {
+            let entry = AuditEntry::new(now, "state.retry", Verdict::Allowed);
+            self.audit.record(&mut self.out.journal, now, entry);
+        }
+    }
+
+    pub(super) fn refresh_health(&mut self, now: Now) {
+        self.health.refresh(now, &self.setup.host);
+        let payload = self.health.payload();
+        let version = Some(self.state_version());
+        let event = OutboundEvent::new("health", &payload, version, Droppable::IfSlow);
+        self.broadcast(&event, None);
+    }
+
+    pub(super) fn presence_changed(&mut self, now: Now) {
+        if !self.timers.is_armed(Timer::Presence) {
+            self.timers.arm(Timer::Presence, now.mono + PRESENCE_PAUSE);
+        }
+    }
+
+    pub(super) fn state_version(&self) -> StateVersion {
+        StateVersion {
+            presence: self.presence.version(),
+            health: self.health.version(),
+        }
+    }
+
+    fn tell_presence(&mut self) {
+        let payload = RawJson::encode(&json!({ "presence": self.presence.entries() }));
+        if let Ok(payload) = payload {
+            let version = Some(self.state_version());
+            let event = OutboundEvent::new("presence", &payload, version, Droppable::IfSlow);
+            self.broadcast(&event, Some(Scope::Read));
+        }
+    }
+
+    fn next_timer(&self) -> Option<(Instant, Timer)> {
+        let drain = match &self.phase {
+            Phase::Draining { deadline, .. } => Some((*deadline, Timer::Drain)),
+            Phase::Running | Phase::Stopped => None,
+        };
+        // Every effect gets the same time, so the oldest is the first that is late.
+        let effect = self
+            .pending
+            .values()
+            .next()
+            .map(|pending| pending.deadline)
+            .into_iter()
+            .chain(self.whois.deadline())
+            .min()
+            .map(|at| (at, Timer::Effect));
+        let presence = self
+            .presence
+            .next_expiry()
+            .map(|at| (at, Timer::PresenceExpiry));
+        let late = self.late.iter().map(|(at, _, _)| *at).min();
+        let late = late.map(|at| (at, Timer::LateRefusal));
+        let request = self.devices.next_end().map(|at| (at, Timer::PairRequest));
+        let retired = self
+            .rotation
+            .next_end()
+            .map(|at| (at, Timer::RetiredSecret));
+        let own = [drain, effect, presence, late, request, retired];
+        own.into_iter()
+            .chain([self.timers.next()])
+            .flatten()
+            .min_by_key(|(at, _)| *at)
+    }
+}
