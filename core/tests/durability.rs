@@ -205,11 +205,13 @@ impl Sim {
             self.seen
                 .insert("a commit was durable and not acknowledged");
             // Whatever was under way may have happened.
-            for asked in self.waiting.iter().map(|waiting| &waiting.asked) {
-                if let Some(who) = asked.who() {
-                    self.tokens.remove(&who);
-                    self.requests.remove(&who);
-                }
+            let touched: Vec<Who> = self
+                .waiting
+                .iter()
+                .filter_map(|waiting| waiting.asked.who())
+                .collect();
+            for who in touched {
+                self.forget(who);
             }
             self.invites.clear();
         }
