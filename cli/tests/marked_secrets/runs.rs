@@ -346,19 +346,17 @@ fn a_gateway_and_its_commands_show_no_secret() {
 
 /// Every string of a kept token.
 fn collect_tokens(value: &Value, tokens: &mut Vec<String>) {
-    match value {
-        Value::Object(fields) => {
-            for (name, value) in fields {
-                match value {
-                    Value::String(text) if name.to_ascii_lowercase().contains("token") => {
-                        tokens.push(text.clone());
-                    }
-                    _ => collect_tokens(value, tokens),
-                }
+    if let Value::Object(fields) = value {
+        for (name, value) in fields {
+            if name.to_ascii_lowercase().contains("token")
+                && let Some(text) = value.as_str()
+            {
+                tokens.push(text.to_owned());
             }
+            collect_tokens(value, tokens);
         }
-        Value::Array(items) => items.iter().for_each(|item| collect_tokens(item, tokens)),
-        _ => {}
+    } else if let Value::Array(items) = value {
+        items.iter().for_each(|item| collect_tokens(item, tokens));
     }
 }
 
@@ -425,7 +423,7 @@ fn configurations_that_cannot_be_read_show_no_secret() {
         format!("{{ gateway: {{ auth: {{ token: '{secret} }} }} }}"),
         format!("{{ gateway: {{ auth: {{ token: \"{secret}\\q\" }} }} }} x"),
         format!("{{ gateway: {{ auth: {{ token: {secret} }} }} }}"),
-        format!("{secret}"),
+        secret.clone(),
         // Of another shape.
         format!("{{ gateway: {{ mode: 'local', auth: {{ token: ['{secret}'] }} }} }}"),
         format!("{{ gateway: {{ mode: 'local', auth: {{ token: {{ value: '{secret}' }} }} }} }}"),
