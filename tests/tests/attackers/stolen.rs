@@ -51,7 +51,6 @@ fn a_device_token_is_worth_nothing_without_the_key_of_its_device() -> TestResult
     assert_eq!(code(named)?, "DEVICE_AUTH_DEVICE_ID_MISMATCH");
     // Without any key.
     let bare = thief
-        .clone()
         .with(own.clone())
         .connect_changed(&url, |params| params["device"] = json!(null))?;
     assert!(bare.1.refusal().is_ok());

@@ -35,6 +35,7 @@ impl TestServer {
     }
 
     /// Starts a server with limits and rules that differ from the usual ones.
+    #[allow(dead_code, reason = "not every test that shares this file needs it")]
     pub(crate) fn start_strict(
         change: impl FnOnce(&mut Limits),
         rules: impl FnOnce(&mut AdmissionPolicy),
