@@ -537,7 +537,7 @@ fn a_join_token_lets_a_machine_in_with_what_was_approved_beforehand() {
     // Used up for others; a device whose answer was lost may come again.
     let other = host.refused(&Device::node(8).with(join.clone()));
     assert_eq!(other["details"]["code"], "AUTH_BOOTSTRAP_TOKEN_INVALID");
-    host.welcome(&Device::node(7).with(join.clone()));
+    host.welcome(&Device::node(7).with(join));
     host.restart();
     host.welcome(&Device::node(7).with(token_of(&auth)));
     let kept: String = host

@@ -1,5 +1,6 @@
 //! The change of the shared secret, as operators and clients meet it, in virtual time.
 #![allow(
+    clippy::wildcard_enum_match_arm,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,

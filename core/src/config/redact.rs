@@ -28,7 +28,10 @@ fn cover(value: &Value, secret: bool) -> Value {
         Value::Object(object) => Value::Object(
             object
                 .iter()
-                .map(|(key, value)| (key.clone(), cover(value, secret || names_a_secret(key))))
+                .map(|(key, value)| {
+                    let secret = secret || names_a_secret(key) || is_misplaced(key, value);
+                    (key.clone(), cover(value, secret))
+                })
                 .collect(),
         ),
         Value::Array(items) => Value::Array(items.iter().map(|item| cover(item, secret)).collect()),
@@ -82,6 +85,11 @@ fn names_a_secret(key: &str) -> bool {
     matches!(plain.as_str(), "edgeauth" | "key") || ENDS.iter().any(|end| plain.ends_with(end))
 }
 
+/// Whether a value stands where its secrets belong, as in `auth: "s3cret"`.
+fn is_misplaced(key: &str, value: &Value) -> bool {
+    key.eq_ignore_ascii_case("auth") && !value.is_object()
+}
+
 /// Whether a string is a URL with a user or password in it.
 fn has_userinfo(text: &str) -> bool {
     text.split_once("://").is_some_and(|(_, rest)| {
@@ -122,6 +130,12 @@ mod tests {
         assert_eq!(shown["gateway"]["remote"]["tlsFingerprint"], "ab");
         assert_eq!(shown["gateway"]["remote"]["edgeAuth"]["X-Other"], "${EDGE}");
         assert_eq!(shown["agents"], config["agents"]);
+    }
+
+    #[test]
+    fn a_secret_one_step_too_high_goes_too() {
+        let shown = redact(&json!({ "gateway": { "auth": "s3cret" }, "auth": ["s3cret"] }));
+        assert!(!shown.to_string().contains("s3cret"), "{shown}");
     }
 
     #[test]

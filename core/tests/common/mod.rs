@@ -27,7 +27,7 @@ use clawgate_core::{
     protocol::{ClientId, ClientInfo, ClientMode, Role},
     secret::Secret,
     server::{Event, PeerFacts, ServerConn},
-    store::{Commit, Row, StoreFailure, Table, Write},
+    store::{Commit, Epoch, Row, StoreFailure, Table, Write},
     time::{Now, WallTime},
     transmit::Transmit,
 };
@@ -79,10 +79,21 @@ pub struct Disk {
     pub audit: Vec<Value>,
     /// What every commit comes to, while it is set.
     pub failure: Option<StoreFailure>,
+    /// Where commits wait for [`Host::write`], if the disk is slow.
+    pub waiting: Option<VecDeque<Commit>>,
+    /// What is built on a commit that was lost is lost too.
+    lost: Option<Epoch>,
 }
 
 impl Disk {
+    /// Makes a commit durable, as it is reported.
     pub fn take(&mut self, commit: &Commit) -> Result<(), StoreFailure> {
+        if self.lost == Some(commit.epoch) {
+            return Err(StoreFailure::Io("an earlier change was lost".into()));
+        }
+        if self.failure.is_some() {
+            self.lost = Some(commit.epoch);
+        }
         if let Some(failure) = &self.failure {
             return Err(failure.clone());
         }
@@ -126,6 +137,8 @@ pub struct Host {
     pub now: Now,
     lines: BTreeMap<ConnId, Line>,
     next: u64,
+    /// Each run of the gateway has randomness of its own.
+    runs: u8,
     policy: AdmissionPolicy,
 }
 
@@ -215,13 +228,14 @@ impl Host {
         let limits = Limits::default();
         Self {
             disk: Disk::default(),
-            gateway: Self::gateway(&AdmissionPolicy::new(auth.clone()), &limits, &[], now),
+            gateway: Self::gateway(&AdmissionPolicy::new(auth.clone()), &limits, &[], 2, now),
             limits,
             effects: Vec::new(),
             handled: Vec::new(),
             now,
             lines: BTreeMap::new(),
             next: 0,
+            runs: 2,
             policy: AdmissionPolicy::new(auth),
         }
     }
@@ -237,8 +251,13 @@ impl Host {
     pub fn restart(&mut self) {
         self.lines.clear();
         self.effects.clear();
+        self.disk.lost = None;
+        if let Some(waiting) = &mut self.disk.waiting {
+            waiting.clear();
+        }
         let rows = self.disk.rows();
-        self.gateway = Self::gateway(&self.policy, &self.limits, &rows, self.now);
+        self.runs = self.runs.wrapping_add(1);
+        self.gateway = Self::gateway(&self.policy, &self.limits, &rows, self.runs, self.now);
     }
 
     /// Opens a connection of a device and gives the answer to its `connect`, waiting as long as
@@ -290,14 +309,20 @@ impl Host {
         self
     }
 
-    fn gateway(policy: &AdmissionPolicy, limits: &Limits, rows: &[Row], now: Now) -> Gateway {
+    fn gateway(
+        policy: &AdmissionPolicy,
+        limits: &Limits,
+        rows: &[Row],
+        seed: u8,
+        now: Now,
+    ) -> Gateway {
         let setup = GatewaySetup {
             limits: Arc::new(limits.clone()),
             admission: policy.clone(),
             host: HostInfo::new("0.0.0", "host"),
             identity: Arc::new(DeviceIdentity::from_seed(&[1; 32])),
         };
-        Gateway::restore(setup, rows, [2; 32], now)
+        Gateway::restore(setup, rows, [seed; 32], now)
     }
 
     pub fn try_open(&mut self) -> Result<ConnId, OpenRefusal> {
@@ -498,6 +523,17 @@ impl Host {
         self.pump();
     }
 
+    /// The slow disk is through with the oldest commit that waits. Tells whether there was one.
+    pub fn write(&mut self) -> bool {
+        let Some(commit) = self.disk.waiting.as_mut().and_then(VecDeque::pop_front) else {
+            return false;
+        };
+        let outcome = self.disk.take(&commit);
+        self.gateway.handle_committed(self.now, commit.id, outcome);
+        self.pump();
+        true
+    }
+
     /// Moves values until nothing moves any more.
     fn pump(&mut self) {
         loop {
@@ -563,6 +599,10 @@ impl Host {
             let Some(commit) = self.gateway.poll_commit() else {
                 return;
             };
+            if let Some(waiting) = &mut self.disk.waiting {
+                waiting.push_back(commit);
+                continue;
+            }
             let outcome = self.disk.take(&commit);
             self.gateway.handle_committed(self.now, commit.id, outcome);
         }

@@ -4,6 +4,7 @@
 //! `cells` names the ways, `scene` makes them real, `oracle` knows the verdicts;
 //! `http` is the same for requests without a WebSocket.
 #![allow(
+    clippy::wildcard_enum_match_arm,
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,

@@ -273,7 +273,10 @@ impl Scene {
             Mode::Token { .. } => ("token", "password"),
             Mode::None | Mode::Password { .. } | Mode::Proxy { .. } => ("password", "token"),
         };
-        let token = self.tokens.get(&seed).unwrap_or(&self.tokens[&PAIRED[at]]);
+        let token = self
+            .tokens
+            .get(&seed)
+            .unwrap_or_else(|| &self.tokens[&PAIRED[at]]);
         let join = |kind: usize, at: usize| json!({ "bootstrapToken": self.joins[kind][at] });
         match cell.credential {
             C::Nothing | C::User | C::Stranger | C::Login | C::LoginOfAnother | C::LoginUnknown => {

@@ -1,0 +1,91 @@
+//! Every command that the help lists, with arguments that make sense.
+
+use crate::common::Sandbox;
+
+/// What the arguments may name.
+pub struct Names {
+    pub device: String,
+    pub request: String,
+    pub invite: String,
+    /// A URL with a secret before the host.
+    pub url: String,
+}
+
+/// The commands at the ends of the tree, as the help tells them.
+pub fn leaves(sandbox: &Sandbox) -> Vec<Vec<String>> {
+    let mut leaves = Vec::new();
+    let mut open = vec![Vec::<String>::new()];
+    while let Some(path) = open.pop() {
+        let mut args: Vec<&str> = path.iter().map(String::as_str).collect();
+        args.push("--help");
+        let help = sandbox.run(&args);
+        assert_eq!(help.code, 0, "{help:?}");
+        let below: Vec<String> = help
+            .stdout
+            .lines()
+            .skip_while(|line| *line != "Commands:")
+            .skip(1)
+            .take_while(|line| line.starts_with("  "))
+            .filter(|line| !line.starts_with("   "))
+            .filter_map(|line| line.split_whitespace().next())
+            .filter(|name| *name != "help")
+            .map(str::to_owned)
+            .collect();
+        if below.is_empty() {
+            leaves.push(path);
+        } else {
+            open.extend(below.into_iter().map(|name| [&path[..], &[name]].concat()));
+        }
+    }
+    leaves.sort();
+    leaves
+}
+
+/// Arguments for a command, without its name; nothing for one that nobody has thought of.
+pub fn arguments(leaf: &str, names: &Names) -> Option<Vec<Vec<String>>> {
+    let one = |args: &[&str]| vec![args.iter().map(|&arg| arg.to_owned()).collect()];
+    let (device, request) = (names.device.as_str(), names.request.as_str());
+    Some(match leaf {
+        "auth explain" => ["call", "probe", "status", "node-host", "exec-approvals"]
+            .map(|surface| vec!["--surface".to_owned(), surface.to_owned()])
+            .to_vec(),
+        "backup" => one(&["--force"]),
+        "completion" => one(&["bash"]),
+        "config get" => vec![
+            vec![],
+            vec!["gateway.auth.token".into()],
+            vec!["gateway.remote".into()],
+            vec!["secrets".into()],
+        ],
+        "devices approve" => vec![
+            vec![request.into()],
+            vec!["--latest".into(), "--yes".into()],
+        ],
+        "devices reject" => one(&[request]),
+        "devices remove" => one(&[device]),
+        "devices rename" => one(&[device, "desk"]),
+        "devices revoke" => one(&[device, "--role", "node"]),
+        "devices rotate" => one(&[device, "--role", "node"]),
+        "devices invite" => one(&["--label", "by the test", "--ttl", "10m"]),
+        "devices uninvite" => one(&[&names.invite]),
+        "devices join" => one(&["-"]),
+        "devices upgrade" => one(&["--scopes", "operator.admin", "--wait", "1s"]),
+        "devices self" => vec![vec![], vec!["--create".into()]],
+        "gateway call" => vec![
+            vec!["health".into()],
+            vec!["config.get".into()],
+            vec!["logs.tail".into()],
+            vec!["no.such.method".into()],
+        ],
+        // A second one finds the first, or a configuration that it cannot use.
+        "gateway run" => one(&["--port", "0"]),
+        "pins remove" => one(&["gw.example.com:443"]),
+        "secrets reload" | "secrets rotate" => one(&["--grace", "1m"]),
+        "status" => vec![vec![], vec!["--all".into()]],
+        "url check" => one(&[&names.url]),
+        "config path" | "config validate" | "devices invites" | "devices list"
+        | "gateway health" | "gateway probe" | "gateway status" | "health" | "pins list"
+        | "secrets status" | "security audit" | "security log" => one(&[]),
+        _ => return None,
+    })
+}
