@@ -205,11 +205,13 @@ impl Sim {
             self.seen
                 .insert("a commit was durable and not acknowledged");
             // Whatever was under way may have happened.
-            for asked in self.waiting.iter().map(|waiting| &waiting.asked) {
-                if let Some(who) = asked.who() {
-                    self.tokens.remove(&who);
-                    self.requests.remove(&who);
-                }
+            let touched: Vec<Who> = self
+                .waiting
+                .iter()
+                .filter_map(|waiting| waiting.asked.who())
+                .collect();
+            for who in touched {
+                self.forget(who);
             }
             self.invites.clear();
         }
@@ -623,5 +625,41 @@ fn what_was_acknowledged_outlives_the_gateway_and_what_failed_does_not() {
         "revoked",
     ] {
         assert!(runs < 60 || seen.contains(sight), "no run shows '{sight}'");
+    }
+}
+
+#[test]
+fn nothing_is_said_that_builds_on_a_change_which_is_not_durable_yet() {
+    let mut host = Host::new(token_rule(TOKEN));
+    let chiefs = [owner(&mut host), owner(&mut host)];
+    host.disk.waiting = Some(VecDeque::new());
+    // A device is approved on the spot, and comes by two connections.
+    let node = Device::node(7).local().with(json!({ "token": TOKEN }));
+    let conns: Vec<ConnId> = (0..2)
+        .map(|_| {
+            let conn = host.open_peer(node.peer.clone()).unwrap();
+            let challenge = host.recv(conn);
+            host.call(conn, "1", "connect", node.params(&challenge));
+            conn
+        })
+        .collect();
+    // Two callers report the same thing.
+    let report = json!({ "text": "something", "idempotencyKey": "k" });
+    for chief in chiefs {
+        while host.try_recv(chief).is_some() {}
+        host.call(chief, "2", "system-event", report.clone());
+    }
+    let told = |host: &mut Host, conn| {
+        std::iter::from_fn(|| host.try_recv(conn)).find(|frame| frame["type"] == "res")
+    };
+    for conn in conns.iter().chain(&chiefs) {
+        assert_eq!(told(&mut host, *conn), None);
+    }
+    host.disk.failure = Some(StoreFailure::Full);
+    while host.write() {}
+    for conn in conns.iter().chain(&chiefs) {
+        let answer = told(&mut host, *conn).expect("an answer");
+        let message = answer["error"]["message"].as_str().unwrap_or("no error");
+        assert!(message.starts_with("nothing was changed"), "{answer}");
     }
 }

@@ -151,6 +151,11 @@ impl Dedupe {
         self.entries.put(journal, entry);
     }
 
+    /// The commit that an answer of before waits for.
+    pub(super) fn unsettled(&self, key: &DedupeKey) -> Option<CommitId> {
+        self.entries.unsettled(&key.0)
+    }
+
     pub(super) fn settle(&mut self, commit: CommitId) {
         self.entries.settle(commit);
     }

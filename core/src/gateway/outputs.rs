@@ -48,13 +48,22 @@ pub(super) struct Outputs {
     held: VecDeque<Held>,
     /// For each connection that waits: the last commit that it waits for.
     waiting: BTreeMap<ConnId, CommitId>,
+    /// An earlier commit that what this input says builds on.
+    leans: Option<CommitId>,
     next_effect: u64,
 }
 
 impl Outputs {
+    /// What this input says from now on tells of an earlier change, which may not be durable yet.
+    pub(super) fn lean_on(&mut self, commit: Option<CommitId>) {
+        self.leans = self.leans.max(commit);
+    }
+
     pub(super) fn deliver(&mut self, conn: ConnId, delivery: Delivery) {
-        let (commit, reason) = match (self.journal.open(), self.waiting.get(&conn)) {
-            (Some(commit), _) => (commit, Reason::Unsaved),
+        let builds_on = self.journal.open().max(self.leans);
+        let (commit, reason) = match (builds_on, self.waiting.get(&conn)) {
+            (Some(commit), Some(before)) => (commit.max(*before), Reason::Unsaved),
+            (Some(commit), None) => (commit, Reason::Unsaved),
             (None, Some(commit)) => (*commit, Reason::Behind),
             (None, None) => {
                 self.deliveries.push_back((conn, delivery));
@@ -86,6 +95,7 @@ impl Outputs {
 
     /// Ends an input: its changes become a commit.
     pub(super) fn seal(&mut self) {
+        self.leans = None;
         self.commits.extend(self.journal.seal());
     }
 
@@ -264,6 +274,21 @@ mod tests {
         outputs.seal();
         let second = outputs.poll_commit().unwrap();
         assert!(second.epoch > first.epoch && second.id > first.id);
+    }
+
+    #[test]
+    fn what_builds_on_a_change_of_before_waits_for_it_and_fails_with_it() {
+        let mut outputs = Outputs::default();
+        change(&mut outputs);
+        let first = outputs.journal.open();
+        outputs.seal();
+        outputs.lean_on(first);
+        outputs.deliver(ConnId(1), answer("leaning"));
+        outputs.seal();
+        outputs.deliver(ConnId(2), answer("other"));
+        assert_eq!(said(&mut outputs), [pair(2, "other")]);
+        outputs.fail(&StoreFailure::Full);
+        assert_eq!(said(&mut outputs), [pair(1, "leaning failed")]);
     }
 
     #[test]

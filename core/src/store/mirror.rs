@@ -91,6 +91,12 @@ impl<R: Record> Mirror<R> {
         Some(record)
     }
 
+    /// The last change of a record that is not durable yet.
+    pub(crate) fn unsettled(&self, key: &str) -> Option<CommitId> {
+        let mut changes = self.undo.iter().rev();
+        changes.find(|(_, of, _)| of == key).map(|(id, _, _)| *id)
+    }
+
     /// A commit is durable: there is no way back.
     pub(crate) fn settle(&mut self, commit: CommitId) {
         while self.undo.front().is_some_and(|(id, _, _)| *id <= commit) {

@@ -16,6 +16,7 @@ mod cast;
 mod client;
 mod client_side;
 mod dice;
+mod disk;
 mod ledger;
 mod network;
 mod peace;

@@ -19,6 +19,7 @@ impl World {
         self.setting.effects = Effects::Honest;
         self.setting.host_delay = 0;
         self.forget_troubles();
+        self.mend_disk();
         for link in self.links.values_mut() {
             link.to_client.wake();
             link.to_server.wake();

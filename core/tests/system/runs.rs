@@ -7,6 +7,7 @@ use clawgate_core::{client, client::CallDeadline, limits::Limits};
 use crate::{
     cast::{self, Card},
     dice::Dice,
+    disk::DiskManner,
     script::{Hit, Op, Trouble, raw_connect, raw_line},
     work::Ask,
     world::{Effects, Setting, World},
@@ -216,6 +217,7 @@ fn any_setting(dice: &mut Dice) -> Setting {
     };
     setting.host_delay = dice.pick(&[0, 0, 30, 400]);
     setting.effects = dice.pick(&[Effects::Honest, Effects::Moody]);
+    setting.disk = dice.pick(&[DiskManner::Prompt, DiskManner::Slow, DiskManner::Full]);
     setting.shuffled = true;
     setting
 }
@@ -345,7 +347,7 @@ fn random_run(seed: u64) -> BTreeSet<String> {
 }
 
 /// What a hundred random runs have to show, or they do not try hard enough.
-const SIGHTS: [&str; 24] = [
+const SIGHTS: [&str; 25] = [
     "BufferFull",
     "NotConnected",
     "TooBig",
@@ -358,6 +360,7 @@ const SIGHTS: [&str; 24] = [
     "call lost",
     "call timed out",
     "client: peer: connect timeout",
+    "commit lost",
     "client: peer: tick timeout",
     "device signature expired",
     "dial timed out",

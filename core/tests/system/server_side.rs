@@ -41,12 +41,14 @@ impl World {
             host: HostInfo::new("0.0.0", "host"),
             identity: Arc::new(DeviceIdentity::from_seed(&[1; 32])),
         };
-        self.gateway = Some(Gateway::new(setup, self.dice.seed(), self.now));
+        let rows = self.disk.rows();
+        self.gateway = Some(Gateway::restore(setup, &rows, self.dice.seed(), self.now));
     }
 
     /// The gateway's process is gone, and its sockets with it.
     pub fn crash(&mut self) {
         self.gateway = None;
+        self.disk.crash();
         self.lines.clear();
         self.forget_host_tasks();
         let now = self.now.mono;
@@ -197,7 +199,9 @@ impl World {
             let Some(commit) = gateway.poll_commit() else {
                 break;
             };
-            gateway.handle_committed(self.now, commit.id, Ok(()));
+            if let Some((commit, outcome)) = self.take_commit(commit) {
+                gateway.handle_committed(self.now, commit.id, outcome);
+            }
         }
         assert_shows_no_secret(&gateway);
         self.gateway = Some(gateway);
@@ -322,6 +326,7 @@ impl World {
                 Some(Transmit::Text(text)) => {
                     assert_no_secret(&text);
                     link.book.sent(&text);
+                    self.disk.check_sent(&serde_json::from_str(&text).unwrap());
                     link.to_client.write(text);
                 }
             }

@@ -20,6 +20,7 @@ use crate::{
     cast::{Card, SECRET_MARK},
     client::{Client, Dialling},
     dice::Dice,
+    disk::{Disk, DiskManner},
     network::{Link, Manner, Wire},
     script::Op,
 };
@@ -40,6 +41,7 @@ pub struct Setting {
     /// Milliseconds that the gateway's host may keep an event of a connection.
     pub host_delay: u64,
     pub effects: Effects,
+    pub disk: DiskManner,
     /// What happens at one moment happens in any order.
     pub shuffled: bool,
 }
@@ -65,6 +67,7 @@ impl Default for Setting {
             part: 4096,
             host_delay: 0,
             effects: Effects::Honest,
+            disk: DiskManner::Prompt,
             shuffled: false,
         }
     }
@@ -88,6 +91,8 @@ pub enum Task {
     Op(Op),
     /// The gateway starts again.
     Start,
+    /// The disk is through with a commit.
+    Written,
 }
 
 /// What happens next.
@@ -107,6 +112,7 @@ pub struct World {
     pub dice: Dice,
     pub setting: Setting,
     pub gateway: Option<Gateway>,
+    pub disk: Disk,
     pub lines: BTreeMap<ConnId, Line>,
     pub links: BTreeMap<ConnId, Link>,
     pub clients: Vec<Client>,
@@ -139,6 +145,7 @@ impl World {
             now,
             dice,
             gateway: None,
+            disk: Disk::default(),
             setting,
             lines: BTreeMap::new(),
             links: BTreeMap::new(),
@@ -169,7 +176,7 @@ impl World {
     /// Forgets tasks of the gateway's process.
     pub fn forget_host_tasks(&mut self) {
         self.tasks
-            .retain(|_, task| !matches!(task, Task::Effect(..) | Task::Hand(_)));
+            .retain(|_, task| !matches!(task, Task::Effect(..) | Task::Hand(_) | Task::Written));
     }
 
     /// Forgets what the script still had in store.
@@ -343,6 +350,7 @@ impl World {
             Task::Hand(conn) => self.hand(conn),
             Task::Op(op) => self.operate(op),
             Task::Start => self.start(),
+            Task::Written => self.written(),
         }
     }
 

@@ -174,6 +174,7 @@ impl Gateway {
         if is_new {
             self.tell_pairing("device.pair.requested", &asked);
         }
+        self.out.lean_on(self.devices.unsettled(&asked.request_id));
         refusals::pairing_required(reason, &asked, self.devices.get(id), program_of(request))
     }
 

@@ -81,7 +81,10 @@ impl Gateway {
         if let Some(key) = &key {
             match self.dedupe.look(now.mono, key, params.raw) {
                 Seen::New => {}
-                Seen::Done(outcome) => return outcome,
+                Seen::Done(outcome) => {
+                    self.out.lean_on(self.dedupe.unsettled(key));
+                    return outcome;
+                }
                 Seen::Conflict => {
                     return Err(params.error("idempotencyKey was used with other parameters"));
                 }

@@ -381,6 +381,13 @@ impl DeviceBook {
         })
     }
 
+    /// The last change of a device, or of a request, that is not durable yet.
+    pub(crate) fn unsettled(&self, key: &str) -> Option<CommitId> {
+        self.devices
+            .unsettled(key)
+            .max(self.requests.unsettled(key))
+    }
+
     pub(crate) fn settle(&mut self, commit: CommitId) {
         self.devices.settle(commit);
         self.requests.settle(commit);
