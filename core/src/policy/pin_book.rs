@@ -38,9 +38,9 @@ impl PinPlace {
     pub fn of(endpoint: &Endpoint) -> Self {
         let (host, port) = (endpoint.host().to_string(), endpoint.port());
         let whole = format!("{host}:{port}");
-        // A dot at the end is another spelling of a name, unless what is left means something else:
+        // One dot at the end is another spelling of a name, unless what is left means something else:
         // nothing, or an address.
-        let Some(name) = host.strip_suffix('.') else {
+        let Some(name) = host.strip_suffix('.').filter(|name| !name.ends_with('.')) else {
             return Self(whole);
         };
         let short = format!("{name}:{port}");
@@ -232,6 +232,7 @@ mod tests {
             ("10.0.:443", "10.0.0.0:443"),
             ("10.0..:443", "10.0..:443"),
             (".:1", ".:1"),
+            ("a.0...:1", "a.0...:1"),
         ] {
             let read = PinPlace::parse(text).unwrap();
             assert_eq!(read.to_string(), place);

@@ -315,7 +315,7 @@ impl World {
         request.flags.presented = self.presented;
         request.profile = &profile;
         request.refs = RefAccess::Available(&values);
-        // One token for the target, and one for a gateway that is never asked for.
+        // One token for the target, and one for a gateway that no world leads to.
         let mut book = TokenBook::new();
         let mut keep = |endpoint: &Endpoint, token: Secret| {
             let issued = IssuedToken {
@@ -330,7 +330,7 @@ impl World {
             }
         };
         keep(
-            &Endpoint::local(Scheme::Ws, 1),
+            &Endpoint::local(Scheme::Ws, 2),
             Secret::new("elsewhere-token"),
         );
         if let (Ok(place), Some(token)) = (locate(&request), stored) {

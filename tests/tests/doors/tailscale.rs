@@ -341,6 +341,13 @@ fn a_failure_says_what_the_program_said() -> TestResult {
         "{refused:?}"
     );
 
+    fs::write(daemon.path("status"), " ".repeat(300 * 1024))?;
+    let refused = daemon.program().publish(ROUTE, None);
+    assert!(
+        matches!(refused, Err(TailscaleError::TooLong(_))),
+        "{refused:?}"
+    );
+
     let missing = Tailscale::vouched_for(daemon.path("nothing"));
     let refused = missing.publish(ROUTE, None);
     assert!(

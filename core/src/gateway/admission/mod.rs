@@ -122,3 +122,23 @@ impl AdmissionPolicy {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_proxy_elsewhere_could_be_this_machine_by_another_name() {
+        let mut policy = AdmissionPolicy::new(AuthRule::TrustedProxy {
+            rule: None,
+            local_password: None,
+        });
+        policy.proxies = TrustedProxies::parse(["10.0.0.0/8", "127.0.0.1"]);
+        let needed =
+            |policy: &AdmissionPolicy, ip: &str| policy.needs_local_addresses(ip.parse().unwrap());
+        assert!(needed(&policy, "10.0.0.1") && needed(&policy, "::ffff:10.0.0.1"));
+        assert!(!needed(&policy, "127.0.0.1") && !needed(&policy, "192.168.1.1"));
+        policy.auth = AuthRule::None;
+        assert!(!needed(&policy, "10.0.0.1"));
+    }
+}
