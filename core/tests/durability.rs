@@ -4,6 +4,7 @@
 //! `CLAWGATE_SIM_SEED=7 cargo test -p clawgate-core --test durability` repeats one run;
 //! `CLAWGATE_SIM_RUNS=10000` makes many.
 #![allow(
+    clippy::disallowed_methods,
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
@@ -276,15 +277,16 @@ impl Sim {
                 self.by_owner("device.invite.create", terms, Asked::Invite);
             }
             7 => {
-                let (method, asked) = self.dice.pick(&[
-                    ("device.pair.remove", Asked::Remove(who)),
-                    ("device.token.revoke", Asked::Revoke(who)),
-                    ("device.token.rotate", Asked::Rotate(who)),
+                let token = json!({ "deviceId": id, "role": role });
+                let (method, asked, params) = self.dice.pick(&[
+                    (
+                        "device.pair.remove",
+                        Asked::Remove(who),
+                        json!({ "deviceId": id }),
+                    ),
+                    ("device.token.revoke", Asked::Revoke(who), token.clone()),
+                    ("device.token.rotate", Asked::Rotate(who), token),
                 ]);
-                let params = match asked {
-                    Asked::Remove(_) => json!({ "deviceId": id }),
-                    _ => json!({ "deviceId": id, "role": role }),
-                };
                 self.by_owner(method, params, asked);
             }
             8 => {
@@ -486,7 +488,7 @@ impl Sim {
         }
     }
 
-    fn check_lost(&mut self, asked: &Asked, before: Option<Value>) {
+    fn check_lost(&self, asked: &Asked, before: Option<Value>) {
         if let Some(who) = asked.who() {
             // The time of the last visit may have been written meanwhile, and nothing else.
             let plain = |row: Option<Value>| {
