@@ -3,6 +3,7 @@
 #![cfg(unix)]
 #![allow(
     unreachable_pub,
+    clippy::wildcard_enum_match_arm,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
