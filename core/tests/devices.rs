@@ -230,6 +230,9 @@ fn requests_end_and_their_number_is_bounded() {
     let third = ask(&mut host, 3);
     assert_eq!(third["details"]["reason"], "too-many-requests");
     assert!(third["details"]["requestId"].is_null());
+    // Neither does one that waits already get a second place, for another role.
+    let node = host.refused(&Device::node(1).with(shared()));
+    assert_eq!(node["details"]["reason"], "too-many-requests");
     // One that waits already is not turned away.
     assert!(ask(&mut host, 1)["details"]["requestId"].is_string());
     let pending = |host: &mut Host| {
@@ -663,6 +666,40 @@ fn a_connected_device_asks_for_more_and_hears_the_answer() {
     let less = json!({ "scopes": ["operator.approvals"] });
     let refused = host.ask(conn, "device.scopes.requestUpgrade", less);
     assert_eq!(refused["ok"], false);
+}
+
+#[test]
+fn whoever_waits_hears_of_an_approval_that_came_another_way() {
+    let mut host = host();
+    let (conn, _) = pair(&mut host, &Device::remote(7, READ));
+    let more = ["operator.read", "operator.write"];
+    let asked = json!({ "scopes": more });
+    let request = host.get(conn, "device.scopes.requestUpgrade", asked)["requestId"].clone();
+    let wait = json!({ "requestId": request });
+    host.call(conn, "wait", "device.scopes.waitUpgrade", wait);
+    let pairing = host.connect(TOKEN, &["operator.pairing"]);
+    // The same device comes from this machine, where the token is enough for more.
+    host.welcome(&Device::remote(7, &more).local().with(shared()));
+    let answer = host.recv_response(conn);
+    assert_eq!(answer["payload"]["status"], "approved");
+    assert_eq!(host.recv(pairing)["payload"]["requestId"], request);
+}
+
+#[test]
+fn removal_answers_what_the_device_had_asked_for() {
+    let mut host = host();
+    let app = Device::remote(7, READ);
+    pair(&mut host, &app);
+    let refusal = host.refused(&Device::remote(7, &["operator.admin"]).with(shared()));
+    let pairing = host.connect(TOKEN, &["operator.pairing"]);
+    let chief = owner(&mut host);
+    host.get(chief, "device.pair.remove", json!({ "deviceId": app.id() }));
+    let resolved = host.recv(pairing);
+    assert_eq!(
+        resolved["payload"]["requestId"],
+        refusal["details"]["requestId"]
+    );
+    assert_eq!(resolved["payload"]["decision"], "rejected");
 }
 
 #[test]

@@ -13,8 +13,8 @@ use std::{
 use atomic_waker::AtomicWaker;
 use clawgate_core::{
     gateway::{
-        EffectOutcome, EffectRequest, Gateway, GatewaySetup, HttpRequest, HttpVerdict, OpenRefusal,
-        Phase,
+        EffectOutcome, EffectRequest, Gateway, GatewaySetup, HttpRequest, HttpVerdict,
+        IngressPolicy, OpenRefusal, Phase,
     },
     ids::{ConnId, EffectId},
     limits::Limits,
@@ -63,7 +63,7 @@ impl Line {
 pub(crate) struct Hub {
     state: Mutex<State>,
     limits: Arc<Limits>,
-    setup: GatewaySetup,
+    ingress: IngressPolicy,
     next_conn: AtomicU64,
     effects: smol::channel::Sender<EffectRequest>,
     /// Where changes are kept, if they are kept at all.
@@ -92,15 +92,16 @@ impl Hub {
     ) -> Self {
         let mut rng = Rng::new(seed);
         let now = now();
+        let (limits, ingress) = (Arc::clone(&setup.limits), setup.admission.ingress());
         Self {
             state: Mutex::new(State {
-                gateway: Gateway::restore(setup.clone(), rows, rng.seed(), now),
+                gateway: Gateway::restore(setup, rows, rng.seed(), now),
                 lines: HashMap::new(),
                 rng,
                 armed: None,
             }),
-            limits: Arc::clone(&setup.limits),
-            setup,
+            limits,
+            ingress,
             next_conn: AtomicU64::new(0),
             effects,
             store: OnceLock::new(),
@@ -150,19 +151,16 @@ impl Hub {
                 headers,
                 ..PeerFacts::owner()
             },
-            Arrival::Tcp(ip, listener) => {
-                let policy = &self.setup.admission;
-                PeerFacts {
-                    ip,
-                    ingress: policy.classify(listener, ip, &headers),
-                    local_addresses: if policy.needs_local_addresses(ip) {
-                        interfaces::local_addresses()
-                    } else {
-                        LocalAddresses::Unavailable
-                    },
-                    headers,
-                }
-            }
+            Arrival::Tcp(ip, listener) => PeerFacts {
+                ip,
+                ingress: self.ingress.classify(listener, ip, &headers),
+                local_addresses: if self.ingress.needs_local_addresses(ip) {
+                    interfaces::local_addresses()
+                } else {
+                    LocalAddresses::Unavailable
+                },
+                headers,
+            },
         }
     }
 

@@ -56,19 +56,17 @@ mod unix {
             net::{UnixListener, UnixStream},
         },
         path::{Path, PathBuf},
-        pin::Pin,
         sync::Arc,
-        task::{Context, Poll},
         time::{Duration, Instant},
     };
 
-    use futures_lite::{AsyncRead, AsyncWrite};
     use smol::{Async, lock::Semaphore};
     use tracing::{debug, warn};
 
     use crate::{
         conn::{self, Arrival},
         hub::Hub,
+        socket::Socket,
     };
 
     /// Connections of the owner that may be open at once.
@@ -157,36 +155,5 @@ mod unix {
     #[cfg(not(any(target_os = "linux", target_os = "android")))]
     fn peer_uid(stream: &UnixStream) -> io::Result<u32> {
         Ok(nix::unistd::getpeereid(stream)?.0.as_raw())
-    }
-
-    /// As for TCP, closing ends the sending direction.
-    struct Socket(Async<UnixStream>);
-
-    impl AsyncRead for Socket {
-        fn poll_read(
-            mut self: Pin<&mut Self>,
-            cx: &mut Context<'_>,
-            buf: &mut [u8],
-        ) -> Poll<io::Result<usize>> {
-            Pin::new(&mut self.0).poll_read(cx, buf)
-        }
-    }
-
-    impl AsyncWrite for Socket {
-        fn poll_write(
-            mut self: Pin<&mut Self>,
-            cx: &mut Context<'_>,
-            buf: &[u8],
-        ) -> Poll<io::Result<usize>> {
-            Pin::new(&mut self.0).poll_write(cx, buf)
-        }
-
-        fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-            Pin::new(&mut self.0).poll_flush(cx)
-        }
-
-        fn poll_close(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-            Poll::Ready(self.0.get_ref().shutdown(std::net::Shutdown::Write))
-        }
     }
 }

@@ -1,4 +1,4 @@
-//! A TCP socket whose closing is seen by the other side.
+//! A socket whose closing is seen by the other side.
 
 use std::{
     io,
@@ -12,9 +12,30 @@ use smol::Async;
 
 /// [`Async`] does nothing on `poll_close`; this ends the sending direction.
 #[derive(Debug)]
-pub(crate) struct Socket(pub(crate) Async<TcpStream>);
+pub(crate) struct Socket<T>(pub(crate) Async<T>);
 
-impl AsyncRead for Socket {
+/// A stream of which one direction can be ended.
+pub(crate) trait EndSending {
+    fn end_sending(&self) -> io::Result<()>;
+}
+
+impl EndSending for TcpStream {
+    fn end_sending(&self) -> io::Result<()> {
+        self.shutdown(Shutdown::Write)
+    }
+}
+
+#[cfg(unix)]
+impl EndSending for std::os::unix::net::UnixStream {
+    fn end_sending(&self) -> io::Result<()> {
+        self.shutdown(Shutdown::Write)
+    }
+}
+
+impl<T> AsyncRead for Socket<T>
+where
+    Async<T>: AsyncRead + Unpin,
+{
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -24,7 +45,10 @@ impl AsyncRead for Socket {
     }
 }
 
-impl AsyncWrite for Socket {
+impl<T: EndSending> AsyncWrite for Socket<T>
+where
+    Async<T>: AsyncWrite + Unpin,
+{
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -38,6 +62,6 @@ impl AsyncWrite for Socket {
     }
 
     fn poll_close(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(self.0.get_ref().shutdown(Shutdown::Write))
+        Poll::Ready(self.0.get_ref().end_sending())
     }
 }

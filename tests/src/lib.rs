@@ -14,3 +14,4 @@ pub mod gateway_process;
 pub mod raw_client;
 pub mod reference_client;
 pub mod schema;
+pub mod signer;

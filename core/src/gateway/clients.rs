@@ -100,7 +100,7 @@ impl Gateway {
         self.pending
             .retain(|_, pending| !pending.waiter.is_of(conn));
         self.whois.forget(conn);
-        self.late.retain(|(_, late, _)| *late != conn);
+        self.late.retain(|(_, late), _| *late != conn);
         self.calls.forget(conn);
         self.out.forget(conn);
         self.finish_drain(now);

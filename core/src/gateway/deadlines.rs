@@ -7,6 +7,7 @@ use serde_json::json;
 use super::{
     Gateway, Phase,
     audit::{AuditEntry, Verdict},
+    devices::Resolution,
 };
 use crate::{
     frame::{Droppable, OutboundEvent, RawJson, StateVersion},
@@ -49,7 +50,7 @@ impl Gateway {
     /// Acts on every timer that is due.
     pub fn handle_timeout(&mut self, now: Now) {
         self.assert_drained();
-        while let Some(timer) = self.next_timer().filter(|(at, _)| *at <= now.mono) {
+        while let Some(timer) = self.poll_timeout().filter(|(at, _)| *at <= now.mono) {
             match timer.1 {
                 Timer::Drain => self.finish_drain(now),
                 Timer::Effect => self.expire_effects(now),
@@ -62,8 +63,7 @@ impl Gateway {
                 Timer::PairRequest => {
                     let ended = self.devices.expire(&mut self.out.journal, now.mono);
                     for request in ended {
-                        self.tell_resolved(now, &request, "expired");
-                        self.answer_upgrades(now, &request, "expired");
+                        self.resolve(now, &request, Resolution::Expired);
                     }
                 }
                 Timer::Presence => {
@@ -89,17 +89,11 @@ impl Gateway {
         self.out.seal();
     }
 
-    /// When to call [`Gateway::handle_timeout`], and what for. It may change with every input.
-    pub fn poll_timeout(&self) -> Option<(Instant, Timer)> {
-        self.next_timer()
-    }
-
     fn refuse_late(&mut self, now: Now) {
-        let due = self
-            .late
-            .extract_if(.., |(at, _, _)| *at <= now.mono)
-            .collect::<Vec<_>>();
-        for (_, conn, refusal) in due {
+        while let Some(first) = self.late.first_entry()
+            && first.key().0 <= now.mono
+        {
+            let ((_, conn), refusal) = first.remove_entry();
             self.deliver(conn, Delivery::Refuse(refusal));
         }
     }
@@ -142,7 +136,8 @@ impl Gateway {
         }
     }
 
-    fn next_timer(&self) -> Option<(Instant, Timer)> {
+    /// When to call [`Gateway::handle_timeout`], and what for. It may change with every input.
+    pub fn poll_timeout(&self) -> Option<(Instant, Timer)> {
         let drain = match &self.phase {
             Phase::Draining { deadline, .. } => Some((*deadline, Timer::Drain)),
             Phase::Running | Phase::Stopped => None,
@@ -161,8 +156,8 @@ impl Gateway {
             .presence
             .next_expiry()
             .map(|at| (at, Timer::PresenceExpiry));
-        let late = self.late.iter().map(|(at, _, _)| *at).min();
-        let late = late.map(|at| (at, Timer::LateRefusal));
+        let late = self.late.first_key_value();
+        let late = late.map(|((at, _), _)| (*at, Timer::LateRefusal));
         let request = self.devices.next_end().map(|at| (at, Timer::PairRequest));
         let retired = self
             .rotation

@@ -54,9 +54,7 @@ impl Health {
     pub(super) fn version(&self) -> u64 {
         self.version
     }
-}
 
-impl Health {
     fn build(&self, now: Now, host: &HostInfo) -> RawJson {
         let mut problems: Vec<String> = host.problems.clone();
         problems.extend(self.store_failure.clone());

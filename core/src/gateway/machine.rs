@@ -57,7 +57,7 @@ pub struct Gateway {
     pub(super) started: Instant,
     pub(super) out: Outputs,
     /// Refusals that are held back, so that guessing is slow.
-    pub(super) late: Vec<(Instant, ConnId, Box<Refusal>)>,
+    pub(super) late: BTreeMap<(Instant, ConnId), Box<Refusal>>,
     /// The newest commit that was given out before the last failure.
     pub(super) failed_until: Option<CommitId>,
     pub(super) conns: BTreeMap<ConnId, Conn>,
@@ -124,7 +124,7 @@ impl Gateway {
             warnings: Bucket::new(now.mono, http::WARNINGS, http::WARNING_PAUSE),
             whois: WhoisDesk::default(),
             out: Outputs::default(),
-            late: Vec::new(),
+            late: BTreeMap::new(),
             failed_until: None,
             timers,
             rng,

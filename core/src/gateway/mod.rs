@@ -27,7 +27,7 @@ mod setup;
 mod waiting;
 mod whois;
 
-pub use admission::AdmissionPolicy;
+pub use admission::{AdmissionPolicy, IngressPolicy};
 pub use clients::OpenRefusal;
 pub use deadlines::Timer;
 pub use devices::{LocalApproval, PairingPolicy};

@@ -32,20 +32,14 @@ enum Reason {
     Unsaved,
 }
 
-#[derive(Debug)]
-struct Held {
-    commit: CommitId,
-    reason: Reason,
-    output: Output,
-}
-
 #[derive(Debug, Default)]
 pub(super) struct Outputs {
     pub(super) journal: Journal,
     deliveries: VecDeque<(ConnId, Delivery)>,
     effects: VecDeque<EffectRequest>,
     commits: VecDeque<Commit>,
-    held: VecDeque<Held>,
+    /// By the commit that it waits for.
+    held: BTreeMap<CommitId, Vec<(Reason, Output)>>,
     /// For each connection that waits: the last commit that it waits for.
     waiting: BTreeMap<ConnId, CommitId>,
     /// An earlier commit that what this input says builds on.
@@ -71,23 +65,15 @@ impl Outputs {
             }
         };
         self.waiting.insert(conn, commit);
-        self.held.push_back(Held {
-            commit,
-            reason,
-            output: Output::Delivery(conn, delivery),
-        });
+        self.hold(commit, reason, Output::Delivery(conn, delivery));
     }
 
     pub(super) fn effect(&mut self, effect: Effect) -> EffectId {
         let id = EffectId(self.next_effect);
         self.next_effect += 1;
         let request = EffectRequest { id, effect };
-        match self.journal.open() {
-            Some(commit) => self.held.push_back(Held {
-                commit,
-                reason: Reason::Unsaved,
-                output: Output::Effect(request),
-            }),
+        match self.journal.open().max(self.leans) {
+            Some(commit) => self.hold(commit, Reason::Unsaved, Output::Effect(request)),
             None => self.effects.push_back(request),
         }
         id
@@ -101,8 +87,14 @@ impl Outputs {
 
     /// A commit, and all before it, is durable.
     pub(super) fn release(&mut self, commit: CommitId) {
-        for held in self.take_until(commit) {
-            self.emit(held.output);
+        let later = self.held.split_off(&CommitId(commit.0.saturating_add(1)));
+        for (_, output) in mem::replace(&mut self.held, later).into_values().flatten() {
+            if let Output::Delivery(conn, _) = &output
+                && self.waiting.get(conn).is_some_and(|last| *last <= commit)
+            {
+                self.waiting.remove(conn);
+            }
+            self.emit(output);
         }
     }
 
@@ -112,8 +104,8 @@ impl Outputs {
         self.journal.begin_epoch();
         self.waiting.clear();
         let mut undone = Vec::new();
-        for held in mem::take(&mut self.held) {
-            match (held.reason, held.output) {
+        for held in mem::take(&mut self.held).into_values().flatten() {
+            match held {
                 (Reason::Behind, output) => self.emit(output),
                 (Reason::Unsaved, Output::Effect(request)) => undone.push(request.id),
                 (Reason::Unsaved, Output::Delivery(conn, delivery)) => {
@@ -129,8 +121,11 @@ impl Outputs {
     /// A connection is gone: nothing waits for it any more. Work goes on.
     pub(super) fn forget(&mut self, conn: ConnId) {
         if self.waiting.remove(&conn).is_some() {
-            self.held
-                .retain(|held| !matches!(held.output, Output::Delivery(to, _) if to == conn));
+            let is_its = |output: &Output| matches!(output, Output::Delivery(to, _) if *to == conn);
+            self.held.retain(|_, held| {
+                held.retain(|(_, output)| !is_its(output));
+                !held.is_empty()
+            });
         }
     }
 
@@ -161,13 +156,8 @@ impl Outputs {
         !self.held.is_empty()
     }
 
-    fn take_until(&mut self, commit: CommitId) -> Vec<Held> {
-        self.waiting.retain(|_, last| *last > commit);
-        let (ready, held) = mem::take(&mut self.held)
-            .into_iter()
-            .partition(|held| held.commit <= commit);
-        self.held = held;
-        ready.into_iter().collect()
+    fn hold(&mut self, commit: CommitId, reason: Reason, output: Output) {
+        self.held.entry(commit).or_default().push((reason, output));
     }
 
     fn emit(&mut self, output: Output) {

@@ -54,11 +54,7 @@ const STICKY: u32 = 0o1000;
 impl Standing {
     /// A file of secrets: one name, and for its owner's eyes only.
     pub(super) fn of_secrets(&self, trust: PathTrust) -> Result<(), PathFault> {
-        match self.target.kind {
-            PathKind::File => {}
-            PathKind::Link => return Err(PathFault::Link),
-            PathKind::Folder | PathKind::Other => return Err(PathFault::NotAFile),
-        }
+        self.is_file()?;
         if trust == PathTrust::Unchecked {
             return Ok(());
         }
@@ -74,11 +70,7 @@ impl Standing {
 
     /// A program: nobody else may have put it there or changed it.
     pub(super) fn of_program(&self, trust: PathTrust) -> Result<(), PathFault> {
-        match self.target.kind {
-            PathKind::File => {}
-            PathKind::Link => return Err(PathFault::Link),
-            PathKind::Folder | PathKind::Other => return Err(PathFault::NotAFile),
-        }
+        self.is_file()?;
         if trust == PathTrust::Unchecked {
             return Ok(());
         }
@@ -87,6 +79,14 @@ impl Standing {
             return Err(PathFault::WritableByOthers { mode });
         }
         self.hands()
+    }
+
+    fn is_file(&self) -> Result<(), PathFault> {
+        match self.target.kind {
+            PathKind::File => Ok(()),
+            PathKind::Link => Err(PathFault::Link),
+            PathKind::Folder | PathKind::Other => Err(PathFault::NotAFile),
+        }
     }
 
     fn hands(&self) -> Result<(), PathFault> {

@@ -34,7 +34,7 @@ pub struct PeerFacts {
     /// Where the request comes from, and whose word is taken for it.
     pub ingress: Ingress,
     /// This machine's addresses at the time of the upgrade. A host may leave them out unless
-    /// [`crate::gateway::AdmissionPolicy::needs_local_addresses`].
+    /// [`crate::gateway::IngressPolicy::needs_local_addresses`].
     pub local_addresses: LocalAddresses,
 }
 

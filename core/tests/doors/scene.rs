@@ -324,7 +324,7 @@ impl Scene {
         let ip: IpAddr = ip.parse().unwrap();
         let mut peer = PeerFacts::direct(ip);
         peer.local_addresses = LocalAddresses::Known(vec![[10, 0, 0, 2].into()]);
-        peer.ingress = self.policy.classify(listener, peer.ip, &headers);
+        peer.ingress = self.policy.ingress().classify(listener, peer.ip, &headers);
         peer.headers = headers;
         peer
     }

@@ -1,6 +1,6 @@
 //! The handshake.
 
-use std::{io, sync::Arc, time::Instant};
+use std::{io, net::TcpStream, sync::Arc, time::Instant};
 
 use futures_lite::FutureExt;
 use futures_rustls::{TlsAcceptor, server::TlsStream};
@@ -20,7 +20,7 @@ const HANDSHAKE: u8 = 0x16;
 /// Serves a socket of a TLS port from its first byte to its end. `place` is held, and `until` is the
 /// deadline, until the request head is done.
 pub(crate) async fn serve<P>(
-    socket: Socket,
+    socket: Socket<TcpStream>,
     arrival: Arrival,
     hub: Arc<Hub>,
     tls: TlsPort,
@@ -43,10 +43,10 @@ pub(crate) async fn serve<P>(
 
 /// `None` when the other side speaks no TLS: it was told so, if it speaks HTTP.
 async fn handshake(
-    mut socket: Socket,
+    mut socket: Socket<TcpStream>,
     hub: &Hub,
     tls: &TlsPort,
-) -> io::Result<Option<Box<TlsStream<Socket>>>> {
+) -> io::Result<Option<Box<TlsStream<Socket<TcpStream>>>>> {
     let mut first = [0];
     socket.0.peek(&mut first).await?;
     let [first] = first;

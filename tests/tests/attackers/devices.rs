@@ -1,10 +1,10 @@
 //! Devices that sign, as honest clients and their attackers do.
 
-use clawgate_core::device::{DeviceIdentity, PayloadVersion, SignedFacts};
+use clawgate_core::device::{DeviceIdentity, PayloadVersion};
 use clawgate_core::protocol::{ClientId, ClientInfo, ClientMode, Role};
-use clawgate_core::secret::Secret;
 use clawgate_tests::failure::{Failure, TestResult};
 use clawgate_tests::raw_client::{Answer, RawClient};
+use clawgate_tests::signer::{self, Said};
 use serde_json::{Value, json};
 
 /// A program with a key.
@@ -52,22 +52,13 @@ impl Device {
 
     /// The parameters of `connect`, signed for a challenge.
     pub(crate) fn signed(&self, challenge: &Value, version: PayloadVersion) -> TestResult<Value> {
-        let missing = || Failure::new(format!("no challenge: {challenge}"));
-        let payload = &challenge["payload"];
-        let identity = self.identity();
-        let secret = ["token", "deviceToken", "bootstrapToken"]
-            .iter()
-            .find_map(|name| self.auth[*name].as_str())
-            .unwrap_or_default();
-        let facts = SignedFacts {
-            device_id: identity.id().as_str(),
+        let said = Said {
             client: &self.client,
             role: self.role,
             scopes: &self.scopes,
-            signed_at: payload["ts"].as_u64().ok_or_else(missing)?,
-            secret: &Secret::new(secret),
-            nonce: payload["nonce"].as_str().ok_or_else(missing)?,
+            auth: &self.auth,
         };
+        let proof = signer::prove(&self.identity(), said, challenge, version)?;
         Ok(json!({
             "minProtocol": 4,
             "maxProtocol": 4,
@@ -76,7 +67,7 @@ impl Device {
             "auth": self.auth,
             "role": self.role,
             "scopes": self.scopes,
-            "device": identity.prove(&facts, version),
+            "device": proof,
         }))
     }
 

@@ -3,11 +3,11 @@
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 
-use clawgate_core::device::{DeviceIdentity, PayloadVersion, SignedFacts};
+use clawgate_core::device::{DeviceIdentity, PayloadVersion};
 use clawgate_core::protocol::{ClientId, ClientInfo, ClientMode, Role};
-use clawgate_core::secret::Secret;
 use clawgate_tests::deadline::PATIENCE;
 use clawgate_tests::failure::{Attempt, Failure, TestResult};
+use clawgate_tests::signer::{self, Said};
 use serde_json::{Value, json};
 use socket2::{Domain, Socket, Type};
 use tungstenite::protocol::{Role as WsRole, WebSocket};
@@ -94,7 +94,7 @@ impl Program {
         self
     }
 
-    fn params(&self, challenge: &Value) -> Value {
+    fn params(&self, challenge: &Value) -> TestResult<Value> {
         let mut params = json!({
             "minProtocol": 4,
             "maxProtocol": 4,
@@ -105,22 +105,16 @@ impl Program {
         });
         if let Some(seed) = self.device {
             let identity = DeviceIdentity::from_seed(&[seed; 32]);
-            let signed = ["token", "deviceToken", "bootstrapToken"]
-                .iter()
-                .find_map(|name| self.auth[*name].as_str())
-                .unwrap_or_default();
-            let facts = SignedFacts {
-                device_id: identity.id().as_str(),
+            let said = Said {
                 client: &self.client,
                 role: self.role,
                 scopes: &self.scopes,
-                signed_at: challenge["payload"]["ts"].as_u64().unwrap_or_default(),
-                secret: &Secret::new(signed),
-                nonce: challenge["payload"]["nonce"].as_str().unwrap_or_default(),
+                auth: &self.auth,
             };
-            params["device"] = json!(identity.prove(&facts, PayloadVersion::V3));
+            let proof = signer::prove(&identity, said, challenge, PayloadVersion::V3)?;
+            params["device"] = json!(proof);
         }
-        params
+        Ok(params)
     }
 }
 
@@ -191,7 +185,7 @@ impl Caller {
             .upgrade()?
             .map_err(|answer| Failure::new(format!("the upgrade was refused: {answer:?}")))?;
         let challenge = message(&mut socket)?;
-        let params = program.params(&challenge);
+        let params = program.params(&challenge)?;
         let connect = json!({"type": "req", "id": "1", "method": "connect", "params": params});
         socket.send(Message::Text(Utf8Bytes::from(connect.to_string())))?;
         loop {

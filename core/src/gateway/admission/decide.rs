@@ -95,7 +95,7 @@ impl Gateway {
                 if delay.is_zero() {
                     self.out.deliver(conn, Delivery::Refuse(refusal));
                 } else {
-                    self.late.push((now.mono + delay, conn, refusal));
+                    self.late.insert((now.mono + delay, conn), refusal);
                 }
             }
         }

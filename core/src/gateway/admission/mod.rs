@@ -92,18 +92,16 @@ impl AdmissionPolicy {
         }
     }
 
-    /// Tells where an upgrade comes from.
-    pub fn classify(&self, listener: Listener, peer: IpAddr, headers: &RequestHeaders) -> Ingress {
-        Ingress::classify(listener, peer, headers, &self.proxies, self.real_ip)
-    }
-
-    /// Whether the verdict on a peer depends on this machine's addresses: a proxy that is trusted
-    /// must not be this machine by another name. The host lists them then, for they change.
-    pub fn needs_local_addresses(&self, peer: IpAddr) -> bool {
-        let peer = peer.to_canonical();
-        matches!(self.auth, AuthRule::TrustedProxy { .. })
-            && !peer.is_loopback()
-            && self.proxies.contains(peer)
+    /// What a host needs to tell where its peers come from.
+    pub fn ingress(&self) -> IngressPolicy {
+        IngressPolicy {
+            proxies: self.proxies.clone(),
+            real_ip: self.real_ip,
+            users: match self.auth {
+                AuthRule::TrustedProxy { .. } => ProxyUsers::Named,
+                AuthRule::None | AuthRule::Shared { .. } => ProxyUsers::Unnamed,
+            },
+        }
     }
 
     /// The name of `gateway.auth.mode`.
@@ -123,6 +121,36 @@ impl AdmissionPolicy {
     }
 }
 
+/// Whose word is taken for where a peer comes from: the part of an [`AdmissionPolicy`] that a host
+/// needs on every upgrade. It holds no secret.
+#[derive(Clone, Debug)]
+pub struct IngressPolicy {
+    proxies: TrustedProxies,
+    real_ip: RealIpFallback,
+    users: ProxyUsers,
+}
+
+/// Whether proxies name users (`gateway.auth.mode: "trusted-proxy"`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ProxyUsers {
+    Named,
+    Unnamed,
+}
+
+impl IngressPolicy {
+    /// Tells where an upgrade comes from.
+    pub fn classify(&self, listener: Listener, peer: IpAddr, headers: &RequestHeaders) -> Ingress {
+        Ingress::classify(listener, peer, headers, &self.proxies, self.real_ip)
+    }
+
+    /// Whether the verdict on a peer depends on this machine's addresses: a proxy that names users
+    /// must not be this machine by another name. The host lists them then, for they change.
+    pub fn needs_local_addresses(&self, peer: IpAddr) -> bool {
+        let peer = peer.to_canonical();
+        self.users == ProxyUsers::Named && !peer.is_loopback() && self.proxies.contains(peer)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -134,8 +162,9 @@ mod tests {
             local_password: None,
         });
         policy.proxies = TrustedProxies::parse(["10.0.0.0/8", "127.0.0.1"]);
-        let needed =
-            |policy: &AdmissionPolicy, ip: &str| policy.needs_local_addresses(ip.parse().unwrap());
+        let needed = |policy: &AdmissionPolicy, ip: &str| {
+            policy.ingress().needs_local_addresses(ip.parse().unwrap())
+        };
         assert!(needed(&policy, "10.0.0.1") && needed(&policy, "::ffff:10.0.0.1"));
         assert!(!needed(&policy, "127.0.0.1") && !needed(&policy, "192.168.1.1"));
         policy.auth = AuthRule::None;

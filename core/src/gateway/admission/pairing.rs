@@ -15,7 +15,8 @@ use crate::{
         Gateway,
         audit::{AuditEntry, Verdict},
         devices::{
-            ApprovedVia, Asked, DeviceFacts, Grant, PairRequest, PairingReason, Plan, Program, plan,
+            ApprovedVia, Asked, DeviceFacts, Filed, Grant, PairRequest, PairedDevice,
+            PairingReason, Plan, Program, Resolution, plan,
         },
     },
     protocol::{ClientId, ClientMode},
@@ -125,15 +126,28 @@ impl Gateway {
         entry.subject = Some(format!("{} via {:?}", grant.role.as_str(), grant.via));
         entry.from = DeviceFacts::of(request).remote_ip;
         self.audit.record(&mut self.out.journal, now, entry);
-        self.devices.approve(
-            &mut self.out.journal,
-            now.wall,
-            (id, &device.wire_key()),
-            DeviceFacts::of(request),
-            grant,
-        );
+        let key = device.wire_key();
+        self.approve(now, (id, &key), DeviceFacts::of(request), grant);
         self.tell_pairing("device.pair.changed", &json!({}));
         Ok(())
+    }
+
+    /// Approves a device, and answers whatever it had asked for and has now.
+    pub(in crate::gateway) fn approve(
+        &mut self,
+        now: Now,
+        device: (&str, &str),
+        facts: DeviceFacts,
+        grant: Grant,
+    ) -> PairedDevice {
+        let journal = &mut self.out.journal;
+        let (device, answered) = self
+            .devices
+            .approve(journal, now.wall, device, facts, grant);
+        for request in answered {
+            self.resolve(now, &request, Resolution::Approved);
+        }
+        device
     }
 
     /// Writes the request down, tells those who can answer, and gives the refusal that names it.
@@ -147,12 +161,6 @@ impl Gateway {
     ) -> Refusal {
         let id = device.id.as_str();
         let known = self.devices.get(id);
-        let pending = self.devices.requests().count();
-        let limit = self.setup.limits.max_pair_requests;
-        let asks_already = self.devices.requests().any(|other| other.device_id == id);
-        if pending >= limit && !asks_already {
-            return refusals::too_many_requests(limit);
-        }
         let new = PairRequest {
             request_id: String::new(),
             device_id: id.into(),
@@ -164,33 +172,54 @@ impl Gateway {
             is_repair: known.is_some(),
             ts: now.wall,
         };
-        let (asked, replaced, is_new) =
-            self.devices
-                .ask(&mut self.out.journal, &mut self.rng, now, new);
-        for old in replaced {
-            self.tell_resolved(now, &old, "rejected");
-            self.answer_upgrades(now, &old, "rejected");
+        match self.file_request(now, new) {
+            Some(asked) => {
+                let known = self.devices.get(id);
+                refusals::pairing_required(reason, &asked, known, program_of(request))
+            }
+            None => refusals::too_many_requests(self.setup.limits.max_pair_requests),
         }
-        if is_new {
-            self.tell_pairing("device.pair.requested", &asked);
-        }
-        self.out.lean_on(self.devices.unsettled(&asked.request_id));
-        refusals::pairing_required(reason, &asked, self.devices.get(id), program_of(request))
     }
 
-    /// Tells operators that may pair what became of a request.
-    pub(in crate::gateway) fn tell_resolved(
+    /// Has a device wait for an answer, and tells those who can give it. What is said of it waits
+    /// until it is durable. Gives nothing when too many wait.
+    pub(in crate::gateway) fn file_request(
+        &mut self,
+        now: Now,
+        new: PairRequest,
+    ) -> Option<PairRequest> {
+        let limit = self.setup.limits.max_pair_requests;
+        let journal = &mut self.out.journal;
+        let request = match self.devices.file(journal, &mut self.rng, now, new, limit) {
+            Filed::Full => return None,
+            Filed::New(request, replaced) => {
+                for old in replaced {
+                    self.resolve(now, &old, Resolution::Rejected);
+                }
+                self.tell_pairing("device.pair.requested", &request);
+                request
+            }
+            Filed::Same(request) => request,
+        };
+        self.out
+            .lean_on(self.devices.unsettled(&request.request_id));
+        Some(request)
+    }
+
+    /// Tells operators that may pair what became of a request, and the device if it waits for it.
+    pub(in crate::gateway) fn resolve(
         &mut self,
         now: Now,
         request: &PairRequest,
-        decision: &str,
+        resolution: Resolution,
     ) {
+        self.answer_upgrades(now, request, resolution);
         self.tell_pairing(
             "device.pair.resolved",
             &json!({
                 "requestId": request.request_id,
                 "deviceId": request.device_id,
-                "decision": decision,
+                "decision": resolution.as_str(),
                 "ts": now.wall,
             }),
         );

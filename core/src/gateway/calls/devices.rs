@@ -9,7 +9,7 @@ use crate::{
         admission::Proof,
         audit::{AuditEntry, Verdict},
         clients::Client,
-        devices::{ApprovedVia, Grant, PairRequest, PairedDevice},
+        devices::{ApprovedVia, Grant, PairRequest, PairedDevice, Resolution},
     },
     ids::ConnId,
     protocol::{Role, RpcCode, RpcError},
@@ -153,18 +153,14 @@ impl Gateway {
             commands: Vec::new(),
             via: ApprovedVia::Operator,
         };
-        self.devices
-            .drop_request(&mut self.out.journal, &request.request_id);
-        let device = self.devices.approve(
-            &mut self.out.journal,
-            now.wall,
+        // It covers the request itself, which is answered with all others that it covers.
+        let device = self.approve(
+            now,
             (&request.device_id, &request.public_key),
             request.facts.clone(),
             grant,
         );
         self.note(now, conn, "device.pair.approve", None, &request.request_id);
-        self.tell_resolved(now, &request, "approved");
-        self.answer_upgrades(now, &request, "approved");
         if request.is_repair && request.role == Role::Node {
             let device_id = request.device_id.clone();
             self.calls.part(Parting {
@@ -203,8 +199,7 @@ impl Gateway {
         self.devices
             .drop_request(&mut self.out.journal, &request.request_id);
         self.note(now, conn, "device.pair.reject", None, &request.request_id);
-        self.tell_resolved(now, &request, "rejected");
-        self.answer_upgrades(now, &request, "rejected");
+        self.resolve(now, &request, Resolution::Rejected);
         encode(&json!({ "requestId": request.request_id, "deviceId": request.device_id }))
     }
 
@@ -217,8 +212,12 @@ impl Gateway {
         let DeviceParams { device_id } = params.parse()?;
         let device_id = device_id.trim();
         self.may_manage(now, conn, device_id, "device.pair.remove", "removal")?;
-        if !self.devices.remove(&mut self.out.journal, device_id) {
-            return Err(unknown_device());
+        let asked = self
+            .devices
+            .remove(&mut self.out.journal, device_id)
+            .ok_or_else(unknown_device)?;
+        for request in asked {
+            self.resolve(now, &request, Resolution::Rejected);
         }
         self.note(now, conn, "device.pair.remove", None, device_id);
         self.tell_pairing("device.pair.changed", &json!({}));

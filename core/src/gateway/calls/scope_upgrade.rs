@@ -8,7 +8,7 @@ use super::{Answer, Gateway, Params, Step, encode};
 use crate::{
     gateway::{
         clients::Client,
-        devices::{DeviceFacts, PairRequest},
+        devices::{DeviceFacts, PairRequest, Resolution},
     },
     ids::{ConnId, RequestId},
     protocol::{ConnectCode, Role, RpcError},
@@ -62,45 +62,28 @@ impl Gateway {
             let message = "requested scopes must include the connection's current scopes";
             return Err(RpcError::invalid_request(message));
         }
-        let (id, info, ip) = (client.device_id.clone(), client.info.clone(), client.ip);
-        let Some(device) = id.as_deref().and_then(|id| self.devices.get(id)) else {
+        let facts = DeviceFacts::of_client(&client.info, client.ip);
+        let id = client.device_id.as_deref();
+        let Some(device) = id.and_then(|id| self.devices.get(id)) else {
             return Err(device_required());
         };
-        let pending = self.devices.requests().count();
-        if pending >= self.setup.limits.max_pair_requests {
-            return Err(RpcError::retry_later(
-                "too many pairing requests wait for an answer",
-                60_000,
-            ));
-        }
         let new = PairRequest {
             request_id: String::new(),
             device_id: device.device_id.clone(),
             public_key: device.public_key.clone(),
-            facts: DeviceFacts {
-                display_name: info.display_name,
-                platform: Some(info.platform),
-                device_family: info.device_family,
-                client_id: Some(info.id.as_str().into()),
-                client_mode: Some(info.mode.as_str().into()),
-                remote_ip: (!ip.is_loopback()).then(|| ip.to_string()),
-            },
+            facts,
             role: Role::Operator,
             roles: vec![Role::Operator],
             scopes,
             is_repair: true,
             ts: now.wall,
         };
-        let (asked, replaced, is_new) =
-            self.devices
-                .ask(&mut self.out.journal, &mut self.rng, now, new);
-        for old in replaced {
-            self.tell_resolved(now, &old, "rejected");
-            self.answer_upgrades(now, &old, "rejected");
-        }
-        if is_new {
-            self.tell_pairing("device.pair.requested", &asked);
-        }
+        let Some(asked) = self.file_request(now, new) else {
+            return Err(RpcError::retry_later(
+                "too many pairing requests wait for an answer",
+                60_000,
+            ));
+        };
         self.note(
             now,
             conn,
@@ -143,7 +126,7 @@ impl Gateway {
         &mut self,
         now: Now,
         request: &PairRequest,
-        status: &str,
+        resolution: Resolution,
     ) {
         let waits: Vec<UpgradeWait> = self
             .calls
@@ -153,8 +136,8 @@ impl Gateway {
         if waits.is_empty() {
             return;
         }
-        let mut answer = json!({ "status": status, "requestId": request.request_id });
-        if status == "approved" {
+        let mut answer = json!({ "status": resolution.as_str(), "requestId": request.request_id });
+        if resolution == Resolution::Approved {
             let issued = self.devices.token_for(
                 &mut self.out.journal,
                 &mut self.rng,

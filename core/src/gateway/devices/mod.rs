@@ -5,7 +5,7 @@ mod record;
 mod token;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant},
 };
 
@@ -56,6 +56,36 @@ pub(crate) struct IssuedToken {
     pub(crate) issued_at: WallTime,
 }
 
+/// What became of asking for a device.
+#[derive(Clone, Debug)]
+pub(crate) enum Filed {
+    /// Too many wait already.
+    Full,
+    /// It waits now, in place of these.
+    New(PairRequest, Vec<PairRequest>),
+    /// The same question waits already. It keeps its id: somebody may just be typing it.
+    Same(PairRequest),
+}
+
+/// What becomes of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Resolution {
+    Approved,
+    Expired,
+    Rejected,
+}
+
+impl Resolution {
+    /// The word on the wire.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Approved => "approved",
+            Self::Expired => "expired",
+            Self::Rejected => "rejected",
+        }
+    }
+}
+
 /// What an approval gives.
 #[derive(Clone, Debug)]
 pub(crate) struct Grant {
@@ -71,7 +101,7 @@ pub(crate) struct DeviceBook {
     devices: Mirror<PairedDevice>,
     requests: Mirror<PairRequest>,
     /// When requests end, in monotonic time.
-    ends: BTreeMap<String, Instant>,
+    ends: BTreeSet<(Instant, String)>,
     /// Tokens given out in this run, so that a device gets the same one again.
     issued: BTreeMap<(String, Role), Secret>,
 }
@@ -88,7 +118,7 @@ impl DeviceBook {
                 // A clock that jumped neither ends a request at once nor keeps it for ever.
                 let age = Duration::from_millis(now.wall.0.saturating_sub(request.ts.0));
                 let left = REQUEST_TTL.saturating_sub(age);
-                (request.request_id.clone(), now.mono + left)
+                (now.mono + left, request.request_id.clone())
             })
             .collect();
         let book = Self {
@@ -145,28 +175,28 @@ impl DeviceBook {
             .is_some_and(DeviceToken::is_live)
     }
 
-    /// Finds or makes the request that stands for what a device asks. The second value tells
-    /// whether it is new; requests that it replaces are given back.
-    pub(crate) fn ask(
+    /// Finds or makes the request that stands for what a device asks in one role. At most `limit`
+    /// wait.
+    pub(crate) fn file(
         &mut self,
         journal: &mut Journal,
         rng: &mut Rng,
         now: Now,
         new: PairRequest,
-    ) -> (PairRequest, Vec<PairRequest>, bool) {
-        let of_device =
+        limit: usize,
+    ) -> Filed {
+        let before =
             |request: &&PairRequest| request.device_id == new.device_id && request.role == new.role;
-        // The same question again keeps its id: somebody may just be typing it.
-        if let Some(same) = self
-            .requests
-            .values()
-            .filter(of_device)
+        let replaced: Vec<PairRequest> = self.requests.values().filter(before).cloned().collect();
+        if let Some(same) = replaced
+            .iter()
             .find(|request| request.scopes == new.scopes && request.facts == new.facts)
         {
-            return (same.clone(), Vec::new(), false);
+            return Filed::Same(same.clone());
         }
-        let replaced: Vec<PairRequest> =
-            self.requests.values().filter(of_device).cloned().collect();
+        if self.requests.len() - replaced.len() >= limit {
+            return Filed::Full;
+        }
         for old in &replaced {
             self.drop_request(journal, &old.request_id);
         }
@@ -175,20 +205,20 @@ impl DeviceBook {
             ..new
         };
         self.ends
-            .insert(request.request_id.clone(), now.mono + REQUEST_TTL);
+            .insert((now.mono + REQUEST_TTL, request.request_id.clone()));
         self.requests.put(journal, request.clone());
-        (request, replaced, true)
+        Filed::New(request, replaced)
     }
 
     /// Removes a request.
     pub(crate) fn drop_request(&mut self, journal: &mut Journal, id: &str) -> Option<PairRequest> {
-        self.ends.remove(id);
+        self.ends.retain(|(_, request)| request != id);
         self.requests.remove(journal, id)
     }
 
     /// When the next request ends.
     pub(crate) fn next_end(&self) -> Option<Instant> {
-        self.ends.values().min().copied()
+        self.ends.first().map(|(end, _)| *end)
     }
 
     /// Removes the requests that nobody answered.
@@ -196,8 +226,8 @@ impl DeviceBook {
         let ended: Vec<String> = self
             .ends
             .iter()
-            .filter(|(_, end)| **end <= now)
-            .map(|(id, _)| id.clone())
+            .take_while(|(end, _)| *end <= now)
+            .map(|(_, id)| id.clone())
             .collect();
         ended
             .iter()
@@ -205,7 +235,26 @@ impl DeviceBook {
             .collect()
     }
 
-    /// Approves a device, or widens what it has. Its pending requests that this answers go away.
+    /// Removes the requests of a device that the test picks.
+    fn drop_requests(
+        &mut self,
+        journal: &mut Journal,
+        device_id: &str,
+        picks: impl Fn(&PairRequest) -> bool,
+    ) -> Vec<PairRequest> {
+        let picked: Vec<String> = self
+            .requests
+            .values()
+            .filter(|request| request.device_id == device_id && picks(request))
+            .map(|request| request.request_id.clone())
+            .collect();
+        picked
+            .iter()
+            .filter_map(|id| self.drop_request(journal, id))
+            .collect()
+    }
+
+    /// Approves a device, or widens what it has. Gives its pending requests that this answers.
     pub(crate) fn approve(
         &mut self,
         journal: &mut Journal,
@@ -213,7 +262,7 @@ impl DeviceBook {
         (device_id, public_key): (&str, &str),
         facts: DeviceFacts,
         grant: Grant,
-    ) -> PairedDevice {
+    ) -> (PairedDevice, Vec<PairRequest>) {
         let known = self.devices.get(device_id).cloned();
         let mut device = known.unwrap_or_else(|| PairedDevice {
             device_id: device_id.into(),
@@ -239,21 +288,11 @@ impl DeviceBook {
         device.invited_commands.extend(grant.commands);
         device.invited_commands.sort();
         device.invited_commands.dedup();
-        let answered: Vec<String> = self
-            .requests
-            .values()
-            .filter(|request| {
-                request.device_id == device_id
-                    && device.roles.contains(&request.role)
-                    && device.scopes.covers(&request.scopes)
-            })
-            .map(|request| request.request_id.clone())
-            .collect();
-        for id in answered {
-            self.drop_request(journal, &id);
-        }
+        let answered = self.drop_requests(journal, device_id, |request| {
+            device.roles.contains(&request.role) && device.scopes.covers(&request.scopes)
+        });
         self.devices.put(journal, device.clone());
-        device
+        (device, answered)
     }
 
     /// The token for `hello-ok`: the presented one, one of this run, or a new one.
@@ -324,19 +363,15 @@ impl DeviceBook {
         true
     }
 
-    /// Forgets a device and what it asked for.
-    pub(crate) fn remove(&mut self, journal: &mut Journal, device_id: &str) -> bool {
-        let asked: Vec<String> = self
-            .requests
-            .values()
-            .filter(|request| request.device_id == device_id)
-            .map(|request| request.request_id.clone())
-            .collect();
-        for id in asked {
-            self.drop_request(journal, &id);
-        }
+    /// Forgets a device. Gives what it asked for, or nothing if it is unknown.
+    pub(crate) fn remove(
+        &mut self,
+        journal: &mut Journal,
+        device_id: &str,
+    ) -> Option<Vec<PairRequest>> {
+        self.devices.remove(journal, device_id)?;
         self.issued.retain(|(id, _), _| id != device_id);
-        self.devices.remove(journal, device_id).is_some()
+        Some(self.drop_requests(journal, device_id, |_| true))
     }
 
     /// A new token takes the place of the old one, which is worth nothing from now on.
@@ -404,11 +439,13 @@ impl DeviceBook {
                 .is_some_and(|kept| kept.accepts(token))
         });
         let requests = &self.requests;
-        self.ends.retain(|id, _| requests.get(id).is_some());
-        for request in self.requests.values() {
-            self.ends
-                .entry(request.request_id.clone())
-                .or_insert(now.mono + REQUEST_TTL);
+        self.ends.retain(|(_, id)| requests.get(id).is_some());
+        // What the lost commit had dropped is here again, and has to end some time.
+        for request in requests.values() {
+            let id = &request.request_id;
+            if !self.ends.iter().any(|(_, known)| known == id) {
+                self.ends.insert((now.mono + REQUEST_TTL, id.clone()));
+            }
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What is kept of a device, and of a device that asks (spec protocol §3.6, §6.9).
 
+use core::net::IpAddr;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
@@ -34,6 +35,11 @@ pub(crate) struct DeviceFacts {
 
 impl DeviceFacts {
     pub(crate) fn of(request: &ConnectRequest) -> Self {
+        let ip = request.peer.ingress.client_ip().unwrap_or(request.peer.ip);
+        Self::of_client(&request.params.client, ip)
+    }
+
+    pub(crate) fn of_client(client: &ClientInfo, ip: IpAddr) -> Self {
         let ClientInfo {
             id,
             mode,
@@ -41,8 +47,7 @@ impl DeviceFacts {
             display_name,
             device_family,
             ..
-        } = &request.params.client;
-        let ip = request.peer.ingress.client_ip().unwrap_or(request.peer.ip);
+        } = client;
         Self {
             display_name: display_name.clone(),
             platform: Some(platform.clone()),
