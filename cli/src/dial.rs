@@ -88,24 +88,9 @@ impl<'a> Link<'a> {
         scopes: Vec<String>,
         timeout: Duration,
     ) -> Result<Self, NoLink> {
-        let end = Instant::now() + timeout;
-        let target = first_use(ClientTarget::from(&resolved.target), resolved, timeout)?;
         let asks = !scopes.is_empty();
         let need = DeviceNeed::of(&resolved.target, resolved.purpose, asks);
-        let caller = Caller {
-            resolved,
-            scopes,
-            end,
-        };
-        let connection = match device_use(need) {
-            DeviceUse::AtOnce => caller.as_device(&target)?,
-            DeviceUse::Never => caller.without_device(&target)?,
-            DeviceUse::WhenAsked => caller.as_device_when_asked(&target, asks)?,
-        };
-        Ok(Self {
-            connection,
-            resolved,
-        })
+        Self::dial(resolved, scopes, timeout, device_use(need))
     }
 
     /// Connects with this machine's device, whatever else is presented.
@@ -117,14 +102,28 @@ impl<'a> Link<'a> {
         scopes: Vec<String>,
         timeout: Duration,
     ) -> Result<Self, NoLink> {
+        Self::dial(resolved, scopes, timeout, DeviceUse::AtOnce)
+    }
+
+    fn dial(
+        resolved: &'a Resolved,
+        scopes: Vec<String>,
+        timeout: Duration,
+        device: DeviceUse,
+    ) -> Result<Self, NoLink> {
         let end = Instant::now() + timeout;
         let target = first_use(ClientTarget::from(&resolved.target), resolved, timeout)?;
+        let asks = !scopes.is_empty();
         let caller = Caller {
             resolved,
             scopes,
             end,
         };
-        let connection = caller.as_device(&target)?;
+        let connection = match device {
+            DeviceUse::AtOnce => caller.as_device(&target)?,
+            DeviceUse::Never => caller.without_device(&target)?,
+            DeviceUse::WhenAsked => caller.as_device_when_asked(&target, asks)?,
+        };
         Ok(Self {
             connection,
             resolved,
