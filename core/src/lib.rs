@@ -25,6 +25,7 @@
 //! Debug builds assert step 2. The example `in_memory` does all four in 200 lines.
 #![forbid(unsafe_code)]
 
+pub mod agent;
 pub mod client;
 pub mod config;
 pub mod credentials;
@@ -33,6 +34,7 @@ pub mod error;
 pub mod frame;
 pub mod gateway;
 pub mod ids;
+pub mod job;
 pub mod limits;
 pub mod methods;
 pub mod policy;
