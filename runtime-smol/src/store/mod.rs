@@ -14,6 +14,7 @@
 //! | `database` | one connection that writes, and its way back after a failure |
 //! | `failure` | what SQLite's errors mean |
 //! | `reader` | queries beside the writer |
+//! | `transcripts` | questions about what was said |
 //! | `backup` | a consistent copy |
 //!
 //! ```
@@ -61,6 +62,7 @@ mod header;
 mod migrations;
 mod open;
 mod reader;
+mod transcripts;
 mod writer;
 
 pub use backup::{Backup, BackupError, Replace, back_up};
