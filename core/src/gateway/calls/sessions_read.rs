@@ -1,0 +1,564 @@
+//! Looks at sessions (spec protocol §6.4).
+
+use std::{collections::BTreeSet, time::Duration};
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{
+    Answer, Gateway, Params, Step,
+    chat_history::shown,
+    encode,
+    transcripts::{PendingTranscript, TranscriptCall},
+};
+use crate::{
+    frame::Request,
+    gateway::sessions::{
+        Archived, ListOrder, RowExtras, SessionEntry, SessionFilter, SessionKey, row,
+    },
+    ids::{ConnId, SessionId},
+    protocol::RpcError,
+    store::{Author, TranscriptPage, TranscriptQuery, excerpt},
+    time::Now,
+};
+
+const DEFAULT_LIMIT: usize = 100;
+const MAX_LIMIT: usize = 1_000;
+
+/// Sessions of one preview (spec protocol §6.4).
+const MAX_PREVIEWS: usize = 64;
+
+/// Candidates of a name that fits several sessions.
+const MAX_CANDIDATES: usize = 10;
+
+/// Hits of a search.
+const MAX_HITS: usize = 100;
+
+/// Characters of a hit.
+const SNIPPET: usize = 160;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct ListParams {
+    limit: Option<usize>,
+    offset: Option<usize>,
+    active_minutes: Option<u64>,
+    active_only: Option<bool>,
+    sort_by: Option<SortBy>,
+    include_global: Option<bool>,
+    include_unknown: Option<bool>,
+    include_derived_titles: Option<bool>,
+    include_last_message: Option<bool>,
+    require_last_interaction: Option<bool>,
+    label: Option<String>,
+    pinned: Option<bool>,
+    spawned_by: Option<String>,
+    agent_id: Option<String>,
+    search: Option<String>,
+    archived: Option<ArchivedParam>,
+    // Every agent here is configured, nothing is hidden, and nobody has a profile of their own.
+    #[serde(rename = "configuredAgentsOnly")]
+    _configured_only: Option<bool>,
+    #[serde(rename = "excludeSubagents")]
+    _exclude_subagents: Option<bool>,
+    #[serde(rename = "excludeCron")]
+    _exclude_cron: Option<bool>,
+    #[serde(rename = "excludeSystem")]
+    _exclude_system: Option<bool>,
+    #[serde(rename = "includeActivitySummary")]
+    _activity_summary: Option<bool>,
+    #[serde(rename = "includePeople")]
+    _people: Option<bool>,
+    #[serde(rename = "ownerFirst")]
+    _owner_first: Option<bool>,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "camelCase")]
+enum SortBy {
+    Activity,
+    LastInteractionAt,
+    UpdatedAt,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(untagged)]
+enum ArchivedParam {
+    Flag(bool),
+    Word(AllWord),
+}
+
+#[derive(Clone, Copy, Deserialize)]
+enum AllWord {
+    #[serde(rename = "all")]
+    All,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct DescribeParams {
+    key: String,
+    agent_id: Option<String>,
+    #[serde(default)]
+    include_derived_titles: bool,
+    #[serde(default)]
+    include_last_message: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct GetParams {
+    #[serde(alias = "sessionKey")]
+    key: String,
+    agent_id: Option<String>,
+    limit: Option<usize>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct PreviewParams {
+    keys: Vec<String>,
+    limit: Option<usize>,
+    max_chars: Option<usize>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct ResolveParams {
+    key: Option<String>,
+    session_id: Option<String>,
+    label: Option<String>,
+    short_id: Option<String>,
+    #[serde(rename = "slugHint")]
+    _slug_hint: Option<String>,
+    agent_id: Option<String>,
+    spawned_by: Option<String>,
+    include_global: Option<bool>,
+    include_unknown: Option<bool>,
+    allow_missing: Option<bool>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct SearchParams {
+    query: String,
+    agent_id: Option<String>,
+    session_keys: Option<Vec<String>>,
+    limit: Option<usize>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct SubscribeParams {
+    key: String,
+    agent_id: Option<String>,
+    #[serde(rename = "includeApprovals")]
+    _include_approvals: Option<bool>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct UsageParams {
+    key: Option<String>,
+    agent_id: Option<String>,
+    limit: Option<usize>,
+}
+
+/// The messages of a session that are being read.
+#[derive(Debug)]
+pub(in crate::gateway) struct GetCall;
+
+/// Previews that are being read.
+#[derive(Debug)]
+pub(in crate::gateway) struct PreviewCall {
+    /// As they were asked for, with their transcripts.
+    keys: Vec<(String, Option<SessionId>)>,
+    max_chars: usize,
+}
+
+/// A search that is under way.
+#[derive(Debug)]
+pub(in crate::gateway) struct SearchCall {
+    words: Vec<String>,
+}
+
+impl Gateway {
+    pub(super) fn sessions_list(&self, now: Now, params: Params<'_>) -> Answer {
+        let list: ListParams = params.parse()?;
+        encode(&self.session_page(now, params, &list)?)
+    }
+
+    fn session_page(&self, now: Now, params: Params<'_>, list: &ListParams) -> Result<Value, RpcError> {
+        let limit = list.limit.unwrap_or(DEFAULT_LIMIT);
+        if !(1..=MAX_LIMIT).contains(&limit) {
+            return Err(params.error(&format!("limit must be 1 to {MAX_LIMIT}")));
+        }
+        let filter = SessionFilter {
+            agent_id: list.agent_id.clone(),
+            active_within: list.active_minutes.map(|minutes| Duration::from_secs(minutes.saturating_mul(60))),
+            archived: match list.archived {
+                None | Some(ArchivedParam::Flag(false)) => Archived::No,
+                Some(ArchivedParam::Flag(true)) => Archived::Only,
+                Some(ArchivedParam::Word(AllWord::All)) => Archived::All,
+            },
+            with_global: list.include_global == Some(true),
+            with_unknown: list.include_unknown == Some(true),
+            label: list.label.clone(),
+            pinned: list.pinned,
+            needs_interaction: list.require_last_interaction == Some(true),
+            spawned_by: list.spawned_by.clone(),
+            search: list.search.clone().filter(|words| !words.trim().is_empty()),
+            order: match list.sort_by {
+                Some(SortBy::LastInteractionAt) => ListOrder::Interaction,
+                Some(SortBy::Activity | SortBy::UpdatedAt) | None => ListOrder::Update,
+            },
+        };
+        let mut found = filter.apply(self.sessions.values(), now.wall);
+        if list.active_only == Some(true) {
+            found.retain(|entry| !self.runs.unfinished(&entry.key).is_empty());
+        }
+        let total = found.len();
+        let offset = list.offset.unwrap_or(0);
+        let rows: Vec<Value> = found
+            .into_iter()
+            .skip(offset)
+            .take(limit)
+            .map(|entry| {
+                let extras = RowExtras {
+                    with_title: list.include_derived_titles == Some(true),
+                    with_preview: list.include_last_message == Some(true),
+                    ..self.row_extras(&entry.key)
+                };
+                row(entry, &extras, now.wall)
+            })
+            .collect();
+        let next = offset.saturating_add(rows.len());
+        Ok(json!({
+            "ts": now.wall,
+            "path": self.setup.host.state_dir,
+            "count": rows.len(),
+            "totalCount": total,
+            "limitApplied": limit,
+            "offset": offset,
+            "nextOffset": (next < total).then_some(next),
+            "hasMore": next < total,
+            "owners": [],
+            "defaults": self.session_defaults(),
+            "sessions": rows,
+        }))
+    }
+
+    /// What a session uses that has no settings of its own.
+    pub(super) fn session_defaults(&self) -> Value {
+        let models = self.agent.models();
+        let first = models.first();
+        json!({
+            "modelProvider": first.map(|model| &model.provider),
+            "model": first.map(|model| &model.id),
+            "contextTokens": first.and_then(|model| model.context_tokens),
+            "modelSelectionTarget": "session",
+        })
+    }
+
+    pub(super) fn sessions_subscribe(&mut self, now: Now, conn: ConnId, params: Params<'_>) -> Answer {
+        let list: ListParams = params.parse()?;
+        let wants_list = params.raw.as_str().trim() != "{}";
+        self.subscriptions.follow_list(conn);
+        if wants_list {
+            let list = self.session_page(now, params, &list)?;
+            return encode(&json!({ "subscribed": true, "list": list }));
+        }
+        encode(&json!({ "subscribed": true }))
+    }
+
+    pub(super) fn messages_subscribe(&mut self, conn: ConnId, params: Params<'_>) -> Answer {
+        let asked: SubscribeParams = params.parse()?;
+        let key = self.session_key(params, &asked.key, asked.agent_id.as_deref())?;
+        self.subscriptions
+            .follow(conn, key.clone())
+            .map_err(|full| params.error(&full.to_string()))?;
+        encode(&json!({ "subscribed": true, "key": key }))
+    }
+
+    pub(super) fn messages_unsubscribe(&mut self, conn: ConnId, params: Params<'_>) -> Answer {
+        let asked: SubscribeParams = params.parse()?;
+        let key = self.session_key(params, &asked.key, asked.agent_id.as_deref())?;
+        self.subscriptions.unfollow(conn, &key);
+        encode(&json!({ "subscribed": false, "key": key }))
+    }
+
+    pub(super) fn sessions_describe(&self, now: Now, params: Params<'_>) -> Answer {
+        let asked: DescribeParams = params.parse()?;
+        let key = self.session_key(params, &asked.key, asked.agent_id.as_deref())?;
+        let session = self.sessions.get(&key).map(|entry| {
+            let extras = RowExtras {
+                with_title: asked.include_derived_titles,
+                with_preview: asked.include_last_message,
+                ..self.row_extras(&key)
+            };
+            row(entry, &extras, now.wall)
+        });
+        encode(&json!({ "session": session }))
+    }
+
+    pub(super) fn sessions_get(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        request: &Request,
+        params: Params<'_>,
+    ) -> Result<Step, RpcError> {
+        let asked: GetParams = params.parse()?;
+        let key = self.session_key(params, &asked.key, asked.agent_id.as_deref())?;
+        let Some(entry) = self.sessions.get(&key) else {
+            return Ok(Step::Answer(encode(&json!({ "messages": [] }))));
+        };
+        let query = TranscriptQuery::Before {
+            session: entry.session_id.clone(),
+            before: None,
+            limit: asked.limit.unwrap_or(200).clamp(1, MAX_LIMIT),
+            max_bytes: 6 * 1024 * 1024,
+        };
+        let call = TranscriptCall::Get(GetCall);
+        let id = request.id.clone();
+        self.ask_transcript(now, [&key], query, PendingTranscript { conn, id, call });
+        Ok(Step::Later)
+    }
+
+    pub(super) fn session_messages(&self, _: &GetCall, page: TranscriptPage) -> Answer {
+        let messages: Vec<Value> = page.messages.iter().map(|found| shown(found, None)).collect();
+        encode(&json!({ "messages": messages }))
+    }
+
+    pub(super) fn sessions_preview(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        request: &Request,
+        params: Params<'_>,
+    ) -> Result<Step, RpcError> {
+        let asked: PreviewParams = params.parse()?;
+        if asked.keys.is_empty() {
+            return Err(params.error("keys must not be empty"));
+        }
+        if asked.max_chars.is_some_and(|chars| chars < 20) {
+            return Err(params.error("maxChars must be 20 or more"));
+        }
+        let mut keys = Vec::new();
+        let mut known = BTreeSet::new();
+        for text in asked.keys.into_iter().take(MAX_PREVIEWS) {
+            let key = self.session_key(params, &text, None)?;
+            let session = self.sessions.get(&key).map(|entry| entry.session_id.clone());
+            known.insert(key);
+            keys.push((text, session));
+        }
+        let sessions: BTreeSet<SessionId> = keys.iter().filter_map(|(_, id)| id.clone()).collect();
+        let query = TranscriptQuery::Tails {
+            sessions: sessions.into_iter().collect(),
+            limit: asked.limit.unwrap_or(12).clamp(1, 100),
+            max_bytes: 256 * 1024,
+        };
+        let call = TranscriptCall::Preview(PreviewCall {
+            keys,
+            max_chars: asked.max_chars.unwrap_or(240),
+        });
+        let id = request.id.clone();
+        self.ask_transcript(now, &known, query, PendingTranscript { conn, id, call });
+        Ok(Step::Later)
+    }
+
+    pub(super) fn previews(&self, now: Now, call: &PreviewCall, page: TranscriptPage) -> Answer {
+        let previews: Vec<Value> = call
+            .keys
+            .iter()
+            .map(|(key, session)| {
+                let items: Vec<Value> = page
+                    .messages
+                    .iter()
+                    .filter(|message| Some(&message.session) == session.as_ref())
+                    .filter_map(|message| {
+                        let role = match message.author {
+                            Author::Assistant => "assistant",
+                            Author::User => "user",
+                            Author::Note | Author::Tool => return None,
+                        };
+                        let text: String = message.text.chars().take(call.max_chars).collect();
+                        Some(json!({ "role": role, "text": text }))
+                    })
+                    .collect();
+                let status = match (session, items.is_empty()) {
+                    (None, _) => "missing",
+                    (Some(_), true) => "empty",
+                    (Some(_), false) => "ok",
+                };
+                json!({ "key": key, "status": status, "items": items })
+            })
+            .collect();
+        encode(&json!({ "ts": now.wall, "previews": previews }))
+    }
+
+    pub(super) fn sessions_resolve(&self, params: Params<'_>) -> Answer {
+        let asked: ResolveParams = params.parse()?;
+        let fits = |entry: &&SessionEntry| {
+            let kind = match entry.key.kind() {
+                "global" => asked.include_global == Some(true),
+                "unknown" => asked.include_unknown == Some(true),
+                _ => true,
+            };
+            let of = |wanted: &Option<String>, found: Option<&str>| {
+                wanted.as_deref().is_none_or(|wanted| found == Some(wanted))
+            };
+            kind && of(&asked.agent_id, Some(&entry.agent_id))
+                && of(&asked.spawned_by, entry.setting("spawnedBy"))
+        };
+        let found: Vec<&SessionEntry> = if let Some(key) = &asked.key {
+            let key = self.session_key(params, key, asked.agent_id.as_deref())?;
+            self.sessions.get(&key).into_iter().collect()
+        } else if let Some(id) = &asked.session_id {
+            let is = |entry: &&SessionEntry| entry.session_id.as_str() == id;
+            self.sessions.values().filter(fits).filter(is).collect()
+        } else if let Some(label) = &asked.label {
+            let is = |entry: &&SessionEntry| entry.setting("label") == Some(label);
+            self.sessions.values().filter(fits).filter(is).collect()
+        } else if let Some(short) = asked.short_id.as_deref().filter(|short| short.len() >= 4) {
+            let is = |entry: &&SessionEntry| entry.session_id.as_str().starts_with(short);
+            self.sessions.values().filter(fits).filter(is).collect()
+        } else {
+            return Err(params.error("one of key, sessionId, label and shortId is needed"));
+        };
+        let show = |entry: &SessionEntry| {
+            let mut shown = json!({ "key": entry.key, "agentId": entry.agent_id });
+            let name = entry.setting("displayName").or_else(|| entry.setting("label"));
+            if let (Some(name), Some(fields)) = (name, shown.as_object_mut()) {
+                fields.insert("displayName".into(), json!(name));
+            }
+            shown
+        };
+        match found.as_slice() {
+            [one] => {
+                let mut shown = show(one);
+                if let Some(fields) = shown.as_object_mut() {
+                    fields.insert("ok".into(), json!(true));
+                }
+                encode(&shown)
+            }
+            [] if asked.allow_missing == Some(true) => encode(&json!({ "ok": false })),
+            [] => {
+                let name = asked.key.or(asked.session_id).or(asked.label).or(asked.short_id);
+                let name: String = name.unwrap_or_default().chars().take(120).collect();
+                Err(RpcError::invalid_request(format!("No session found: {name}")))
+            }
+            several => {
+                let candidates: Vec<Value> =
+                    several.iter().take(MAX_CANDIDATES).map(|entry| show(entry)).collect();
+                encode(&json!({ "ok": false, "candidates": candidates }))
+            }
+        }
+    }
+
+    pub(super) fn sessions_search(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        request: &Request,
+        params: Params<'_>,
+    ) -> Result<Step, RpcError> {
+        let asked: SearchParams = params.parse()?;
+        let words: Vec<String> =
+            asked.query.to_lowercase().split_whitespace().map(str::to_owned).collect();
+        if words.is_empty() {
+            return Err(params.error("query must not be blank"));
+        }
+        let wanted = match &asked.session_keys {
+            None => None,
+            Some(keys) => {
+                let keys: Result<BTreeSet<SessionKey>, RpcError> =
+                    keys.iter().map(|key| self.session_key(params, key, None)).collect();
+                Some(keys?)
+            }
+        };
+        let found: Vec<(SessionKey, SessionId)> = self
+            .sessions
+            .values()
+            .filter(|entry| asked.agent_id.as_ref().is_none_or(|agent| *agent == entry.agent_id))
+            .filter(|entry| wanted.as_ref().is_none_or(|wanted| wanted.contains(&entry.key)))
+            .map(|entry| (entry.key.clone(), entry.session_id.clone()))
+            .collect();
+        let query = TranscriptQuery::Search {
+            sessions: found.iter().map(|(_, id)| id.clone()).collect(),
+            words: words.clone(),
+            limit: asked.limit.unwrap_or(20).clamp(1, MAX_HITS),
+        };
+        let call = TranscriptCall::Search(SearchCall { words });
+        let id = request.id.clone();
+        let keys: Vec<SessionKey> = found.into_iter().map(|(key, _)| key).collect();
+        self.ask_transcript(now, &keys, query, PendingTranscript { conn, id, call });
+        Ok(Step::Later)
+    }
+
+    pub(super) fn search_hits(&self, call: &SearchCall, page: TranscriptPage) -> Answer {
+        let results: Vec<Value> = page
+            .messages
+            .iter()
+            .enumerate()
+            .filter_map(|(place, message)| {
+                let entry =
+                    self.sessions.values().find(|entry| entry.session_id == message.session)?;
+                Some(json!({
+                    "sessionKey": entry.key,
+                    "sessionId": message.session,
+                    "messageId": message.id,
+                    "role": message.author,
+                    "timestamp": message.at,
+                    "snippet": excerpt(&message.text, &call.words, SNIPPET),
+                    // The newest is the best.
+                    "score": 1.0 / (place + 1) as f64,
+                }))
+            })
+            .collect();
+        encode(&json!({ "results": results, "truncated": page.more }))
+    }
+
+    pub(super) fn sessions_usage(&self, now: Now, params: Params<'_>) -> Answer {
+        let asked: UsageParams = params.parse()?;
+        let key = match &asked.key {
+            Some(key) => Some(self.session_key(params, key, asked.agent_id.as_deref())?),
+            None => None,
+        };
+        let found: Vec<&SessionEntry> = self
+            .sessions
+            .values()
+            .filter(|entry| key.as_ref().is_none_or(|key| *key == entry.key))
+            .filter(|entry| asked.agent_id.as_ref().is_none_or(|agent| *agent == entry.agent_id))
+            .collect();
+        let input: u64 = found.iter().map(|entry| entry.usage.input).sum();
+        let output: u64 = found.iter().map(|entry| entry.usage.output).sum();
+        let messages: u64 = found.iter().map(|entry| entry.messages()).sum();
+        let sessions: Vec<Value> = found
+            .iter()
+            .take(asked.limit.unwrap_or(MAX_LIMIT))
+            .map(|entry| {
+                json!({
+                    "key": entry.key,
+                    "sessionId": entry.session_id,
+                    "agentId": entry.agent_id,
+                    "updatedAt": entry.updated_at,
+                    "usage": totals(entry.usage.input, entry.usage.output),
+                })
+            })
+            .collect();
+        encode(&json!({
+            "updatedAt": now.wall,
+            "sessions": sessions,
+            "totals": totals(input, output),
+            "aggregates": {
+                "sessionCount": found.len(),
+                "messages": { "total": messages },
+            },
+        }))
+    }
+}
+
+fn totals(input: u64, output: u64) -> Value {
+    json!({ "input": input, "output": output, "totalTokens": input.saturating_add(output) })
+}

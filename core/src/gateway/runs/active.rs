@@ -1,0 +1,78 @@
+//! What a run under way has in memory.
+
+use std::{collections::BTreeMap, time::Instant};
+
+use crate::{
+    agent::{Attachment, JobNo},
+    gateway::{nodes::InvokeId, sessions::SessionKey},
+    ids::{EffectId, ToolCallId},
+};
+
+/// A run under way.
+#[derive(Debug)]
+pub(super) struct ActiveRun {
+    pub(super) key: SessionKey,
+    pub(super) agent_id: String,
+    /// When it has to be over.
+    pub(super) deadline: Instant,
+    /// The reply so far.
+    pub(super) text: String,
+    /// How much of it clients have been told.
+    pub(super) told: Told,
+    /// Numbers of its `agent` and `chat` events.
+    pub(super) agent_seq: u64,
+    pub(super) chat_seq: u64,
+    /// Files of its message, until the agent has them.
+    pub(super) attachments: Vec<Attachment>,
+    pub(super) jobs: BTreeMap<JobNo, EffectId>,
+    /// Its calls of nodes that are under way.
+    pub(super) calls: BTreeMap<ToolCallId, OpenCall>,
+}
+
+/// How much of the reply clients have been told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Told {
+    /// The first bytes.
+    UpTo(usize),
+    /// Something that is wrong by now.
+    Wrong,
+}
+
+/// A call of a node that is under way.
+#[derive(Clone, Debug)]
+pub(super) struct OpenCall {
+    pub(super) name: String,
+    pub(super) invoke: Option<InvokeId>,
+}
+
+impl ActiveRun {
+    pub(super) fn new(
+        key: SessionKey,
+        agent_id: String,
+        deadline: Instant,
+        attachments: Vec<Attachment>,
+    ) -> Self {
+        Self {
+            key,
+            agent_id,
+            deadline,
+            text: String::new(),
+            told: Told::UpTo(0),
+            agent_seq: 0,
+            chat_seq: 0,
+            attachments,
+            jobs: BTreeMap::new(),
+            calls: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn next_agent_seq(&mut self) -> u64 {
+        self.agent_seq += 1;
+        self.agent_seq
+    }
+
+    pub(super) fn next_chat_seq(&mut self) -> u64 {
+        self.chat_seq += 1;
+        self.chat_seq
+    }
+}

@@ -1,0 +1,228 @@
+//! Runs of agents: one at a time in each session, in the order in which their messages came (seed
+//! 002, *Command flow*; spec protocol §6.4, §6.5).
+//!
+//! | file | rule |
+//! | --- | --- |
+//! | `record` | what is kept of a run |
+//! | `active` | what a run under way has in memory |
+//! | `submit` | a message becomes a run, or joins the one that it repeats |
+//! | `start` | whose turn it is, and what the agent is given |
+//! | `drive` | what the agent wants |
+//! | `tools` | its calls of nodes |
+//! | `events` | what clients hear |
+//! | `finish` | the end, whatever it is |
+//! | `recover` | runs that a crash or a full disk left behind |
+//! | `wait` | callers that wait for an end |
+
+mod active;
+mod drive;
+mod events;
+mod finish;
+mod record;
+mod recover;
+mod start;
+mod submit;
+mod tools;
+mod wait;
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Instant,
+};
+
+pub(super) use finish::RunEnd;
+pub(super) use record::{QueueMode, RunOptions, RunOutcome, RunRecord, RunState};
+pub(super) use submit::{Submission, Submitted};
+pub(super) use wait::{RunWaiter, Wants, state_payload};
+
+use super::sessions::SessionKey;
+use crate::{
+    ids::{EffectId, RunId},
+    store::{CommitId, Journal, Mirror, Row},
+    time::Now,
+};
+use active::ActiveRun;
+
+/// All runs: those under way, those that wait, and the last ones that are over.
+#[derive(Debug, Default)]
+pub(super) struct RunBook {
+    records: Mirror<RunRecord>,
+    active: BTreeMap<RunId, ActiveRun>,
+    /// The run under way of each busy session.
+    busy: BTreeMap<SessionKey, RunId>,
+    /// Runs that wait, by session, the next one first.
+    queues: BTreeMap<SessionKey, VecDeque<RunId>>,
+    /// Sessions whose turn it would be, were there not too many runs under way.
+    ready: VecDeque<SessionKey>,
+    /// Jobs of runs.
+    jobs: BTreeMap<EffectId, (RunId, crate::agent::JobNo)>,
+    /// Runs that are over, the oldest first.
+    over: VecDeque<RunId>,
+    /// Runs that are answered together with another one.
+    merged: BTreeMap<RunId, Vec<RunId>>,
+    waiters: Vec<RunWaiter>,
+    /// The place of the newest run.
+    last_order: u64,
+    /// When text that was gathered is to be told.
+    flush_at: Option<Instant>,
+    /// Whether runs of before a restart have to be looked at.
+    to_recover: bool,
+}
+
+impl RunBook {
+    /// Takes the rows of the last run. Gives the keys of those that cannot be read.
+    pub(super) fn restore(rows: &[Row]) -> (Self, Vec<String>) {
+        let (records, unreadable) = Mirror::<RunRecord>::restore(rows);
+        let mut over: Vec<&RunRecord> = records
+            .values()
+            .filter(|record| record.state.is_over())
+            .collect();
+        over.sort_by_key(|record| record.ended_at);
+        let over: VecDeque<RunId> = over.iter().map(|record| record.run_id.clone()).collect();
+        let mut book = Self {
+            last_order: records.values().map(|record| record.order).max().unwrap_or(0),
+            to_recover: over.len() < records.len(),
+            over,
+            records,
+            ..Self::default()
+        };
+        book.rebuild_queues();
+        (book, unreadable)
+    }
+
+    fn next_order(&mut self) -> u64 {
+        self.last_order += 1;
+        self.last_order
+    }
+
+    pub(super) fn get(&self, run: &RunId) -> Option<&RunRecord> {
+        self.records.get(run.as_str())
+    }
+
+    /// Runs under way in all sessions.
+    pub(super) fn running(&self) -> usize {
+        self.active.len()
+    }
+
+    /// Runs that wait in all sessions.
+    pub(super) fn queued(&self) -> usize {
+        self.queues.values().map(VecDeque::len).sum()
+    }
+
+    /// The run under way of a session, and the text that it has said so far.
+    pub(super) fn in_flight(&self, key: &SessionKey) -> Option<(&RunId, &str)> {
+        let run = self.busy.get(key)?;
+        let text = self.active.get(run).map_or("", |active| active.text.as_str());
+        Some((run, text))
+    }
+
+    /// Runs of a session that are not over, the one under way first.
+    pub(super) fn unfinished(&self, key: &SessionKey) -> Vec<RunId> {
+        let waiting = self.queues.get(key).into_iter().flatten();
+        self.busy.get(key).into_iter().chain(waiting).cloned().collect()
+    }
+
+    /// Runs of a session that wait, the next one first.
+    pub(super) fn waiting(&self, key: &SessionKey) -> impl Iterator<Item = &RunRecord> {
+        let waiting = self.queues.get(key).into_iter().flatten();
+        waiting.filter_map(|run| self.get(run))
+    }
+
+    /// The last change of a run that is not durable yet.
+    pub(super) fn unsettled(&self, run: &RunId) -> Option<CommitId> {
+        self.records.unsettled(run.as_str())
+    }
+
+    pub(super) fn settle(&mut self, commit: CommitId) {
+        self.records.settle(commit);
+    }
+
+    fn put(&mut self, journal: &mut Journal, record: RunRecord) {
+        self.records.put(journal, record);
+    }
+
+    fn change(
+        &mut self,
+        journal: &mut Journal,
+        run: &RunId,
+        change: impl FnOnce(&mut RunRecord),
+    ) -> Option<RunRecord> {
+        let mut record = self.get(run)?.clone();
+        change(&mut record);
+        self.records.put(journal, record.clone());
+        Some(record)
+    }
+
+    /// Takes a run out of its queue.
+    fn unqueue(&mut self, key: &SessionKey, run: &RunId) {
+        if let Some(queue) = self.queues.get_mut(key) {
+            queue.retain(|other| other != run);
+            if queue.is_empty() {
+                self.queues.remove(key);
+            }
+        }
+    }
+
+    /// The messages of both are answered by one run.
+    fn merged_into(&mut self, run: &RunId, by: &RunId) {
+        self.merged.entry(by.clone()).or_default().push(run.clone());
+    }
+
+    fn take_merged(&mut self, by: &RunId) -> Vec<RunId> {
+        self.merged.remove(by).unwrap_or_default()
+    }
+
+    fn is_merged(&self, run: &RunId) -> bool {
+        self.merged.values().flatten().any(|merged| merged == run)
+    }
+
+    /// Makes the queues say what the records say, after some of those were taken back.
+    fn rebuild_queues(&mut self) {
+        let mut queued: Vec<&RunRecord> = self
+            .records
+            .values()
+            .filter(|record| record.state == RunState::Queued)
+            .collect();
+        queued.sort_by_key(|record| record.order);
+        let mut queues: BTreeMap<SessionKey, VecDeque<RunId>> = BTreeMap::new();
+        for record in queued {
+            let queue = queues.entry(record.session_key.clone()).or_default();
+            queue.push_back(record.run_id.clone());
+        }
+        self.queues = queues;
+        let records = &self.records;
+        let is_over =
+            |run: &RunId| records.get(run.as_str()).is_some_and(|record| record.state.is_over());
+        self.over.retain(is_over);
+    }
+
+    /// Forgets the oldest runs that are over, beyond a number.
+    fn trim(&mut self, journal: &mut Journal, max: usize) {
+        while self.over.len() > max {
+            if let Some(run) = self.over.pop_front() {
+                self.records.remove(journal, run.as_str());
+            }
+        }
+    }
+
+    /// The first deadline of the runs and of those who wait for them.
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        let runs = self.active.values().map(|active| active.deadline);
+        let waits = self.waiters.iter().filter_map(RunWaiter::deadline);
+        runs.chain(waits).chain(self.flush_at).min()
+    }
+
+    /// Whether runs of before a restart have to be looked at.
+    pub(super) const fn is_to_recover(&self) -> bool {
+        self.to_recover
+    }
+
+    /// Runs whose time is over.
+    fn late(&self, now: Now) -> Vec<RunId> {
+        self.active
+            .iter()
+            .filter(|(_, active)| active.deadline <= now.mono)
+            .map(|(run, _)| run.clone())
+            .collect()
+    }
+}

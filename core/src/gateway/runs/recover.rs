@@ -1,0 +1,69 @@
+//! Runs that a crash or a full disk left behind.
+
+use super::{RunEnd, RunState};
+use crate::{
+    gateway::{Gateway, sessions::SessionKey},
+    ids::RunId,
+    store::CommitId,
+    time::Now,
+};
+
+impl Gateway {
+    /// After a restart: runs that were under way are marked as cut, and never tried again, since they
+    /// may have done something. Those that had not begun begin now.
+    pub(in crate::gateway) fn recover_runs(&mut self, now: Now) {
+        self.runs.to_recover = false;
+        self.end_lost_runs(now);
+        let keys: Vec<SessionKey> = self.runs.queues.keys().cloned().collect();
+        for key in keys {
+            self.start_next(now, &key);
+        }
+    }
+
+    /// Runs that are under way by their record and by nothing else.
+    fn end_lost_runs(&mut self, now: Now) {
+        let lost: Vec<(RunId, SessionKey)> = self
+            .runs
+            .records
+            .values()
+            .filter(|record| record.state == RunState::Running)
+            .filter(|record| !self.runs.active.contains_key(&record.run_id))
+            .filter(|record| !self.runs.is_merged(&record.run_id))
+            .map(|record| (record.run_id.clone(), record.session_key.clone()))
+            .collect();
+        for (run, key) in lost {
+            let outcome = RunEnd::Cut.outcome_of_nothing();
+            self.conclude_run(now, &key, &run, RunState::Cut, &outcome, None);
+            self.answer_waiters(now, &run);
+        }
+    }
+
+    /// Changes were not kept: what is in memory has to agree with the records again.
+    pub(in crate::gateway) fn roll_back_runs(&mut self, now: Now, commit: CommitId) {
+        self.runs.records.roll_back(commit);
+        let strays: Vec<RunId> = self
+            .runs
+            .active
+            .keys()
+            .filter(|run| {
+                let state = self.runs.get(run).map(|record| record.state);
+                state != Some(RunState::Running)
+            })
+            .cloned()
+            .collect();
+        for run in strays {
+            self.cancel_agent(now, &run);
+            if let Some(active) = self.runs.active.remove(&run) {
+                self.runs.busy.remove(&active.key);
+            }
+            self.runs.take_merged(&run);
+        }
+        self.runs.rebuild_queues();
+        let known = |run: &RunId| self.runs.records.get(run.as_str()).is_some();
+        // The caller of a run that is not there any more was told so in its answer.
+        let waiters = std::mem::take(&mut self.runs.waiters);
+        self.runs.waiters = waiters.into_iter().filter(|waiter| known(&waiter.run)).collect();
+        // Ends that were not kept, and turns that were not taken, are tried again when the disk works.
+        self.runs.to_recover = true;
+    }
+}

@@ -1,0 +1,195 @@
+//! Whose turn it is, and what the agent is given.
+
+use serde_json::json;
+
+use super::{ActiveRun, QueueMode, RunRecord, RunState};
+use crate::{
+    agent::{HistoryMessage, RunRequest, Speaker},
+    gateway::{
+        Effect, EffectOutcome, Gateway,
+        sessions::{LastRun, RowStatus, SessionKey},
+        waiting::Waiter,
+    },
+    ids::RunId,
+    store::{Author, Message, TranscriptQuery},
+    time::Now,
+};
+
+impl Gateway {
+    /// Starts the next run of a session, if there is one and nothing stands in its way.
+    pub(super) fn start_next(&mut self, now: Now, key: &SessionKey) {
+        if self.runs.busy.contains_key(key) || !self.runs.queues.contains_key(key) {
+            return;
+        }
+        if self.runs.active.len() >= self.setup.limits.max_active_runs {
+            if !self.runs.ready.contains(key) {
+                self.runs.ready.push_back(key.clone());
+            }
+            return;
+        }
+        let Some(first) = self.runs.queues.get(key).and_then(|queue| queue.front().cloned()) else {
+            return;
+        };
+        self.runs.unqueue(key, &first);
+        self.start_run(now, key, &first);
+    }
+
+    /// Starts runs of sessions that waited for a place.
+    pub(super) fn start_ready(&mut self, now: Now) {
+        while self.runs.active.len() < self.setup.limits.max_active_runs
+            && let Some(key) = self.runs.ready.pop_front()
+        {
+            self.start_next(now, &key);
+        }
+    }
+
+    fn start_run(&mut self, now: Now, key: &SessionKey, run: &RunId) {
+        let Ok(entry) = self.open_session(now, key) else {
+            return;
+        };
+        let mut attachments = Vec::new();
+        let mut inputs = self.take_input(now, run, &entry.session_id);
+        // What waits to be answered together is answered now.
+        for other in self.collected_with(key, run) {
+            self.runs.unqueue(key, &other);
+            inputs.extend(self.take_input(now, &other, &entry.session_id));
+            self.runs.merged_into(&other, run);
+        }
+        let Some(record) = self.runs.get(run).cloned() else {
+            return;
+        };
+        for input in inputs {
+            attachments.extend(input.attachments());
+            if let Some(message) = self.sessions.append(&mut self.out.journal, now, key, input) {
+                self.tell_message(key, &message);
+            }
+        }
+        self.sessions.change(&mut self.out.journal, key, |entry| {
+            entry.last_run = Some(LastRun {
+                run_id: run.clone(),
+                status: RowStatus::Running,
+                error: None,
+                started_at: now.wall,
+                ended_at: None,
+                provider: None,
+                model: None,
+            });
+        });
+        let timeout = record.options.timeout(self.setup.limits.run);
+        let deadline = now.mono + timeout;
+        let active = ActiveRun::new(key.clone(), record.agent_id, deadline, attachments);
+        self.runs.active.insert(run.clone(), active);
+        self.runs.busy.insert(key.clone(), run.clone());
+        let data = json!({ "phase": "start", "startedAt": now.wall });
+        self.tell_agent(now, run, "lifecycle", data);
+        self.tell_session(now, key, "run-started");
+        let query = TranscriptQuery::Before {
+            session: entry.session_id,
+            before: None,
+            limit: self.setup.limits.history_messages,
+            max_bytes: self.setup.limits.history_bytes,
+        };
+        let effect = Effect::ReadTranscript(query);
+        self.wait_for(now, effect, Waiter::History(run.clone()));
+    }
+
+    /// Marks a run as under way, and gives its message.
+    fn take_input(
+        &mut self,
+        now: Now,
+        run: &RunId,
+        session: &crate::ids::SessionId,
+    ) -> Vec<crate::gateway::sessions::MessageDraft> {
+        let mut input = None;
+        self.runs.change(&mut self.out.journal, run, |record| {
+            record.state = RunState::Running;
+            record.started_at = Some(now.wall);
+            record.session_id = Some(session.clone());
+            input = record.input.take();
+        });
+        input.into_iter().collect()
+    }
+
+    /// Runs that are to be answered together with this one.
+    fn collected_with(&self, key: &SessionKey, run: &RunId) -> Vec<RunId> {
+        let collects = |record: &RunRecord| record.mode == QueueMode::Collect;
+        if !self.runs.get(run).is_some_and(collects) {
+            return Vec::new();
+        }
+        self.runs
+            .waiting(key)
+            .take_while(|record| collects(record))
+            .map(|record| record.run_id.clone())
+            .collect()
+    }
+
+    /// The transcript is there: the agent begins.
+    pub(in crate::gateway) fn history_ready(
+        &mut self,
+        now: Now,
+        run: &RunId,
+        outcome: EffectOutcome,
+    ) {
+        let EffectOutcome::Transcript(page) = outcome else {
+            let why = match outcome {
+                EffectOutcome::Failed(why) => why,
+                _ => "the gateway's host gave an answer of the wrong kind".into(),
+            };
+            let message = format!("the transcript could not be read: {why}");
+            return self.fail_run(now, run, &message);
+        };
+        let Some(record) = self.runs.get(run).cloned() else {
+            return;
+        };
+        let Some(active) = self.runs.active.get_mut(run) else {
+            return;
+        };
+        let attachments = std::mem::take(&mut active.attachments);
+        let timeout = active.deadline.saturating_duration_since(now.mono);
+        let (history, message) = conversation(page.messages);
+        let entry = self.sessions.get(&record.session_key);
+        let model = record.options.model.or_else(|| {
+            let set = entry?.setting("model")?;
+            Some(set.to_owned())
+        });
+        let request = RunRequest {
+            agent_id: record.agent_id,
+            session_key: record.session_key.to_string(),
+            message,
+            attachments,
+            history,
+            tools: self.agent_tools(),
+            model,
+            extra_prompt: record.options.extra_prompt,
+            timeout,
+        };
+        self.agent.start(now, run.clone(), request);
+        self.drive_agent(now);
+    }
+}
+
+/// What was said before, and the message that is to be answered: everything after the last reply.
+fn conversation(messages: Vec<Message>) -> (Vec<HistoryMessage>, String) {
+    let mut history: Vec<HistoryMessage> = Vec::new();
+    for message in messages {
+        let speaker = match message.author {
+            Author::Assistant => Speaker::Assistant,
+            Author::User => Speaker::User,
+            Author::Note | Author::Tool => continue,
+        };
+        history.push(HistoryMessage {
+            speaker,
+            text: message.text,
+        });
+    }
+    // A message that was never answered stays where it is; the last one is the one to answer.
+    let message = match history.pop() {
+        Some(last) if last.speaker == Speaker::User => last.text,
+        Some(last) => {
+            history.push(last);
+            String::new()
+        }
+        None => String::new(),
+    };
+    (history, message)
+}

@@ -1,0 +1,178 @@
+//! Calls of nodes that agents make. Each is on record before it is sent, so that a crash never makes
+//! a node do the same thing twice.
+
+use serde_json::{Value, json};
+
+use super::{active::OpenCall, record::{CallRecord, CallState}};
+use crate::{
+    agent::{AgentInput, ToolCall, ToolError},
+    frame::RawJson,
+    gateway::{
+        Gateway,
+        nodes::{CallTime, InvokeOrigin, NodeCall},
+        sessions::MessageDraft,
+    },
+    ids::{RunId, ToolCallId},
+    protocol::RpcError,
+    time::Now,
+};
+
+impl Gateway {
+    pub(super) fn call_tool(&mut self, now: Now, run: &RunId, call: ToolCall) {
+        let ToolCall {
+            id,
+            node,
+            command,
+            params,
+        } = call;
+        let limit = self.setup.limits.max_run_calls;
+        let Some(record) = self.runs.get(run) else {
+            return;
+        };
+        if record.calls.len() >= limit {
+            let why = format!("the agent called nodes {limit} times in one run");
+            return self.stop_run(now, run, &why);
+        }
+        if record.calls.iter().any(|made| made.id == id) {
+            return self.stop_run(now, run, "the agent used the id of a tool call twice");
+        }
+        let name = format!("{node}:{command}");
+        let data = json!({
+            "phase": "start",
+            "name": name,
+            "toolCallId": id,
+            "args": params.parse::<Value>().unwrap_or_default(),
+        });
+        self.tell_agent(now, run, "tool", data);
+        let found = self.find_node(&node);
+        let node_id = match found {
+            Ok(id) => id,
+            Err(unknown) => {
+                let error = ToolError {
+                    code: "UNKNOWN_NODE".into(),
+                    message: unknown.to_string(),
+                };
+                return self.tool_ended(now, run, &id, &name, Err(error));
+            }
+        };
+        let made = CallRecord {
+            id: id.clone(),
+            node: node_id.clone(),
+            command: command.clone(),
+            state: CallState::Sent,
+            sent_at: now.wall,
+        };
+        self.runs.change(&mut self.out.journal, run, |record| record.calls.push(made));
+        let Some(active) = self.runs.active.get_mut(run) else {
+            return;
+        };
+        let open = OpenCall { name: name.clone(), invoke: None };
+        active.calls.insert(id.clone(), open);
+        let left = active.deadline.saturating_duration_since(now.mono);
+        let origin = InvokeOrigin::Run {
+            run: run.clone(),
+            call: id.clone(),
+        };
+        let call = NodeCall {
+            node: node_id,
+            command,
+            params: Some(params),
+            time: CallTime::within(left),
+            idempotency_key: format!("{run}:{id}"),
+            session_key: Some(active.key.to_string()),
+        };
+        match self.invoke_node(now, origin, call) {
+            Ok(invoke) => {
+                if let Some(active) = self.runs.active.get_mut(run)
+                    && let Some(open) = active.calls.get_mut(&id)
+                {
+                    open.invoke = Some(invoke);
+                }
+            }
+            Err(error) => self.tool_ended(now, run, &id, &name, Err(tool_error(&error))),
+        }
+    }
+
+    /// A node answered, or will not any more.
+    pub(in crate::gateway) fn run_call_ended(
+        &mut self,
+        now: Now,
+        run: &RunId,
+        call: &ToolCallId,
+        outcome: Result<RawJson, ToolError>,
+    ) {
+        let Some(active) = self.runs.active.get_mut(run) else {
+            return;
+        };
+        let Some(open) = active.calls.remove(call) else {
+            return;
+        };
+        self.tool_ended(now, run, call, &open.name, outcome);
+        self.drive_agent(now);
+    }
+
+    fn tool_ended(
+        &mut self,
+        now: Now,
+        run: &RunId,
+        call: &ToolCallId,
+        name: &str,
+        outcome: Result<RawJson, ToolError>,
+    ) {
+        let Some(active) = self.runs.active.get_mut(run) else {
+            return;
+        };
+        active.calls.remove(call);
+        let key = active.key.clone();
+        let state = if outcome.is_ok() {
+            CallState::Done
+        } else {
+            CallState::Failed
+        };
+        self.runs.change(&mut self.out.journal, run, |record| {
+            if let Some(made) = record.calls.iter_mut().find(|made| made.id == *call) {
+                made.state = state;
+            }
+        });
+        let error = outcome.as_ref().err().map(|error| {
+            let ToolError { code, message } = error;
+            format!("{code}: {message}")
+        });
+        let text = match &outcome {
+            Ok(result) => Ok(result.as_str()),
+            Err(_) => Err(error.as_deref().unwrap_or_default()),
+        };
+        let draft = MessageDraft::tool_result(self.rng.uuid(), run, call, name, text);
+        if let Some(message) = self.sessions.append(&mut self.out.journal, now, &key, draft) {
+            self.tell_message(&key, &message);
+        }
+        let result = match &outcome {
+            Ok(result) => result.parse::<Value>().unwrap_or_default(),
+            Err(_) => json!(error),
+        };
+        let data = json!({
+            "phase": "result",
+            "name": name,
+            "toolCallId": call,
+            "result": result,
+            "isError": outcome.is_err(),
+        });
+        self.tell_agent(now, run, "tool", data);
+        let call = call.clone();
+        self.agent.handle(now, run, AgentInput::ToolDone { call, outcome });
+    }
+
+    /// The run does not want a call any more.
+    pub(super) fn cancel_call(&mut self, now: Now, open: &OpenCall) {
+        if let Some(invoke) = open.invoke {
+            self.cancel_invoke(now, invoke);
+        }
+    }
+}
+
+fn tool_error(error: &RpcError) -> ToolError {
+    ToolError {
+        code: error.detail_code().unwrap_or(&error.code).to_owned(),
+        message: error.message.clone(),
+    }
+}
