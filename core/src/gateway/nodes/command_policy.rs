@@ -323,6 +323,14 @@ pub struct NodeProfile {
     pub talk: Talk,
 }
 
+impl NodeProfile {
+    /// A node of which nothing is known.
+    pub const UNKNOWN: Self = Self {
+        class: PlatformClass::Unknown,
+        talk: Talk::Silent,
+    };
+}
+
 /// Who wants to have a command run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reach {

@@ -9,6 +9,7 @@ use std::{
 use crate::{
     frame::RawJson,
     ids::{ConnId, InvokeId, RequestId},
+    store::CommitId,
 };
 
 /// Time for a call whose caller names none.
@@ -122,6 +123,9 @@ pub(crate) enum InvokeFault {
     /// More than the gateway takes.
     #[error("the node's result has {bytes} bytes, and the gateway takes at most {limit}")]
     TooLarge { bytes: usize, limit: usize },
+    /// What allowed it could not be kept, so it was never sent.
+    #[error("nothing was sent to the node: the gateway's state could not be saved")]
+    Unsaved,
     /// The result is text that is no JSON, or nests too deeply.
     #[error("the node's result is not readable as JSON")]
     Unreadable,
@@ -140,7 +144,21 @@ impl InvokeFault {
             Self::TimedOut => "TIMEOUT",
             Self::TooLarge { .. } => "RESULT_TOO_LARGE",
             Self::Unreadable => "INVALID_RESULT",
+            Self::Unsaved => "UNSAVED",
         })
+    }
+
+    /// Whether the node has done with the call, or is gone.
+    pub(crate) const fn is_by_node(&self) -> bool {
+        match self {
+            Self::Disconnected { .. }
+            | Self::Node { .. }
+            | Self::Queued { .. }
+            | Self::TooLarge { .. }
+            | Self::Unreadable
+            | Self::Unsaved => true,
+            Self::Cancelled | Self::PairingChanged | Self::Stopping | Self::TimedOut => false,
+        }
     }
 }
 
@@ -169,6 +187,8 @@ pub(crate) struct Invoke {
     pub(crate) call: NodeCall,
     /// The node's connection.
     pub(crate) conn: ConnId,
+    /// The commit that its sending waits for.
+    pub(crate) unsaved: Option<CommitId>,
     deadline: Option<Instant>,
     stage: Stage,
     /// Pauses that have been made.
@@ -278,6 +298,7 @@ impl Invokes {
         call: NodeCall,
         conn: ConnId,
         wire_id: String,
+        unsaved: Option<CommitId>,
     ) -> InvokeId {
         let id = InvokeId(self.next);
         self.next += 1;
@@ -291,6 +312,7 @@ impl Invokes {
             origin,
             call,
             conn,
+            unsaved,
             deadline,
             stage: Stage::Sent(wire_id),
             rests: 0,
@@ -448,7 +470,7 @@ mod tests {
     fn a_call_rests_while_there_is_time_and_never_after_it_began() {
         let (mut invokes, now) = (Invokes::default(), start());
         let time = CallTime::Within(Duration::from_millis(1_000));
-        let id = invokes.begin(now, origin(), call(time), ConnId(2), "a".into());
+        let id = invokes.begin(now, origin(), call(time), ConnId(2), "a".into(), None);
         assert_eq!(invokes.find(ConnId(2), "a"), Some(id));
         assert_eq!(invokes.find(ConnId(3), "a"), None, "another connection's");
         let mut at = now;
@@ -474,6 +496,7 @@ mod tests {
             call(CallTime::Unlimited),
             ConnId(2),
             "e".into(),
+            None,
         );
         assert_eq!(invokes.next_wake(), None);
         assert_eq!(invokes.progress(id, 0, "x".into()), Some(vec!["x".into()]));
@@ -484,7 +507,7 @@ mod tests {
     fn a_time_that_no_clock_can_tell_is_none() {
         let (mut invokes, now) = (Invokes::default(), start());
         let time = CallTime::of_millis(Some(u64::MAX));
-        let id = invokes.begin(now, origin(), call(time), ConnId(2), "a".into());
+        let id = invokes.begin(now, origin(), call(time), ConnId(2), "a".into(), None);
         assert_eq!(invokes.get(id).map(|call| call.time_left_ms(now)), Some(0));
         assert_eq!(CallTime::of_millis(Some(0)), CallTime::Unlimited);
         assert_eq!(
