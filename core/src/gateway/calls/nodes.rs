@@ -41,9 +41,7 @@ impl Gateway {
 
     /// The node that calls.
     pub(super) fn calling_node(&self, conn: ConnId) -> Result<String, RpcError> {
-        let client = self
-            .client(conn)
-            .filter(|client| client.role == Role::Node);
+        let client = self.client(conn).filter(|client| client.role == Role::Node);
         let id = client.and_then(|client| client.device_id.clone());
         id.ok_or_else(|| RpcError::new(RpcCode::Unavailable, "the connection is gone"))
     }

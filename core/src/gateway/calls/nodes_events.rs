@@ -10,7 +10,6 @@ use crate::{
         Activity, AskKind, HostStats, NodeAsk, Report, ReportedStats, WatchedRun, pairing_changed,
     },
     ids::ConnId,
-    protocol::RpcError,
     scope::Scope,
     time::{Now, WallTime},
 };
@@ -417,7 +416,9 @@ fn exec_text(node: &str, report: &ExecReport, event: ExecEvent) -> Option<String
             } else {
                 format!("\n{output}")
             };
-            Some(format!("Exec finished (node={node} id={run}, {ended}){output}"))
+            Some(format!(
+                "Exec finished (node={node} id={run}, {ended}){output}"
+            ))
         }
     }
 }

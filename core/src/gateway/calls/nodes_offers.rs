@@ -81,7 +81,9 @@ impl Gateway {
                 ("content", &skill.content, MAX_SKILL),
             ];
             if !is_skill_name(&skill.name) {
-                return Err(params.error("a skill's name must be small letters, digits and hyphens"));
+                return Err(
+                    params.error("a skill's name must be small letters, digits and hyphens")
+                );
             }
             for (field, text, max) in sizes {
                 if text.is_empty() || text.chars().count() > max {
@@ -129,7 +131,7 @@ impl Gateway {
 
     /// No plugin serves anything to nodes here.
     pub(super) fn node_plugin_surface(&self, params: Params<'_>) -> Answer {
-        let SurfaceParams { surface } = params.parse()?;
+        let SurfaceParams { surface, .. } = params.parse()?;
         let surface: String = surface.trim().chars().take(MAX_NAME).collect();
         if surface.is_empty() {
             return Err(RpcError::invalid_request("surface required"));

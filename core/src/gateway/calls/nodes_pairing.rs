@@ -42,7 +42,9 @@ impl Gateway {
             .filter(|node| !manager.is_barred_from(&node.node_id))
             .collect();
         let approved_at = |node: &crate::gateway::nodes::NodeRecord| {
-            node.approval.as_ref().map(|approval| approval.approved_at_ms)
+            node.approval
+                .as_ref()
+                .map(|approval| approval.approved_at_ms)
         };
         paired.sort_by_key(|node| std::cmp::Reverse(approved_at(node)));
         let paired: Vec<Value> = paired
@@ -102,9 +104,8 @@ impl Gateway {
     ) -> Answer {
         let NodeParams { node_id } = params.parse()?;
         let id = node_id.trim();
-        let is_node = |device: &crate::gateway::devices::PairedDevice| {
-            device.roles.contains(&Role::Node)
-        };
+        let is_node =
+            |device: &crate::gateway::devices::PairedDevice| device.roles.contains(&Role::Node);
         if !self.devices.get(id).is_some_and(is_node) {
             return Err(unknown_node());
         }

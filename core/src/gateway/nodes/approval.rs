@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// A request as operators see it.
-pub(in crate::gateway) fn shown(request: &NodeRequest) -> Value {
+pub(crate) fn shown(request: &NodeRequest) -> Value {
     let facts = &request.facts;
     let surface = &request.surface;
     let scopes = surface.approval_scopes().iter();

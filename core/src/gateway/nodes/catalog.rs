@@ -53,7 +53,9 @@ impl Gateway {
             let name = self.node_name(id).unwrap_or_else(|| (*id).into());
             (is_away, name.to_lowercase(), (*id).to_owned())
         });
-        ids.iter().filter_map(|id| self.node_row(id, view)).collect()
+        ids.iter()
+            .filter_map(|id| self.node_row(id, view))
+            .collect()
     }
 
     fn node_ids(&self) -> Vec<&str> {

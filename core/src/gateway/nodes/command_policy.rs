@@ -259,14 +259,17 @@ const ADMIN_ONLY: [&str; 4] = [
 const MAX_COMMAND: usize = 128;
 
 /// Whether `node.invoke` of this command takes `operator.admin`, and no agent gets it.
-pub fn is_admin_only(command: &str) -> bool {
+pub(crate) fn is_admin_only(command: &str) -> bool {
     ADMIN_ONLY.contains(&command)
 }
 
 /// Whether approving this command takes `operator.admin` (spec protocol §8.1).
-pub fn approval_is_admin_only(command: &str) -> bool {
+pub(crate) fn approval_is_admin_only(command: &str) -> bool {
     is_admin_only(command)
-        || matches!(command, "system.run" | "system.run.prepare" | "system.which")
+        || matches!(
+            command,
+            "system.run" | "system.run.prepare" | "system.which"
+        )
         || is_exec_approvals(command)
 }
 
@@ -619,8 +622,7 @@ mod tests {
     #[test]
     fn what_may_be_claimed_is_more_than_what_may_run() {
         let none: [&str; 0] = [];
-        let policy =
-            NodeCommandPolicy::new(&none, &["sms.send", "system.run"], Default::default());
+        let policy = NodeCommandPolicy::new(&none, &["sms.send", "system.run"], Default::default());
         let linux = profile(PlatformClass::Linux);
         assert!(policy.declarable(linux, "camera.snap"));
         assert!(policy.declarable(linux, "sms.send"), "dangerous and denied");

@@ -81,11 +81,10 @@ impl Gateway {
             call.params = Some(system_run::without_verdict(params)?);
         }
         let limits = &self.setup.limits;
-        let room = self.nodes.invokes.room(
-            &call.node,
-            limits.max_invokes_per_node,
-            limits.max_invokes,
-        );
+        let room =
+            self.nodes
+                .invokes
+                .room(&call.node, limits.max_invokes_per_node, limits.max_invokes);
         if let Err(busy) = room {
             let message = match busy {
                 Busy::Node => "the node works on as many calls as it may; try again later",
@@ -155,16 +154,20 @@ impl Gateway {
         };
         let request = self.nodes.book.request_of(node);
         let waits = request.filter(|request| request.surface.commands.contains(command));
-        Err(not_allowed(command, reason, &match waits {
-            Some(request) => format!(
-                "\"{command}\" waits for approval; run `clawgate nodes approve {}`",
-                request.request_id
-            ),
-            None if live.claim.commands.contains(command) => {
-                format!("\"{command}\" was not approved for this node")
-            }
-            None => format!("the node does not offer \"{command}\""),
-        }))
+        Err(not_allowed(
+            command,
+            reason,
+            &match waits {
+                Some(request) => format!(
+                    "\"{command}\" waits for approval; run `clawgate nodes approve {}`",
+                    request.request_id
+                ),
+                None if live.claim.commands.contains(command) => {
+                    format!("\"{command}\" was not approved for this node")
+                }
+                None => format!("the node does not offer \"{command}\""),
+            },
+        ))
     }
 
     /// A node may report on the run of a program that it was asked for, and on no other.
@@ -209,12 +212,7 @@ impl Gateway {
         self.tell_node(conn, "node.invoke.request", payload);
     }
 
-    fn tell_node(
-        &mut self,
-        conn: ConnId,
-        name: &str,
-        payload: Result<RawJson, serde_json::Error>,
-    ) {
+    fn tell_node(&mut self, conn: ConnId, name: &str, payload: Result<RawJson, serde_json::Error>) {
         if let Ok(payload) = payload {
             let event = OutboundEvent::new(name, &payload, None, Droppable::Never);
             self.deliver(conn, Delivery::Targeted(event));
@@ -476,7 +474,7 @@ fn not_connected() -> RpcError {
 }
 
 /// Also for a node that nobody knows, as the released gateway has it.
-pub(in crate::gateway) fn pairing_changed() -> RpcError {
+pub(crate) fn pairing_changed() -> RpcError {
     let message = "node pairing changed while invocation was active";
     let mut error = RpcError::new(RpcCode::Unavailable, message)
         .with_details(json!({ "code": "PAIRING_CHANGED" }));

@@ -15,6 +15,10 @@ use crate::{
 /// Time for a call whose caller names none.
 pub(crate) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// The longest time that a call may name, in milliseconds: timers of node hosts count no further, and
+/// one that overflows ends at once.
+const MAX_TIMEOUT_MS: u64 = 2_147_483_647;
+
 /// Pauses before a node that was not ready is asked again.
 const PAUSES_MS: [u64; 4] = [100, 250, 500, 1_000];
 
@@ -66,7 +70,7 @@ impl CallTime {
         match millis {
             None => Self::Within(DEFAULT_TIMEOUT),
             Some(0) => Self::Unlimited,
-            Some(millis) => Self::Within(Duration::from_millis(millis)),
+            Some(millis) => Self::Within(Duration::from_millis(millis.min(MAX_TIMEOUT_MS))),
         }
     }
 }
@@ -504,15 +508,11 @@ mod tests {
     }
 
     #[test]
-    fn a_time_that_no_clock_can_tell_is_none() {
-        let (mut invokes, now) = (Invokes::default(), start());
-        let time = CallTime::of_millis(Some(u64::MAX));
-        let id = invokes.begin(now, origin(), call(time), ConnId(2), "a".into(), None);
-        assert_eq!(invokes.get(id).map(|call| call.time_left_ms(now)), Some(0));
-        assert_eq!(CallTime::of_millis(Some(0)), CallTime::Unlimited);
-        assert_eq!(
-            CallTime::of_millis(None),
-            CallTime::Within(DEFAULT_TIMEOUT)
-        );
+    fn a_time_is_bounded_and_nothing_is_a_default() {
+        let of = CallTime::of_millis;
+        let most = Duration::from_millis(MAX_TIMEOUT_MS);
+        assert_eq!(of(Some(u64::MAX)), CallTime::Within(most));
+        assert_eq!(of(Some(0)), CallTime::Unlimited);
+        assert_eq!(of(None), CallTime::Within(DEFAULT_TIMEOUT));
     }
 }

@@ -36,19 +36,22 @@ mod system_run;
 use super::Gateway;
 use crate::{ids::ConnId, store::Row};
 
+pub(crate) use approval::shown as shown_request;
 pub(crate) use ask::{AskKind, NodeAsk};
 pub(crate) use book::NodeBook;
-pub(crate) use catalog::{NodeView, without_nulls};
 pub use catalog::UnknownNode;
+pub(crate) use catalog::{NodeView, without_nulls};
 pub use command_policy::{
     CommandRefusal, CustomCommands, NodeCommandPolicy, NodeProfile, PlatformClass, Reach, Talk,
 };
-pub(crate) use invoke::{CallTime, InvokeFault, InvokeOrigin, Invokes, NOT_READY, NodeCall, NodeReply};
+pub(crate) use dispatch::pairing_changed;
+pub(crate) use invoke::{CallTime, InvokeFault, InvokeOrigin, Invokes, NodeCall, NodeReply};
 pub(crate) use live::{
     Activity, HostStats, LiveNode, LiveNodes, NodeSkill, PluginTool, Report, ReportedStats,
     WatchedRun,
 };
 pub(crate) use pending_work::{PendingWork, Priority, WorkKind};
+pub(crate) use record::{NodeRecord, NodeRequest};
 
 /// Everything that the gateway knows of nodes.
 #[derive(Debug, Default)]

@@ -269,10 +269,7 @@ mod tests {
         let kept = ids(&mut work, now);
         assert_eq!(kept.len(), MAX_ACTIONS);
         assert!(!kept.contains(&first), "the oldest makes room");
-        assert_eq!(
-            work.acknowledge(now.mono, "n", &kept[..4]),
-            MAX_ACTIONS - 4
-        );
+        assert_eq!(work.acknowledge(now.mono, "n", &kept[..4]), MAX_ACTIONS - 4);
         assert!(ids(&mut work, now.after(ACTION_TTL)).is_empty());
         keep(&mut work, now, "x");
         assert!(work.pull(now.mono, "n", |_| false).is_empty());
@@ -286,10 +283,7 @@ mod tests {
             drained.items.iter().map(|work| work.kind).collect()
         };
         let empty = work.drain(now, "n", None);
-        assert_eq!(
-            (kinds(&empty), empty.revision),
-            (vec![WorkKind::Status], 0)
-        );
+        assert_eq!((kinds(&empty), empty.revision), (vec![WorkKind::Status], 0));
         let location = (WorkKind::Location, Priority::Normal);
         let (revision, asked) = work.enqueue(now, &mut rng, "n", location, None);
         assert_eq!(revision, 1);
@@ -299,10 +293,7 @@ mod tests {
         let short = Some(Duration::from_secs(1));
         work.enqueue(now, &mut rng, "n", status, short);
         let one = work.drain(now, "n", Some(1));
-        assert_eq!(
-            (kinds(&one), one.has_more),
-            (vec![WorkKind::Status], true)
-        );
+        assert_eq!((kinds(&one), one.has_more), (vec![WorkKind::Status], true));
         let rest = work.drain(now, "n", Some(1));
         assert_eq!(
             (kinds(&rest), rest.has_more),

@@ -68,7 +68,11 @@ impl Gateway {
             book.disconnected(journal, now.wall, &id);
         }
         for id in self.nodes.invokes.pick(|call| call.conn == conn) {
-            let command = self.nodes.invokes.get(id).map(|call| call.call.command.clone());
+            let command = self
+                .nodes
+                .invokes
+                .get(id)
+                .map(|call| call.call.command.clone());
             let fault = InvokeFault::Disconnected {
                 command: command.unwrap_or_default(),
             };
