@@ -40,6 +40,10 @@ impl fmt::Display for RequestId {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EffectId(pub u64);
 
+/// A call that a node works on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct InvokeId(pub(crate) u64);
+
 /// A name that one side chooses and the other gives back.
 macro_rules! text_id {
     ($(#[$about:meta])* $name:ident) => {

@@ -46,6 +46,14 @@ pub struct Limits {
     pub max_devices: usize,
     /// Pairing requests that wait for an answer.
     pub max_pair_requests: usize,
+    /// Nodes that wait for an answer on what they may do.
+    pub max_node_requests: usize,
+    /// Calls that one node works on.
+    pub max_invokes_per_node: usize,
+    /// Calls that all nodes work on.
+    pub max_invokes: usize,
+    /// Bytes of the result of one call of a node.
+    pub max_node_result: usize,
     /// Idempotency keys that are remembered.
     pub max_dedupe: usize,
     /// Time for which an idempotency key is remembered.
@@ -80,6 +88,10 @@ impl Default for Limits {
             presence_ttl: Duration::from_secs(300),
             max_devices: 1_000,
             max_pair_requests: 100,
+            max_node_requests: 100,
+            max_invokes_per_node: 32,
+            max_invokes: 4_096,
+            max_node_result: 8 * 1024 * 1024,
             max_dedupe: 1_000,
             dedupe_ttl: Duration::from_secs(300),
             effect: Duration::from_secs(10),

@@ -2,7 +2,7 @@
 //! that is not listed does not exist, and learning even that takes `operator.admin`.
 
 use crate::{
-    protocol::{Role, RpcCode, RpcError},
+    protocol::{Role, RpcError},
     scope::{Scope, ScopeSet},
 };
 
@@ -43,18 +43,38 @@ pub enum Method {
     DeviceScopesWaitUpgrade,
     DeviceTokenRevoke,
     DeviceTokenRotate,
+    ExecApprovalsNodeGet,
+    ExecApprovalsNodeSet,
     GatewayIdentityGet,
     Health,
     LastHeartbeat,
     LogsTail,
     ModelsList,
+    NodeDescribe,
+    NodeEvent,
+    NodeInvoke,
+    NodeInvokeProgress,
+    NodeInvokeResult,
     NodeList,
+    NodePairApprove,
     NodePairList,
+    NodePairReject,
+    NodePairRemove,
+    NodePendingAck,
+    NodePendingDrain,
+    NodePendingEnqueue,
+    NodePendingPull,
+    NodePluginSurfaceRefresh,
+    NodePluginToolsUpdate,
+    NodeRename,
+    NodeRunnerInventoryUpdate,
+    NodeSkillsUpdate,
     SecretsReload,
     SecretsRotate,
     SecretsStatus,
     SessionsList,
     SetHeartbeats,
+    SkillsBins,
     Status,
     SystemEvent,
     SystemPresence,
@@ -132,6 +152,78 @@ pub const METHODS: &[MethodSpec] = &[
         Access::Operator(Scope::Pairing),
     ),
     row(Method::NodeList, "node.list", Access::Operator(Scope::Read)),
+    row(
+        Method::NodePairApprove,
+        "node.pair.approve",
+        Access::Operator(Scope::Pairing),
+    ),
+    row(
+        Method::NodePairReject,
+        "node.pair.reject",
+        Access::Operator(Scope::Pairing),
+    ),
+    row(
+        Method::NodePairRemove,
+        "node.pair.remove",
+        Access::Operator(Scope::Pairing),
+    ),
+    row(
+        Method::NodeRename,
+        "node.rename",
+        Access::Operator(Scope::Pairing),
+    ),
+    row(
+        Method::NodeDescribe,
+        "node.describe",
+        Access::Operator(Scope::Read),
+    ),
+    row(
+        Method::NodePluginSurfaceRefresh,
+        "node.pluginSurface.refresh",
+        Access::Node,
+    ),
+    row(
+        Method::NodePluginToolsUpdate,
+        "node.pluginTools.update",
+        Access::Node,
+    ),
+    row(Method::NodeSkillsUpdate, "node.skills.update", Access::Node),
+    row(
+        Method::NodeRunnerInventoryUpdate,
+        "node.runnerInventory.update",
+        Access::Node,
+    ),
+    row(Method::NodePendingDrain, "node.pending.drain", Access::Node),
+    row(
+        Method::NodePendingEnqueue,
+        "node.pending.enqueue",
+        Access::Operator(Scope::Write),
+    ),
+    row(
+        Method::NodeInvoke,
+        "node.invoke",
+        Access::Operator(Scope::Write),
+    ),
+    row(Method::NodePendingPull, "node.pending.pull", Access::Node),
+    row(Method::NodePendingAck, "node.pending.ack", Access::Node),
+    row(
+        Method::NodeInvokeProgress,
+        "node.invoke.progress",
+        Access::Node,
+    ),
+    row(Method::NodeInvokeResult, "node.invoke.result", Access::Node),
+    row(Method::NodeEvent, "node.event", Access::Node),
+    row(Method::SkillsBins, "skills.bins", Access::Node),
+    row(
+        Method::ExecApprovalsNodeGet,
+        "exec.approvals.node.get",
+        Access::Operator(Scope::Admin),
+    ),
+    row(
+        Method::ExecApprovalsNodeSet,
+        "exec.approvals.node.set",
+        Access::Operator(Scope::Admin),
+    ),
     row(
         Method::DevicePairList,
         "device.pair.list",
@@ -240,22 +332,6 @@ pub const METHODS: &[MethodSpec] = &[
     ),
 ];
 
-/// Methods of the role `node` that are not answered yet: an operator may not call them, and a node is
-/// told that they are missing. All else that is not listed does not exist.
-const NODE_METHODS: [&str; 11] = [
-    "node.event",
-    "node.invoke.progress",
-    "node.invoke.result",
-    "node.pending.ack",
-    "node.pending.drain",
-    "node.pending.pull",
-    "node.pluginSurface.refresh",
-    "node.pluginTools.update",
-    "node.runnerInventory.update",
-    "node.skills.update",
-    "skills.bins",
-];
-
 /// Why a call was not let through.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Denied {
@@ -286,13 +362,7 @@ pub fn authorize(name: &str, role: Role, scopes: &ScopeSet) -> Result<&'static M
         )))
     };
     let found = METHODS.iter().find(|spec| spec.name == name);
-    let node_only = NODE_METHODS.contains(&name);
-    let unlisted = if node_only {
-        Access::Node
-    } else {
-        Access::Operator(Scope::Admin)
-    };
-    let access = found.map_or(unlisted, |spec| spec.access);
+    let access = found.map_or(Access::Operator(Scope::Admin), |spec| spec.access);
     match (access, role) {
         (Access::Anyone, Role::Node | Role::Operator)
         | (Access::AnyOperator, Role::Operator)
@@ -307,16 +377,7 @@ pub fn authorize(name: &str, role: Role, scopes: &ScopeSet) -> Result<&'static M
             }
         }
     }
-    found.ok_or_else(|| {
-        Denied::Call(if node_only {
-            RpcError::new(
-                RpcCode::Unavailable,
-                format!("{name} is not implemented yet"),
-            )
-        } else {
-            RpcError::unknown_method(name)
-        })
-    })
+    found.ok_or_else(|| Denied::Call(RpcError::unknown_method(name)))
 }
 
 #[cfg(test)]
@@ -341,7 +402,8 @@ mod tests {
                 let open = match spec.access {
                     Access::Anyone => true,
                     Access::AnyOperator => role == Role::Operator,
-                    Access::Node | Access::Operator(_) => false,
+                    Access::Node => role == Role::Node,
+                    Access::Operator(_) => false,
                 };
                 assert_eq!(allowed, open, "{}", spec.name);
             }

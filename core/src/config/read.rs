@@ -88,6 +88,7 @@ impl GatewayConfig {
                     nodes.at("denyCommands").texts(),
                 ]
                 .concat(),
+                strict_commands: commands.at("strict").is(true),
                 pairing: NodePairingConfig {
                     auto_approve_local: !nodes.at("pairing").at("autoApproveLocal").is(false),
                     auto_approve_cidrs: nodes.at("pairing").at("autoApproveCidrs").texts(),

@@ -359,6 +359,8 @@ pub struct NodesConfig {
     pub allow_commands: Vec<String>,
     /// `commands.deny`, then the older `denyCommands`.
     pub deny_commands: Vec<String>,
+    /// `commands.strict`: whether commands that no platform knows must be in `allow_commands`.
+    pub strict_commands: bool,
     /// `pairing`.
     pub pairing: NodePairingConfig,
 }

@@ -295,7 +295,7 @@ fn null() -> RawJson {
 }
 
 /// Raw values are skipped without recursion, so depth has to be counted before a handler recurses.
-fn too_deep(text: &[u8]) -> bool {
+pub(super) fn too_deep(text: &[u8]) -> bool {
     // Counting is many times as fast as telling strings apart, and settles nearly every frame.
     let opening = |byte: &u8| u8::from(matches!(byte, b'[' | b'{'));
     let openings = text

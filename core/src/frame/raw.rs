@@ -28,6 +28,13 @@ impl RawJson {
         Ok(Self(text))
     }
 
+    /// Takes text that a client wrote inside a string, if it is one JSON value that nests no deeper
+    /// than a frame may.
+    pub(crate) fn shallow(text: impl Into<ByteString>) -> Option<Self> {
+        let json = Self::checked(text).ok()?;
+        (!super::decode::too_deep(json.0.as_bytes())).then_some(json)
+    }
+
     /// A part of an envelope that the parser has already found well formed.
     pub(super) fn of_parsed(text: ByteString) -> Self {
         Self(text)

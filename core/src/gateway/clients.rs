@@ -46,10 +46,9 @@ pub(super) struct Client {
     pub(super) proof: Proof,
     /// The device, or nothing for a client without one.
     pub(super) device_id: Option<String>,
-    /// What a node claims to have; empty for operators.
+    /// What it says that it can do, or offers.
+    #[allow(dead_code, reason = "methods of operators ask for it as they come")]
     pub(super) caps: Vec<String>,
-    /// Commands that a node claims.
-    pub(super) commands: Vec<String>,
     /// Its presence row, if it has one.
     pub(super) presence_key: Option<String>,
     pub(super) since: crate::time::WallTime,
@@ -99,12 +98,13 @@ impl Gateway {
         }
         self.pending
             .retain(|_, pending| !pending.waiter.is_of(conn));
+        self.node_gone(now, conn);
         self.whois.forget(conn);
         self.late.retain(|(_, late), _| *late != conn);
         self.calls.forget(conn);
         self.out.forget(conn);
         self.finish_drain(now);
-        self.out.seal();
+        self.end_input(now);
     }
 
     /// Sends an event to everybody, or to operators that hold a scope (spec protocol §5.1).
@@ -154,6 +154,7 @@ impl Gateway {
             }
             self.pending
                 .retain(|_, pending| !pending.waiter.is_of(conn));
+            self.nodes.depart(conn);
             let reason = CloseReason::new(reason);
             self.out.deliver(conn, Delivery::Close { code, reason });
         }

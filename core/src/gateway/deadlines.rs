@@ -34,6 +34,8 @@ pub enum Timer {
     Health,
     /// A refusal was held back long enough.
     LateRefusal,
+    /// A call of a node is late, or is to be sent again.
+    NodeInvoke,
     /// A pairing request ends without an answer.
     PairRequest,
     /// Presence changed and is to be told.
@@ -60,6 +62,7 @@ impl Gateway {
                     self.refresh_health(now);
                 }
                 Timer::LateRefusal => self.refuse_late(now),
+                Timer::NodeInvoke => self.run_due_invokes(now),
                 Timer::PairRequest => {
                     let ended = self.devices.expire(&mut self.out.journal, now.mono);
                     for request in ended {
@@ -86,7 +89,7 @@ impl Gateway {
                 }
             }
         }
-        self.out.seal();
+        self.end_input(now);
     }
 
     fn refuse_late(&mut self, now: Now) {
@@ -163,7 +166,12 @@ impl Gateway {
             .rotation
             .next_end()
             .map(|at| (at, Timer::RetiredSecret));
-        let own = [drain, effect, presence, late, request, retired];
+        let invoke = self
+            .nodes
+            .invokes
+            .next_wake()
+            .map(|at| (at, Timer::NodeInvoke));
+        let own = [drain, effect, presence, late, request, retired, invoke];
         own.into_iter()
             .chain([self.timers.next()])
             .flatten()

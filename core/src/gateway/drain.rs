@@ -39,7 +39,7 @@ impl Gateway {
                 deadline,
             };
             self.finish_drain(now);
-            self.out.seal();
+            self.end_input(now);
         }
     }
 
@@ -53,6 +53,7 @@ impl Gateway {
         }
         let payload = RawJson::encode(&json!({ "reason": reason }));
         self.fail_pending_calls("gateway stopped before the call was done");
+        self.stop_invokes(now);
         if let Ok(payload) = payload {
             let event = OutboundEvent::new("shutdown", &payload, None, Droppable::Never);
             self.broadcast(&event, None);

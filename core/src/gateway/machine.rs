@@ -15,6 +15,7 @@ use super::{
     health::Health,
     http,
     invites::InviteBook,
+    nodes::Nodes,
     outputs::Outputs,
     presence::Presence,
     rotation::Rotation,
@@ -48,6 +49,7 @@ pub struct Gateway {
     pub(super) calls: CallState,
     pub(super) devices: DeviceBook,
     pub(super) invites: InviteBook,
+    pub(super) nodes: Nodes,
     pub(super) rotation: Rotation,
     pub(super) audit: Audit,
     /// How often the operator is told of refused proxies.
@@ -77,6 +79,8 @@ impl Gateway {
     pub fn restore(setup: GatewaySetup, rows: &[Row], seed: Seed, now: Now) -> Self {
         let (devices, mut unreadable) = DeviceBook::restore(rows, now);
         let (invites, more) = InviteBook::restore(rows);
+        unreadable.extend(more);
+        let (nodes, more) = Nodes::restore(rows);
         unreadable.extend(more);
         let (max, ttl) = (setup.limits.max_dedupe, setup.limits.dedupe_ttl);
         let (dedupe, more) = Dedupe::restore(rows, now, max, ttl);
@@ -119,6 +123,7 @@ impl Gateway {
             pending: BTreeMap::new(),
             devices,
             invites,
+            nodes,
             rotation,
             audit: Audit::new(now),
             warnings: Bucket::new(now.mono, http::WARNINGS, http::WARNING_PAUSE),
@@ -142,7 +147,7 @@ impl Gateway {
             }
             (Event::Connect(_) | Event::Request { .. }, _) => {}
         }
-        self.out.seal();
+        self.end_input(now);
     }
 
     /// The host did what an effect asked for.
@@ -150,7 +155,7 @@ impl Gateway {
         self.assert_drained();
         self.go_on(now, effect, outcome);
         self.finish_drain(now);
-        self.out.seal();
+        self.end_input(now);
     }
 
     /// A commit, and with it all before, is durable; or it and all after it of its epoch failed,
@@ -169,6 +174,7 @@ impl Gateway {
             Ok(()) => {
                 self.devices.settle(commit);
                 self.invites.settle(commit);
+                self.nodes.book.settle(commit);
                 self.rotation.settle(commit);
                 self.dedupe.settle(commit);
                 self.out.release(commit);
@@ -180,16 +186,18 @@ impl Gateway {
                 self.failed_until = Some(self.out.journal.last());
                 self.devices.roll_back(commit, now);
                 self.invites.roll_back(commit);
+                self.nodes.book.roll_back(commit);
                 self.roll_back_secret(commit);
                 self.dedupe.roll_back(commit, now);
                 for effect in self.out.fail(&failure) {
                     self.go_on(now, effect, EffectOutcome::Failed(failure.to_string()));
                 }
+                self.fail_unsent_invokes(now, commit);
                 self.store_works(now, Some(&failure));
             }
         }
         self.finish_drain(now);
-        self.out.seal();
+        self.end_input(now);
     }
 
     /// Health tells whether what the gateway is told can be kept.
@@ -228,6 +236,13 @@ impl Gateway {
     /// What the gateway was started with.
     pub fn setup(&self) -> &GatewaySetup {
         &self.setup
+    }
+
+    /// Ends an input: what depends on connections that were told to go ends, too, and its changes
+    /// become a commit.
+    pub(super) fn end_input(&mut self, now: Now) {
+        self.settle_departed(now);
+        self.out.seal();
     }
 
     pub(super) fn deliver(&mut self, conn: ConnId, delivery: Delivery) {

@@ -20,6 +20,7 @@ mod health;
 mod http;
 mod invites;
 mod machine;
+mod nodes;
 mod outputs;
 mod presence;
 mod rotation;
@@ -38,5 +39,9 @@ pub use effect::{
 };
 pub use http::{HttpAccess, HttpAnswer, HttpRefusal, HttpRequest, HttpVerdict};
 pub use machine::Gateway;
+pub use nodes::{
+    CommandRefusal, CustomCommands, NodeCommandPolicy, NodeProfile, PlatformClass, Reach, Talk,
+    UnknownNode,
+};
 pub use presence::PresenceEntry;
 pub use setup::{GatewaySetup, HostInfo};

@@ -53,9 +53,13 @@ impl Outputs {
         self.leans = self.leans.max(commit);
     }
 
+    /// The commit for which what is said now waits.
+    pub(super) fn builds_on(&self) -> Option<CommitId> {
+        self.journal.open().max(self.leans)
+    }
+
     pub(super) fn deliver(&mut self, conn: ConnId, delivery: Delivery) {
-        let builds_on = self.journal.open().max(self.leans);
-        let (commit, reason) = match (builds_on, self.waiting.get(&conn)) {
+        let (commit, reason) = match (self.builds_on(), self.waiting.get(&conn)) {
             (Some(commit), Some(before)) => (commit.max(*before), Reason::Unsaved),
             (Some(commit), None) => (commit, Reason::Unsaved),
             (None, Some(commit)) => (*commit, Reason::Behind),
@@ -72,7 +76,7 @@ impl Outputs {
         let id = EffectId(self.next_effect);
         self.next_effect += 1;
         let request = EffectRequest { id, effect };
-        match self.journal.open().max(self.leans) {
+        match self.builds_on() {
             Some(commit) => self.hold(commit, Reason::Unsaved, Output::Effect(request)),
             None => self.effects.push_back(request),
         }

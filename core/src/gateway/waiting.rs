@@ -53,7 +53,7 @@ impl Gateway {
     }
 
     pub(super) fn has_pending_calls(&self) -> bool {
-        !self.pending.is_empty() || self.out.is_waiting()
+        !self.pending.is_empty() || self.out.is_waiting() || self.nodes.invokes.len() > 0
     }
 
     pub(super) fn fail_pending_calls(&mut self, message: &str) {

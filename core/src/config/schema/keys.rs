@@ -116,6 +116,7 @@ const RELOAD: &[Key] = &[
 const NODES_COMMANDS: &[Key] = &[
     key("allow", TEXTS, Hot, "Node commands allowed besides the defaults."),
     key("deny", TEXTS, Hot, "Node commands refused even if a node declares them."),
+    key("strict", Bool, Hot, "Whether a command that no platform knows has to be in allow, too (default false)."),
 ];
 
 const NODES_PAIRING: &[Key] = &[

@@ -89,6 +89,9 @@ impl Gateway {
                 let changed = device.and_then(|id| self.devices.unsettled(&id));
                 self.out.lean_on(changed);
                 self.out.deliver(conn, Delivery::Admit(Box::new(admission)));
+                if request.role == Role::Node {
+                    self.node_connected(now, conn, request);
+                }
             }
             Err(Denied { refusal, delay }) => {
                 self.note_denied(now, request, &refusal);
@@ -132,7 +135,6 @@ impl Gateway {
             proof,
             device_id,
             caps: params.caps.clone(),
-            commands: params.commands.clone(),
             since: now.wall,
         };
         let hello = self.hello(now, request, &client, token);

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Events that this gateway sends, as `features.events` lists them.
-const EVENTS: [&str; 8] = [
+const EVENTS: [&str; 16] = [
     "connect.challenge",
     "presence",
     "tick",
@@ -20,6 +20,14 @@ const EVENTS: [&str; 8] = [
     "device.pair.requested",
     "device.pair.resolved",
     "device.pair.changed",
+    "node.pair.requested",
+    "node.pair.resolved",
+    "node.presence",
+    "node.hostStats",
+    "node.runnerInventory.changed",
+    "node.invoke.request",
+    "node.invoke.cancel",
+    "node.invoke.input",
 ];
 
 impl Gateway {

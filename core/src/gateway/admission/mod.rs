@@ -11,7 +11,10 @@ use std::time::Duration;
 
 pub(super) use proof::{Proof, guesser};
 
-use super::devices::{LocalApproval, PairingPolicy};
+use super::{
+    devices::{LocalApproval, PairingPolicy},
+    nodes::NodeCommandPolicy,
+};
 use crate::{
     config::GatewayConfig,
     policy::{
@@ -37,6 +40,8 @@ pub struct AdmissionPolicy {
     pub rate_limit: RateLimitConfig,
     /// Which devices are approved without asking.
     pub pairing: PairingPolicy,
+    /// Which commands nodes may be asked to run.
+    pub node_commands: NodeCommandPolicy,
 }
 
 impl AdmissionPolicy {
@@ -49,6 +54,7 @@ impl AdmissionPolicy {
             real_ip: RealIpFallback::Off,
             rate_limit: RateLimitConfig::default(),
             pairing: PairingPolicy::default(),
+            node_commands: NodeCommandPolicy::default(),
         }
     }
 
@@ -88,6 +94,7 @@ impl AdmissionPolicy {
                 },
                 node_networks: TrustedProxies::parse(&pairing.auto_approve_cidrs),
             },
+            node_commands: NodeCommandPolicy::of_config(&gateway.nodes),
             ..Self::new(auth.rule())
         }
     }

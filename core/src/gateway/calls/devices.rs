@@ -63,6 +63,16 @@ impl Manager {
         self.scopes.allows(Scope::Admin)
     }
 
+    /// Whether it is a device itself.
+    pub(super) fn is_device(&self) -> bool {
+        self.own.is_some()
+    }
+
+    /// Whether a device is none of its business: it is a device itself, and another one.
+    pub(super) fn is_barred_from(&self, device_id: &str) -> bool {
+        self.is_device() && !self.owns(device_id) && !self.is_admin()
+    }
+
     /// Whether a device is its own.
     pub(super) fn owns(&self, device_id: &str) -> bool {
         self.own.as_deref() == Some(device_id)
@@ -219,6 +229,7 @@ impl Gateway {
         for request in asked {
             self.resolve(now, &request, Resolution::Rejected);
         }
+        self.forget_node(now, device_id);
         self.note(now, conn, "device.pair.remove", None, device_id);
         self.tell_pairing("device.pair.changed", &json!({}));
         self.calls.part(Parting {

@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Answer, Gateway, Params, encode};
-use crate::{protocol::Role, time::Now};
+use crate::time::Now;
 
 const DEFAULT_SESSIONS: u64 = 100;
 const DEFAULT_JOBS: u64 = 50;
@@ -109,44 +109,6 @@ impl Gateway {
         encode(&json!({ "models": [] }))
     }
 
-    /// Connected nodes, with what they claim. None is approved yet: pairing does not exist here.
-    pub(super) fn node_list(&self, now: Now, params: Params<'_>) -> Answer {
-        params.none()?;
-        let mut nodes: Vec<_> = self
-            .clients()
-            .filter(|client| client.role == Role::Node)
-            .collect();
-        nodes.sort_by(|a, b| a.info.display_name.cmp(&b.info.display_name));
-        let nodes: Vec<Value> = nodes
-            .into_iter()
-            .map(|node| {
-                without_nulls(json!({
-                    "nodeId": node.device_id,
-                    "displayName": node.info.display_name,
-                    "platform": node.info.platform,
-                    "version": node.info.version,
-                    "clientId": node.info.id,
-                    "clientMode": node.info.mode,
-                    "deviceFamily": node.info.device_family,
-                    "modelIdentifier": node.info.model_identifier,
-                    "remoteIp": node.ip,
-                    "caps": node.caps,
-                    "commands": node.commands,
-                    "approvalState": "unapproved",
-                    "connectedAtMs": node.since,
-                    "paired": false,
-                    "connected": true,
-                }))
-            })
-            .collect();
-        encode(&json!({ "ts": now.wall, "nodes": nodes }))
-    }
-
-    pub(super) fn pair_list(&self, params: Params<'_>) -> Answer {
-        params.none()?;
-        encode(&json!({ "pending": [], "paired": [] }))
-    }
-
     pub(super) fn sessions_list(&self, now: Now, params: Params<'_>) -> Answer {
         let page: Page = params.parse()?;
         if page.limit == Some(0) {
@@ -165,12 +127,4 @@ impl Gateway {
             "sessions": [],
         }))
     }
-}
-
-/// Leaves out what is not known: published shapes have optional fields, not nullable ones.
-fn without_nulls(mut value: Value) -> Value {
-    if let Value::Object(map) = &mut value {
-        map.retain(|_, value| !value.is_null());
-    }
-    value
 }

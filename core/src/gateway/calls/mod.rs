@@ -5,6 +5,12 @@ mod device_tokens;
 mod devices;
 mod invites;
 mod lists;
+mod nodes;
+mod nodes_events;
+mod nodes_invoke;
+mod nodes_offers;
+mod nodes_pairing;
+mod nodes_pending;
 mod scope_upgrade;
 mod secrets;
 mod status;
@@ -93,7 +99,12 @@ impl Gateway {
         method: &'static MethodSpec,
         request: Request,
     ) {
-        let step = if self.phase == Phase::Running {
+        // What runs may finish, and for that nodes have to be heard.
+        let finishes = matches!(
+            method.method,
+            Method::NodeInvokeProgress | Method::NodeInvokeResult
+        );
+        let step = if self.phase == Phase::Running || finishes {
             self.dispatch(now, conn, method, &request)
         } else {
             Step::Answer(Err(RpcError::retry_later("gateway is stopping", 1_000)))
@@ -123,6 +134,9 @@ impl Gateway {
                 client.device_id.as_deref() == Some(&parting.device_id)
                     && parting.role.is_none_or(|role| role == client.role)
             });
+        }
+        if self.phase != Phase::Running {
+            self.finish_drain(now);
         }
     }
 
@@ -197,7 +211,6 @@ impl Gateway {
             }
             Method::DeviceTokenRevoke => self.device_token_revoke(now, conn, params),
             Method::DeviceTokenRotate => self.device_token_rotate(now, conn, params),
-            Method::NodePairList => self.pair_list(params),
             Method::GatewayIdentityGet => self.identity_get(),
             Method::Health => Ok(self.health.payload()),
             Method::LastHeartbeat => self.last_heartbeat(),
@@ -206,7 +219,32 @@ impl Gateway {
                 Err(error) => Err(error),
             },
             Method::ModelsList => self.models_list(params),
-            Method::NodeList => self.node_list(now, params),
+            Method::ExecApprovalsNodeGet => {
+                return self.exec_approvals_node_get(now, conn, &request.id, params);
+            }
+            Method::ExecApprovalsNodeSet => {
+                return self.exec_approvals_node_set(now, conn, &request.id, params);
+            }
+            Method::NodeDescribe => self.node_describe(now, conn, params),
+            Method::NodeEvent => self.node_event(now, conn, params),
+            Method::NodeInvoke => return self.node_invoke(now, conn, &request.id, params),
+            Method::NodeInvokeProgress => self.node_invoke_progress(conn, params),
+            Method::NodeInvokeResult => self.node_invoke_result(now, conn, params),
+            Method::NodeList => self.node_list(now, conn, params),
+            Method::NodePairApprove => self.node_pair_approve(now, conn, params),
+            Method::NodePairList => self.node_pair_list(conn, params),
+            Method::NodePairReject => self.node_pair_reject(now, conn, params),
+            Method::NodePairRemove => self.node_pair_remove(now, conn, params),
+            Method::NodePendingAck => self.node_pending_ack(now, conn, params),
+            Method::NodePendingDrain => self.node_pending_drain(now, conn, params),
+            Method::NodePendingEnqueue => self.node_pending_enqueue(now, params),
+            Method::NodePendingPull => self.node_pending_pull(now, conn, params),
+            Method::NodePluginSurfaceRefresh => self.node_plugin_surface(params),
+            Method::NodePluginToolsUpdate => self.node_tools_update(conn, params),
+            Method::NodeRename => self.node_rename(now, conn, params),
+            Method::NodeRunnerInventoryUpdate => self.node_inventory_update(conn, params),
+            Method::NodeSkillsUpdate => self.node_skills_update(conn, params),
+            Method::SkillsBins => self.skills_bins(params),
             Method::SecretsReload => return self.secrets_reload(now, conn, &request.id, params),
             Method::SecretsRotate => return self.secrets_rotate(now, conn, &request.id, params),
             Method::SecretsStatus => self.secrets_status(params),

@@ -162,7 +162,7 @@ impl Gateway {
     }
 
     /// Keeps the newest events up to the limit.
-    fn queue_system_event(&mut self, text: String) {
+    pub(in crate::gateway) fn queue_system_event(&mut self, text: String) {
         let queue = &mut self.calls.system_events;
         if queue.len() >= self.setup.limits.max_system_events {
             queue.pop_front();

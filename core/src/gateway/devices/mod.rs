@@ -374,6 +374,30 @@ impl DeviceBook {
         Some(self.drop_requests(journal, device_id, |_| true))
     }
 
+    /// Takes a role away from a device, and forgets a device that has no other. Gives what it asked
+    /// for in that role, or nothing if it does not have it.
+    pub(crate) fn remove_role(
+        &mut self,
+        journal: &mut Journal,
+        device_id: &str,
+        role: Role,
+    ) -> Option<Vec<PairRequest>> {
+        let mut device = self.devices.get(device_id)?.clone();
+        if !device.roles.remove(&role) {
+            return None;
+        }
+        if device.roles.is_empty() {
+            return self.remove(journal, device_id);
+        }
+        device.tokens.remove(&role);
+        if role == Role::Node {
+            device.invited_commands.clear();
+        }
+        self.devices.put(journal, device);
+        self.issued.remove(&(device_id.to_owned(), role));
+        Some(self.drop_requests(journal, device_id, |request| request.role == role))
+    }
+
     /// A new token takes the place of the old one, which is worth nothing from now on.
     pub(crate) fn rotate(
         &mut self,
