@@ -229,6 +229,7 @@ impl World {
             Delivery::Admit(_)
             | Delivery::Close { .. }
             | Delivery::Event(_)
+            | Delivery::Interim { .. }
             | Delivery::Refuse(_)
             | Delivery::Response { .. }
             | Delivery::Targeted(_) => None,

@@ -420,6 +420,10 @@ impl Line {
                     "presence for one who may not read"
                 );
             }
+            Delivery::Interim { id, .. } => assert!(
+                self.open.contains_key(id),
+                "{id} was not asked, or answered before"
+            ),
             Delivery::Response { id, .. } => {
                 let open = self.open.get_mut(id);
                 let open = open.unwrap_or_else(|| panic!("{id} was not asked, or answered before"));
