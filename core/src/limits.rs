@@ -54,6 +54,22 @@ pub struct Limits {
     pub effect: Duration,
     /// System events that wait for an agent.
     pub max_system_events: usize,
+    /// Approvals that wait for a decision.
+    pub max_pending_approvals: usize,
+    /// Approvals that were decided and are remembered.
+    pub max_decided_approvals: usize,
+    /// Bytes of the parameters of one approval: they are kept, and shown to all reviewers.
+    pub max_approval_request: usize,
+    /// Agents that may be made by calls.
+    pub max_agents: usize,
+    /// Bytes of one file of an agent.
+    pub max_agent_file: usize,
+    /// Events that are remembered for clients that resume.
+    pub resume_events: usize,
+    /// Bytes of those events.
+    pub resume_bytes: usize,
+    /// Time for which they are remembered.
+    pub resume_age: Duration,
     /// Bytes of the parameters of one system event: they are kept, and shown to all readers.
     pub max_system_event: usize,
 }
@@ -83,6 +99,14 @@ impl Default for Limits {
             max_dedupe: 1_000,
             dedupe_ttl: Duration::from_secs(300),
             effect: Duration::from_secs(10),
+            max_pending_approvals: 100,
+            max_decided_approvals: 200,
+            max_approval_request: 64 * 1024,
+            max_agents: 64,
+            max_agent_file: 256 * 1024,
+            resume_events: 4_096,
+            resume_bytes: 4 * 1024 * 1024,
+            resume_age: Duration::from_secs(600),
             max_system_events: 20,
             max_system_event: 16 * 1024,
         }

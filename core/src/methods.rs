@@ -23,7 +23,17 @@ pub enum Access {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[allow(missing_docs, reason = "the names are the protocol's own")]
 pub enum Method {
+    AgentIdentityGet,
+    AgentsCreate,
+    AgentsDelete,
+    AgentsFilesGet,
+    AgentsFilesList,
+    AgentsFilesSet,
     AgentsList,
+    AgentsUpdate,
+    ApprovalGet,
+    ApprovalHistory,
+    ApprovalResolve,
     ChannelsStatus,
     ConfigGet,
     ConfigSchema,
@@ -43,6 +53,13 @@ pub enum Method {
     DeviceScopesWaitUpgrade,
     DeviceTokenRevoke,
     DeviceTokenRotate,
+    ExecApprovalGet,
+    ExecApprovalGrantsList,
+    ExecApprovalGrantsRevoke,
+    ExecApprovalList,
+    ExecApprovalRequest,
+    ExecApprovalResolve,
+    ExecApprovalWaitDecision,
     GatewayIdentityGet,
     Health,
     LastHeartbeat,
@@ -58,6 +75,10 @@ pub enum Method {
     Status,
     SystemEvent,
     SystemPresence,
+    VoicewakeGet,
+    VoicewakeRoutingGet,
+    VoicewakeRoutingSet,
+    VoicewakeSet,
     Wake,
 }
 
@@ -109,6 +130,111 @@ pub const METHODS: &[MethodSpec] = &[
         Method::AgentsList,
         "agents.list",
         Access::Operator(Scope::Read),
+    ),
+    row(
+        Method::ExecApprovalGet,
+        "exec.approval.get",
+        Access::Operator(Scope::Approvals),
+    ),
+    row(
+        Method::ExecApprovalList,
+        "exec.approval.list",
+        Access::Operator(Scope::Approvals),
+    ),
+    row(
+        Method::ExecApprovalRequest,
+        "exec.approval.request",
+        Access::Operator(Scope::Approvals),
+    ),
+    row(
+        Method::ExecApprovalWaitDecision,
+        "exec.approval.waitDecision",
+        Access::Operator(Scope::Approvals),
+    ),
+    row(
+        Method::ExecApprovalResolve,
+        "exec.approval.resolve",
+        Access::Operator(Scope::Approvals),
+    ),
+    row(
+        Method::ExecApprovalGrantsList,
+        "exec.approval.grants.list",
+        Access::Operator(Scope::Approvals),
+    ),
+    row(
+        Method::ExecApprovalGrantsRevoke,
+        "exec.approval.grants.revoke",
+        Access::Operator(Scope::Approvals),
+    ),
+    row(
+        Method::ApprovalGet,
+        "approval.get",
+        Access::Operator(Scope::Approvals),
+    ),
+    row(
+        Method::ApprovalResolve,
+        "approval.resolve",
+        Access::Operator(Scope::Approvals),
+    ),
+    row(
+        Method::ApprovalHistory,
+        "approval.history",
+        Access::Operator(Scope::Approvals),
+    ),
+    row(
+        Method::AgentsCreate,
+        "agents.create",
+        Access::Operator(Scope::Admin),
+    ),
+    row(
+        Method::AgentsUpdate,
+        "agents.update",
+        Access::Operator(Scope::Admin),
+    ),
+    row(
+        Method::AgentsDelete,
+        "agents.delete",
+        Access::Operator(Scope::Admin),
+    ),
+    row(
+        Method::AgentsFilesList,
+        "agents.files.list",
+        Access::Operator(Scope::Read),
+    ),
+    row(
+        Method::AgentsFilesGet,
+        "agents.files.get",
+        Access::Operator(Scope::Read),
+    ),
+    row(
+        Method::AgentsFilesSet,
+        "agents.files.set",
+        Access::Operator(Scope::Admin),
+    ),
+    row(
+        Method::AgentIdentityGet,
+        "agent.identity.get",
+        Access::Operator(Scope::Read),
+    ),
+    row(
+        Method::VoicewakeGet,
+        "voicewake.get",
+        Access::Operator(Scope::Read),
+    ),
+    row(
+        Method::VoicewakeSet,
+        "voicewake.set",
+        Access::Operator(Scope::Write),
+    ),
+    row(
+        Method::VoicewakeRoutingGet,
+        "voicewake.routing.get",
+        Access::Operator(Scope::Read),
+    ),
+    row(
+        Method::VoicewakeRoutingSet,
+        "voicewake.routing.set",
+        Access::Operator(Scope::Write),
     ),
     row(
         Method::SessionsList,

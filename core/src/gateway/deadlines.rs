@@ -26,6 +26,8 @@ pub(super) const HEALTH_INTERVAL: Duration = Duration::from_secs(60);
 /// Why the gateway wants to be woken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Timer {
+    /// An approval ends without a decision.
+    Approval,
     /// The drain has taken long enough.
     Drain,
     /// An effect took too long.
@@ -52,6 +54,7 @@ impl Gateway {
         self.assert_drained();
         while let Some(timer) = self.poll_timeout().filter(|(at, _)| *at <= now.mono) {
             match timer.1 {
+                Timer::Approval => self.expire_approvals(now),
                 Timer::Drain => self.finish_drain(now),
                 Timer::Effect => self.expire_effects(now),
                 Timer::Health => {
@@ -163,7 +166,8 @@ impl Gateway {
             .rotation
             .next_end()
             .map(|at| (at, Timer::RetiredSecret));
-        let own = [drain, effect, presence, late, request, retired];
+        let approval = self.approvals.next_end().map(|at| (at, Timer::Approval));
+        let own = [drain, effect, presence, late, request, retired, approval];
         own.into_iter()
             .chain([self.timers.next()])
             .flatten()

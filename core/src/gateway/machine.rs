@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, time::Instant};
 
 use super::{
     EffectOutcome, EffectRequest, GatewaySetup, Phase, PresenceEntry,
+    approvals::ApprovalBook,
     audit::Audit,
     bucket::Bucket,
     calls::CallState,
@@ -18,6 +19,8 @@ use super::{
     outputs::Outputs,
     presence::Presence,
     rotation::Rotation,
+    settings::Settings,
+    system_events::SystemEvents,
     waiting::Pending,
     whois::WhoisDesk,
 };
@@ -49,6 +52,9 @@ pub struct Gateway {
     pub(super) devices: DeviceBook,
     pub(super) invites: InviteBook,
     pub(super) rotation: Rotation,
+    pub(super) approvals: ApprovalBook,
+    pub(super) settings: Settings,
+    pub(super) system_events: SystemEvents,
     pub(super) audit: Audit,
     /// How often the operator is told of refused proxies.
     pub(super) warnings: Bucket,
@@ -82,6 +88,11 @@ impl Gateway {
         let (dedupe, more) = Dedupe::restore(rows, now, max, ttl);
         unreadable.extend(more);
         let (rotation, more) = Rotation::restore(rows, &setup.identity, now);
+        unreadable.extend(more);
+        let mut out = Outputs::default();
+        let (approvals, more) = ApprovalBook::restore(rows, &mut out.journal, now);
+        unreadable.extend(more);
+        let (settings, more) = Settings::restore(rows);
         unreadable.extend(more);
         let mut rng = Rng::new(seed);
         let boot_id = rng.uuid();
@@ -120,10 +131,13 @@ impl Gateway {
             devices,
             invites,
             rotation,
+            approvals,
+            settings,
+            system_events: SystemEvents::default(),
             audit: Audit::new(now),
             warnings: Bucket::new(now.mono, http::WARNINGS, http::WARNING_PAUSE),
             whois: WhoisDesk::default(),
-            out: Outputs::default(),
+            out,
             late: BTreeMap::new(),
             failed_until: None,
             timers,
@@ -170,6 +184,8 @@ impl Gateway {
                 self.devices.settle(commit);
                 self.invites.settle(commit);
                 self.rotation.settle(commit);
+                self.approvals.settle(commit);
+                self.settings.settle(commit);
                 self.dedupe.settle(commit);
                 self.out.release(commit);
                 self.store_works(now, None);
@@ -181,6 +197,8 @@ impl Gateway {
                 self.devices.roll_back(commit, now);
                 self.invites.roll_back(commit);
                 self.roll_back_secret(commit);
+                self.roll_back_approvals(commit, now);
+                self.settings.roll_back(commit);
                 self.dedupe.roll_back(commit, now);
                 for effect in self.out.fail(&failure) {
                     self.go_on(now, effect, EffectOutcome::Failed(failure.to_string()));

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Events that this gateway sends, as `features.events` lists them.
-const EVENTS: [&str; 8] = [
+const EVENTS: [&str; 12] = [
     "connect.challenge",
     "presence",
     "tick",
@@ -20,6 +20,10 @@ const EVENTS: [&str; 8] = [
     "device.pair.requested",
     "device.pair.resolved",
     "device.pair.changed",
+    "exec.approval.requested",
+    "exec.approval.resolved",
+    "voicewake.changed",
+    "voicewake.routing.changed",
 ];
 
 impl Gateway {

@@ -43,20 +43,6 @@ struct ModelsListParams {
 }
 
 impl Gateway {
-    pub(super) fn agents_list(&self, params: Params<'_>) -> Answer {
-        params.none()?;
-        let host = &self.setup.host;
-        let agents: Vec<Value> = host.agents.iter().map(|id| json!({ "id": id })).collect();
-        encode(&json!({
-            "defaultId": host.default_agent(),
-            "ownership": if agents.len() > 1 { "explicit" } else { "sole" },
-            "selectionRequired": false,
-            "mainKey": "main",
-            "scope": "per-sender",
-            "agents": agents,
-        }))
-    }
-
     pub(super) fn channels_status(&self, now: Now, params: Params<'_>) -> Answer {
         let wanted: ChannelsStatusParams = params.parse()?;
         if let Some(channel) = wanted.channel {

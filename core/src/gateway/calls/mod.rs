@@ -1,16 +1,18 @@
 //! The answer to every method. One file for each kind of state that a method speaks of.
 
+mod agents;
+mod approval_views;
 mod config;
 mod device_tokens;
 mod devices;
+mod exec_approvals;
 mod invites;
 mod lists;
 mod scope_upgrade;
 mod secrets;
 mod status;
 mod system;
-
-use std::collections::VecDeque;
+mod voice;
 
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -50,8 +52,6 @@ pub(super) struct PendingCall {
 /// State that calls change.
 #[derive(Debug, Default)]
 pub(super) struct CallState {
-    /// System events that wait for an agent, the oldest first.
-    system_events: VecDeque<String>,
     heartbeats: Heartbeats,
     upgrades: Vec<UpgradeWait>,
     /// Devices to send away once the call is answered.
@@ -171,7 +171,17 @@ impl Gateway {
             raw: &request.params,
         };
         let answer = match method.method {
+            Method::AgentIdentityGet => self.agent_identity(params),
+            Method::AgentsCreate => self.agents_create(now, conn, params),
+            Method::AgentsDelete => self.agents_delete(now, conn, params),
+            Method::AgentsFilesGet => self.agents_files_get(params),
+            Method::AgentsFilesList => self.agents_files_list(params),
+            Method::AgentsFilesSet => self.agents_files_set(now, conn, params),
             Method::AgentsList => self.agents_list(params),
+            Method::AgentsUpdate => self.agents_update(now, conn, params),
+            Method::ApprovalGet => self.approval_get(params),
+            Method::ApprovalHistory => self.approval_history(params),
+            Method::ApprovalResolve => self.approval_resolve(now, conn, params),
             Method::ChannelsStatus => self.channels_status(now, params),
             Method::ConfigGet => match params.none() {
                 Ok(()) => return Step::Wait(Effect::ReadConfig),
@@ -196,6 +206,17 @@ impl Gateway {
             }
             Method::DeviceTokenRevoke => self.device_token_revoke(now, conn, params),
             Method::DeviceTokenRotate => self.device_token_rotate(now, conn, params),
+            Method::ExecApprovalGet => self.exec_approval_get(params),
+            Method::ExecApprovalGrantsList => self.exec_grants_list(params),
+            Method::ExecApprovalGrantsRevoke => self.exec_grants_revoke(now, conn, params),
+            Method::ExecApprovalList => self.exec_approval_list(params),
+            Method::ExecApprovalRequest => {
+                return self.exec_approval_request(now, conn, &request.id, params);
+            }
+            Method::ExecApprovalResolve => self.exec_approval_resolve(now, conn, params),
+            Method::ExecApprovalWaitDecision => {
+                return self.exec_approval_wait(conn, &request.id, params);
+            }
             Method::NodePairList => self.pair_list(params),
             Method::GatewayIdentityGet => self.identity_get(),
             Method::Health => Ok(self.health.payload()),
@@ -214,6 +235,10 @@ impl Gateway {
             Method::Status => return Step::Wait(Effect::ReadProcess),
             Method::SystemEvent => self.system_event(now, conn, params),
             Method::SystemPresence => self.system_presence(),
+            Method::VoicewakeGet => self.voicewake_get(),
+            Method::VoicewakeRoutingGet => self.voicewake_routing_get(),
+            Method::VoicewakeRoutingSet => self.voicewake_routing_set(now, conn, params),
+            Method::VoicewakeSet => self.voicewake_set(now, conn, params),
             Method::Wake => self.wake(params),
         };
         Step::Answer(answer)
