@@ -7,6 +7,8 @@
 
 mod grants;
 mod record;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
