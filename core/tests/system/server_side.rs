@@ -278,6 +278,7 @@ impl World {
                         | Effect::ReadConfig
                         | Effect::ReadProcess
                         | Effect::ReadSecrets
+                        | Effect::ReadTranscript(_)
                         | Effect::Whois(_) => (Duration::ZERO, wrong),
                     }
                 }

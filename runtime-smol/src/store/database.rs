@@ -68,6 +68,10 @@ impl Database {
         })
     }
 
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
     pub(super) const fn max_waiting(&self) -> usize {
         self.options.max_waiting
     }
