@@ -86,3 +86,8 @@ text_id! {
     /// A call of a tool, unique within its run.
     ToolCallId
 }
+
+text_id! {
+    /// A question whether a program may run (spec protocol §6.8).
+    ApprovalId
+}

@@ -60,8 +60,48 @@ pub struct Limits {
     pub dedupe_ttl: Duration,
     /// Time for which a host may work on an effect before its request fails.
     pub effect: Duration,
+    /// Sessions.
+    pub max_sessions: usize,
+    /// Runs that are over and are still known by their ids.
+    pub max_runs: usize,
+    /// Runs under way at once; others wait.
+    pub max_active_runs: usize,
+    /// Messages that wait in one session.
+    pub max_queued_runs: usize,
+    /// Bytes of all messages that wait, files included.
+    pub max_queued_bytes: usize,
+    /// Time for one run, where its caller names none.
+    pub run: Duration,
+    /// Calls of nodes that one run may make.
+    pub max_run_calls: usize,
+    /// Bytes of one reply.
+    pub max_reply: usize,
+    /// Messages of before that an agent is given.
+    pub history_messages: usize,
+    /// Bytes of those messages, as transcripts keep them.
+    pub history_bytes: usize,
+    /// Files of one message.
+    pub max_attachments: usize,
+    /// Bytes of the files of one message.
+    pub max_attachment_bytes: usize,
     /// System events that wait for an agent.
     pub max_system_events: usize,
+    /// Approvals that wait for a decision.
+    pub max_pending_approvals: usize,
+    /// Approvals that were decided and are remembered.
+    pub max_decided_approvals: usize,
+    /// Bytes of the parameters of one approval: they are kept, and shown to all reviewers.
+    pub max_approval_request: usize,
+    /// Agents that may be made by calls.
+    pub max_agents: usize,
+    /// Bytes of one file of an agent.
+    pub max_agent_file: usize,
+    /// Events that are remembered for clients that resume.
+    pub resume_events: usize,
+    /// Bytes of those events.
+    pub resume_bytes: usize,
+    /// Time for which they are remembered.
+    pub resume_age: Duration,
     /// Bytes of the parameters of one system event: they are kept, and shown to all readers.
     pub max_system_event: usize,
 }
@@ -95,6 +135,26 @@ impl Default for Limits {
             max_dedupe: 1_000,
             dedupe_ttl: Duration::from_secs(300),
             effect: Duration::from_secs(10),
+            max_pending_approvals: 100,
+            max_decided_approvals: 200,
+            max_approval_request: 64 * 1024,
+            max_agents: 64,
+            max_agent_file: 256 * 1024,
+            resume_events: 4_096,
+            resume_bytes: 4 * 1024 * 1024,
+            resume_age: Duration::from_secs(600),
+            max_sessions: 10_000,
+            max_runs: 1_000,
+            max_active_runs: 64,
+            max_queued_runs: 32,
+            max_queued_bytes: 64 * 1024 * 1024,
+            run: Duration::from_secs(600),
+            max_run_calls: 256,
+            max_reply: 4 * 1024 * 1024,
+            history_messages: 200,
+            history_bytes: 1024 * 1024,
+            max_attachments: 16,
+            max_attachment_bytes: 16 * 1024 * 1024,
             max_system_events: 20,
             max_system_event: 16 * 1024,
         }

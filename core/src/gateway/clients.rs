@@ -102,6 +102,9 @@ impl Gateway {
         self.whois.forget(conn);
         self.late.retain(|(_, late), _| *late != conn);
         self.calls.forget(conn);
+        self.subscriptions.forget(conn);
+        self.forget_waits(conn);
+        self.approvals.forget(conn);
         self.out.forget(conn);
         self.finish_drain(now);
         self.end_input(now);
@@ -126,6 +129,13 @@ impl Gateway {
             Some(Conn::Admitted(client)) => Some(client),
             Some(Conn::Opened(_) | Conn::Leaving(_)) | None => None,
         }
+    }
+
+    pub(super) fn clients_with_ids(&self) -> impl Iterator<Item = (ConnId, &Client)> {
+        self.conns.iter().filter_map(|(id, conn)| match conn {
+            Conn::Admitted(client) => Some((*id, &**client)),
+            Conn::Opened(_) | Conn::Leaving(_) => None,
+        })
     }
 
     pub(super) fn clients(&self) -> impl Iterator<Item = &Client> {

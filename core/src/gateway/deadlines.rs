@@ -26,6 +26,8 @@ pub(super) const HEALTH_INTERVAL: Duration = Duration::from_secs(60);
 /// Why the gateway wants to be woken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Timer {
+    /// An approval ends without a decision.
+    Approval,
     /// The drain has taken long enough.
     Drain,
     /// An effect took too long.
@@ -44,6 +46,12 @@ pub enum Timer {
     PresenceExpiry,
     /// A replaced secret ends.
     RetiredSecret,
+    /// Runs of before have to be looked at.
+    Recover,
+    /// Something about runs is due.
+    Run,
+    /// The agent wants to go on.
+    Agent,
     /// A `tick` is due.
     Tick,
 }
@@ -54,6 +62,7 @@ impl Gateway {
         self.assert_drained();
         while let Some(timer) = self.poll_timeout().filter(|(at, _)| *at <= now.mono) {
             match timer.1 {
+                Timer::Approval => self.expire_approvals(now),
                 Timer::Drain => self.finish_drain(now),
                 Timer::Effect => self.expire_effects(now),
                 Timer::Health => {
@@ -78,6 +87,12 @@ impl Gateway {
                         self.presence_changed(now);
                     }
                 }
+                Timer::Agent => {
+                    self.agent.handle_timeout(now);
+                    self.drive_agent(now);
+                }
+                Timer::Recover => self.recover_runs(now),
+                Timer::Run => self.expire_runs(now),
                 Timer::RetiredSecret => self.expire_secrets(now),
                 Timer::Tick => {
                     self.timers
@@ -171,7 +186,14 @@ impl Gateway {
             .invokes
             .next_wake()
             .map(|at| (at, Timer::NodeInvoke));
-        let own = [drain, effect, presence, late, request, retired, invoke];
+        let approval = self.approvals.next_end().map(|at| (at, Timer::Approval));
+        let run = self.runs.next_deadline().map(|at| (at, Timer::Run));
+        let agent = self.agent.poll_timeout().map(|at| (at, Timer::Agent));
+        let recover = (self.runs.is_to_recover() && !self.health.store_fails())
+            .then_some((self.started, Timer::Recover));
+        let own = [
+            drain, effect, presence, late, request, retired, invoke, approval, run, agent, recover,
+        ];
         own.into_iter()
             .chain([self.timers.next()])
             .flatten()

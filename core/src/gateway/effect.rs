@@ -3,11 +3,13 @@
 use core::net::IpAddr;
 use std::{fmt, time::Duration};
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     config::AuthMode,
     ids::EffectId,
+    job::JobSpec,
     policy::{Whois, server_auth::ServerSecret},
     secret::Secret,
     store::{TranscriptPage, TranscriptQuery},
@@ -26,6 +28,8 @@ pub struct EffectRequest {
 /// What to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
+    /// Write to the standard input of the job that this effect started.
+    FeedJob(EffectId, Bytes),
     /// Read the configuration file.
     ReadConfig,
     /// Sample the memory of this process.
@@ -33,6 +37,11 @@ pub enum Effect {
     /// Read the configuration, its secret references and the gateway's own token again, and decide
     /// the auth as at a start.
     ReadSecrets,
+    /// Start a job. It is known by the effect's own id; tell what comes of it by
+    /// [`Gateway::handle_job`](super::Gateway::handle_job) and never by `complete`.
+    StartJob(Box<JobSpec>),
+    /// End the job that this effect started. No answer is needed.
+    StopJob(EffectId),
     /// Put this token in the place of the one that the gateway made for itself. It is there whole, and
     /// on disk, before the outcome.
     KeepToken(Secret),

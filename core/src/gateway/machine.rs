@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, time::Instant};
 
 use super::{
     EffectOutcome, EffectRequest, GatewaySetup, Phase, PresenceEntry,
+    approvals::ApprovalBook,
     audit::Audit,
     bucket::Bucket,
     calls::CallState,
@@ -19,10 +20,15 @@ use super::{
     outputs::Outputs,
     presence::Presence,
     rotation::Rotation,
+    runs::RunBook,
+    sessions::{SessionBook, Subscriptions},
+    settings::Settings,
+    system_events::SystemEvents,
     waiting::Pending,
     whois::WhoisDesk,
 };
 use crate::{
+    agent::{Agent, BuiltIn},
     ids::{ConnId, EffectId},
     policy::RateLimiter,
     rng::{Rng, Seed},
@@ -51,6 +57,13 @@ pub struct Gateway {
     pub(super) invites: InviteBook,
     pub(super) nodes: Nodes,
     pub(super) rotation: Rotation,
+    pub(super) approvals: ApprovalBook,
+    pub(super) settings: Settings,
+    pub(super) system_events: SystemEvents,
+    pub(super) sessions: SessionBook,
+    pub(super) subscriptions: Subscriptions,
+    pub(super) runs: RunBook,
+    pub(super) agent: Box<dyn Agent>,
     pub(super) audit: Audit,
     /// How often the operator is told of refused proxies.
     pub(super) warnings: Bucket,
@@ -86,6 +99,15 @@ impl Gateway {
         let (dedupe, more) = Dedupe::restore(rows, now, max, ttl);
         unreadable.extend(more);
         let (rotation, more) = Rotation::restore(rows, &setup.identity, now);
+        unreadable.extend(more);
+        let mut out = Outputs::default();
+        let (approvals, more) = ApprovalBook::restore(rows, &mut out.journal, now);
+        unreadable.extend(more);
+        let (settings, more) = Settings::restore(rows);
+        unreadable.extend(more);
+        let (sessions, more) = SessionBook::restore(rows, setup.limits.max_sessions);
+        unreadable.extend(more);
+        let (runs, more) = RunBook::restore(rows);
         unreadable.extend(more);
         let mut rng = Rng::new(seed);
         let boot_id = rng.uuid();
@@ -125,16 +147,31 @@ impl Gateway {
             invites,
             nodes,
             rotation,
+            approvals,
+            settings,
+            system_events: SystemEvents::default(),
+            sessions,
+            subscriptions: Subscriptions::default(),
+            runs,
+            agent: Box::new(BuiltIn::default()),
             audit: Audit::new(now),
             warnings: Bucket::new(now.mono, http::WARNINGS, http::WARNING_PAUSE),
             whois: WhoisDesk::default(),
-            out: Outputs::default(),
+            out,
             late: BTreeMap::new(),
             failed_until: None,
             timers,
             rng,
             setup,
         }
+    }
+
+    /// Answers messages with this agent from now on; with the built-in one until then. Call it before
+    /// anybody connects: runs of another agent are not taken over.
+    #[must_use]
+    pub fn with_agent(mut self, agent: Box<dyn Agent>) -> Self {
+        self.agent = agent;
+        self
     }
 
     /// A connection's event. One of a connection that is gone, or never was, comes to nothing.
@@ -176,6 +213,10 @@ impl Gateway {
                 self.invites.settle(commit);
                 self.nodes.book.settle(commit);
                 self.rotation.settle(commit);
+                self.approvals.settle(commit);
+                self.settings.settle(commit);
+                self.sessions.settle(commit);
+                self.runs.settle(commit);
                 self.dedupe.settle(commit);
                 self.out.release(commit);
                 self.store_works(now, None);
@@ -188,11 +229,16 @@ impl Gateway {
                 self.invites.roll_back(commit);
                 self.nodes.book.roll_back(commit);
                 self.roll_back_secret(commit);
+                self.roll_back_approvals(commit, now);
+                self.settings.roll_back(commit);
+                self.sessions.roll_back(commit);
+                self.runs.roll_back(commit);
                 self.dedupe.roll_back(commit, now);
                 for effect in self.out.fail(&failure) {
                     self.go_on(now, effect, EffectOutcome::Failed(failure.to_string()));
                 }
                 self.fail_unsent_invokes(now, commit);
+                self.lose_runs(now);
                 self.store_works(now, Some(&failure));
             }
         }

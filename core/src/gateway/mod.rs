@@ -7,6 +7,8 @@
 //! make durable, [`Gateway::poll_timeout`] the next deadline.
 
 mod admission;
+mod agents;
+mod approvals;
 mod audit;
 mod bucket;
 mod calls;
@@ -24,11 +26,17 @@ mod nodes;
 mod outputs;
 mod presence;
 mod rotation;
+mod runs;
+mod sessions;
+mod settings;
 mod setup;
+mod system_events;
+mod voice;
 mod waiting;
 mod whois;
 
 pub use admission::{AdmissionPolicy, IngressPolicy};
+pub use approvals::{Decision, shown};
 pub use clients::OpenRefusal;
 pub use deadlines::Timer;
 pub use devices::{LocalApproval, PairingPolicy};

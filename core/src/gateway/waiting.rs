@@ -4,11 +4,11 @@ use std::time::Instant;
 
 use super::{
     Effect, EffectOutcome, Gateway,
-    calls::{PendingCall, SecretsCall},
+    calls::{PendingCall, PendingTranscript, SecretsCall},
     clients::Conn,
 };
 use crate::{
-    ids::{ConnId, EffectId},
+    ids::{ConnId, EffectId, RunId},
     policy::Whois,
     protocol::RpcError,
     server::Delivery,
@@ -19,7 +19,10 @@ use crate::{
 #[derive(Debug)]
 pub(super) enum Waiter {
     Call(PendingCall),
+    /// A run whose agent has to know what was said before.
+    History(RunId),
     Secrets(SecretsCall),
+    Transcript(Box<PendingTranscript>),
 }
 
 impl Waiter {
@@ -27,6 +30,8 @@ impl Waiter {
     pub(super) fn is_of(&self, conn: ConnId) -> bool {
         match self {
             Self::Call(call) => call.conn == conn,
+            Self::History(_) => false,
+            Self::Transcript(call) => call.conn == conn,
             Self::Secrets(call) => call.conn == conn && call.ends_with_caller(),
         }
     }
@@ -53,13 +58,16 @@ impl Gateway {
     }
 
     pub(super) fn has_pending_calls(&self) -> bool {
-        !self.pending.is_empty() || self.out.is_waiting() || self.nodes.invokes.len() > 0
+        !self.pending.is_empty() || self.runs.running() > 0 || self.out.is_waiting() || self.nodes.invokes.len() > 0
     }
 
     pub(super) fn fail_pending_calls(&mut self, message: &str) {
         for (_, Pending { waiter, .. }) in std::mem::take(&mut self.pending) {
             let (conn, id) = match waiter {
                 Waiter::Call(call) => (call.conn, call.id),
+                // The next start finds it unfinished.
+                Waiter::History(_) => continue,
+                Waiter::Transcript(call) => (call.conn, call.id),
                 Waiter::Secrets(call) => (call.conn, call.id),
             };
             let outcome = Err(RpcError::retry_later(message, 1_000));
@@ -71,7 +79,9 @@ impl Gateway {
     pub(super) fn go_on(&mut self, now: Now, effect: EffectId, outcome: EffectOutcome) {
         match self.pending.remove(&effect).map(|pending| pending.waiter) {
             Some(Waiter::Call(call)) => return self.resume(now, call, outcome),
+            Some(Waiter::History(run)) => return self.history_ready(now, &run, outcome),
             Some(Waiter::Secrets(call)) => return self.secrets_done(now, call, outcome),
+            Some(Waiter::Transcript(call)) => return self.transcript_ready(now, *call, outcome),
             None => {}
         }
         let whois = match outcome {

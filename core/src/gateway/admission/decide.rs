@@ -84,13 +84,15 @@ impl Gateway {
         match self.decide(now, conn, request, whois) {
             Ok((client, admission)) => {
                 let device = client.device_id.clone();
+                let is_node = client.role == Role::Node;
                 self.admitted(now, conn, client);
                 // What it is let in for was perhaps approved a moment ago.
                 let changed = device.and_then(|id| self.devices.unsettled(&id));
                 self.out.lean_on(changed);
                 self.out.deliver(conn, Delivery::Admit(Box::new(admission)));
-                if request.role == Role::Node {
+                if is_node {
                     self.node_connected(now, conn, request);
+                    self.greet_node(conn);
                 }
             }
             Err(Denied { refusal, delay }) => {

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Events that this gateway sends, as `features.events` lists them.
-const EVENTS: [&str; 16] = [
+const EVENTS: [&str; 20] = [
     "connect.challenge",
     "presence",
     "tick",
@@ -28,6 +28,10 @@ const EVENTS: [&str; 16] = [
     "node.invoke.request",
     "node.invoke.cancel",
     "node.invoke.input",
+    "exec.approval.requested",
+    "exec.approval.resolved",
+    "voicewake.changed",
+    "voicewake.routing.changed",
 ];
 
 impl Gateway {

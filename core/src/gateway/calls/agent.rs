@@ -68,7 +68,7 @@ struct WaitParams {
 }
 
 impl Gateway {
-    pub(super) fn agent(&mut self, now: Now, conn: ConnId, request: &Request, params: Params<'_>) -> Step {
+    pub(super) fn agent_call(&mut self, now: Now, conn: ConnId, request: &Request, params: Params<'_>) -> Step {
         match self.start_agent(now, conn, request, params) {
             Ok(step) => step,
             Err(error) => Step::Answer(Err(error)),

@@ -1,12 +1,11 @@
 //! Catalogues. What does not exist here yet is an empty list in the published shape.
 
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{Answer, Gateway, Params, encode};
 use crate::time::Now;
 
-const DEFAULT_SESSIONS: u64 = 100;
 const DEFAULT_JOBS: u64 = 50;
 const MAX_JOBS: u64 = 200;
 
@@ -27,36 +26,7 @@ struct Page {
     offset: Option<u64>,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct ModelsListParams {
-    #[serde(rename = "agentId")]
-    _agent_id: Option<String>,
-    #[serde(rename = "includeProviderCapabilities")]
-    _capabilities: Option<bool>,
-    #[serde(rename = "preparedOnly")]
-    _prepared_only: Option<bool>,
-    #[serde(rename = "refresh")]
-    _refresh: Option<bool>,
-    #[serde(rename = "view")]
-    _view: Option<String>,
-}
-
 impl Gateway {
-    pub(super) fn agents_list(&self, params: Params<'_>) -> Answer {
-        params.none()?;
-        let host = &self.setup.host;
-        let agents: Vec<Value> = host.agents.iter().map(|id| json!({ "id": id })).collect();
-        encode(&json!({
-            "defaultId": host.default_agent(),
-            "ownership": if agents.len() > 1 { "explicit" } else { "sole" },
-            "selectionRequired": false,
-            "mainKey": "main",
-            "scope": "per-sender",
-            "agents": agents,
-        }))
-    }
-
     pub(super) fn channels_status(&self, now: Now, params: Params<'_>) -> Answer {
         let wanted: ChannelsStatusParams = params.parse()?;
         if let Some(channel) = wanted.channel {
@@ -101,30 +71,6 @@ impl Gateway {
             "storePath": self.setup.host.state_dir,
             "jobs": 0,
             "nextWakeAtMs": null,
-        }))
-    }
-
-    pub(super) fn models_list(&self, params: Params<'_>) -> Answer {
-        let _: ModelsListParams = params.parse()?;
-        encode(&json!({ "models": [] }))
-    }
-
-    pub(super) fn sessions_list(&self, now: Now, params: Params<'_>) -> Answer {
-        let page: Page = params.parse()?;
-        if page.limit == Some(0) {
-            return Err(params.error("limit must be 1 or more"));
-        }
-        encode(&json!({
-            "ts": now.wall,
-            "path": self.setup.host.state_dir,
-            "count": 0,
-            "totalCount": 0,
-            "limitApplied": page.limit.unwrap_or(DEFAULT_SESSIONS),
-            "offset": page.offset.unwrap_or(0),
-            "nextOffset": null,
-            "hasMore": false,
-            "defaults": { "modelProvider": null, "model": null, "contextTokens": null },
-            "sessions": [],
         }))
     }
 }

@@ -1,8 +1,15 @@
 //! The answer to every method. One file for each kind of state that a method speaks of.
 
+mod agent;
+mod agents;
+mod approval_views;
+mod chat;
+mod chat_history;
+mod chat_message;
 mod config;
 mod device_tokens;
 mod devices;
+mod exec_approvals;
 mod invites;
 mod lists;
 mod nodes;
@@ -13,10 +20,14 @@ mod nodes_pairing;
 mod nodes_pending;
 mod scope_upgrade;
 mod secrets;
+mod session_settings;
+mod sessions_read;
+mod sessions_write;
 mod status;
 mod system;
-
-use std::collections::VecDeque;
+mod tools;
+mod transcripts;
+mod voice;
 
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -32,6 +43,7 @@ use crate::{
 
 use scope_upgrade::UpgradeWait;
 pub(super) use secrets::SecretsCall;
+pub(super) use transcripts::PendingTranscript;
 
 /// An answer, or an error for the caller.
 type Answer = Result<RawJson, RpcError>;
@@ -56,8 +68,6 @@ pub(super) struct PendingCall {
 /// State that calls change.
 #[derive(Debug, Default)]
 pub(super) struct CallState {
-    /// System events that wait for an agent, the oldest first.
-    system_events: VecDeque<String>,
     heartbeats: Heartbeats,
     upgrades: Vec<UpgradeWait>,
     /// Devices to send away once the call is answered.
@@ -186,7 +196,17 @@ impl Gateway {
             raw: &request.params,
         };
         let answer = match method.method {
+            Method::AgentIdentityGet => self.agent_identity(params),
+            Method::AgentsCreate => self.agents_create(now, conn, params),
+            Method::AgentsDelete => self.agents_delete(now, conn, params),
+            Method::AgentsFilesGet => self.agents_files_get(params),
+            Method::AgentsFilesList => self.agents_files_list(params),
+            Method::AgentsFilesSet => self.agents_files_set(now, conn, params),
             Method::AgentsList => self.agents_list(params),
+            Method::AgentsUpdate => self.agents_update(now, conn, params),
+            Method::ApprovalGet => self.approval_get(params),
+            Method::ApprovalHistory => self.approval_history(params),
+            Method::ApprovalResolve => self.approval_resolve(now, conn, params),
             Method::ChannelsStatus => self.channels_status(now, params),
             Method::ConfigGet => match params.none() {
                 Ok(()) => return Step::Wait(Effect::ReadConfig),
@@ -211,6 +231,17 @@ impl Gateway {
             }
             Method::DeviceTokenRevoke => self.device_token_revoke(now, conn, params),
             Method::DeviceTokenRotate => self.device_token_rotate(now, conn, params),
+            Method::ExecApprovalGet => self.exec_approval_get(params),
+            Method::ExecApprovalGrantsList => self.exec_grants_list(params),
+            Method::ExecApprovalGrantsRevoke => self.exec_grants_revoke(now, conn, params),
+            Method::ExecApprovalList => self.exec_approval_list(params),
+            Method::ExecApprovalRequest => {
+                return self.exec_approval_request(now, conn, &request.id, params);
+            }
+            Method::ExecApprovalResolve => self.exec_approval_resolve(now, conn, params),
+            Method::ExecApprovalWaitDecision => {
+                return self.exec_approval_wait(conn, &request.id, params);
+            }
             Method::GatewayIdentityGet => self.identity_get(),
             Method::Health => Ok(self.health.payload()),
             Method::LastHeartbeat => self.last_heartbeat(),
@@ -253,10 +284,55 @@ impl Gateway {
             Method::Status => return Step::Wait(Effect::ReadProcess),
             Method::SystemEvent => self.system_event(now, conn, params),
             Method::SystemPresence => self.system_presence(),
-            Method::Wake => self.wake(params),
+            Method::VoicewakeGet => self.voicewake_get(),
+            Method::VoicewakeRoutingGet => self.voicewake_routing_get(),
+            Method::VoicewakeRoutingSet => self.voicewake_routing_set(now, conn, params),
+            Method::VoicewakeSet => self.voicewake_set(now, conn, params),
+            Method::Wake => self.wake(now, params),
+            Method::Agent => return self.agent_call(now, conn, request, params),
+            Method::AgentWait => return self.agent_wait(now, conn, request, params),
+            Method::ChatHistory => return self.chat_history(now, conn, request, params),
+            Method::ChatStartup => return self.chat_startup(now, conn, request, params),
+            Method::ChatMetadata => self.chat_metadata(params),
+            Method::ChatMessageGet => {
+                return step(self.chat_message_get(now, conn, request, params));
+            }
+            Method::ChatSend => self.chat_send(now, conn, params),
+            Method::ChatAbort => self.chat_abort(now, params),
+            Method::ChatInject => self.chat_inject(now, params),
+            Method::SessionsSubscribe => self.sessions_subscribe(now, conn, params),
+            Method::SessionsMessagesSubscribe => self.messages_subscribe(conn, params),
+            Method::SessionsMessagesUnsubscribe => self.messages_unsubscribe(conn, params),
+            Method::SessionsPreview => {
+                return step(self.sessions_preview(now, conn, request, params));
+            }
+            Method::SessionsDescribe => self.sessions_describe(now, params),
+            Method::SessionsGet => return step(self.sessions_get(now, conn, request, params)),
+            Method::SessionsResolve => self.sessions_resolve(params),
+            Method::SessionsSearch => {
+                return step(self.sessions_search(now, conn, request, params));
+            }
+            Method::SessionsUsage => self.sessions_usage(now, params),
+            Method::SessionsCreate => self.sessions_create(now, conn, params),
+            Method::SessionsSend => self.sessions_send(now, conn, params),
+            Method::SessionsAbort => self.sessions_abort(now, params),
+            Method::SessionsPatch => self.sessions_patch(now, params),
+            Method::SessionsPatchMany => self.sessions_patch_many(now, params),
+            Method::SessionsReset => self.sessions_reset(now, params),
+            Method::SessionsDelete => self.sessions_delete(now, params),
+            Method::SessionsCompact => self.sessions_compact(now, params),
+            Method::ToolsCatalog => self.tools_catalog(params),
+            Method::ToolsEffective => self.tools_effective(params),
+            Method::ToolsInvoke => return step(self.tools_invoke(now, conn, request, params)),
+            Method::ModelsAuthStatus => self.models_auth_status(now, params),
         };
         Step::Answer(answer)
     }
+}
+
+/// What becomes of a call that may fail before it waits.
+fn step(step: Result<Step, RpcError>) -> Step {
+    step.unwrap_or_else(|error| Step::Answer(Err(error)))
 }
 
 /// A call's parameters, with the name of the method for errors.

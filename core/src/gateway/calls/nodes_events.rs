@@ -338,7 +338,8 @@ impl Gateway {
                 summary = format!("{summary}: {}", parts.join(" - "));
             }
         }
-        self.queue_system_event(summary);
+        let session = self.main_session(None);
+        self.queue_system_event(&session, summary);
         Handled::Quietly
     }
 
@@ -362,7 +363,8 @@ impl Gateway {
         if !report.suppress_notify_on_exit
             && let Some(text) = exec_text(node, &report, event)
         {
-            self.queue_system_event(text);
+            let session = self.main_session(None);
+            self.queue_system_event(&session, text);
         }
         Handled::Quietly
     }

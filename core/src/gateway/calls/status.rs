@@ -84,7 +84,7 @@ impl Gateway {
                 "agents": heartbeats,
             },
             "channelSummary": [],
-            "queuedSystemEvents": self.calls.system_events,
+            "queuedSystemEvents": self.system_events.texts(),
             "degradedSecretOwners": [],
             "degradedPlugins": [],
             "tasks": {

@@ -22,10 +22,8 @@ const PRESENCE_ONLY: &str = "Node:";
 struct SystemEventParams {
     text: String,
     idempotency_key: Option<String>,
-    #[serde(rename = "sessionKey")]
-    _session_key: Option<String>,
-    #[serde(rename = "wake")]
-    _wake: Option<bool>,
+    session_key: Option<String>,
+    wake: Option<bool>,
     device_id: Option<String>,
     instance_id: Option<String>,
     host: Option<String>,
@@ -42,7 +40,7 @@ struct SystemEventParams {
     tags: Option<Vec<String>>,
 }
 
-#[derive(Deserialize)]
+#[derive(PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 enum WakeMode {
     NextHeartbeat,
@@ -50,10 +48,12 @@ enum WakeMode {
 }
 
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct WakeParams {
-    #[serde(rename = "mode")]
-    _mode: WakeMode,
+    mode: WakeMode,
     text: String,
+    session_key: Option<String>,
+    agent_id: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -91,7 +91,12 @@ impl Gateway {
             }
         }
         if !text.starts_with(PRESENCE_ONLY) {
-            self.queue_system_event(text.clone());
+            let session = event.session_key.as_deref().unwrap_or("main");
+            let session = self.session_key(params, session, None)?;
+            self.queue_system_event(&session, text.clone());
+            if event.wake == Some(true) {
+                self.wake_session(now, &session);
+            }
         }
         let row = [&event.device_id, &event.instance_id, &event.host, &event.ip]
             .into_iter()
@@ -128,14 +133,25 @@ impl Gateway {
         answer
     }
 
-    pub(super) fn wake(&mut self, params: Params<'_>) -> Answer {
+    pub(super) fn wake(&mut self, now: Now, params: Params<'_>) -> Answer {
         params.at_most(self.setup.limits.max_system_event)?;
         let wake: WakeParams = params.parse()?;
         let text = wake.text.trim();
         if text.is_empty() {
             return Err(params.error("text must not be empty"));
         }
-        self.queue_system_event(text.to_owned());
+        let agent = match wake.agent_id.as_deref().map(str::trim) {
+            Some(named) if !self.has_agent(named) => {
+                return Err(params.error("agentId names no agent of this gateway"));
+            }
+            agent => agent,
+        };
+        let session = wake.session_key.as_deref().unwrap_or("main");
+        let session = self.session_key(params, session, agent)?;
+        self.queue_system_event(&session, text.to_owned());
+        if wake.mode == WakeMode::Now {
+            self.wake_session(now, &session);
+        }
         encode(&json!({ "ok": true }))
     }
 
@@ -159,14 +175,5 @@ impl Gateway {
             "deviceId": identity.id().as_str(),
             "publicKey": identity.public_key(),
         }))
-    }
-
-    /// Keeps the newest events up to the limit.
-    pub(in crate::gateway) fn queue_system_event(&mut self, text: String) {
-        let queue = &mut self.calls.system_events;
-        if queue.len() >= self.setup.limits.max_system_events {
-            queue.pop_front();
-        }
-        queue.push_back(text);
     }
 }

@@ -1,6 +1,9 @@
 //! What nodes want from agents (spec protocol §8.5).
 
-use crate::{gateway::Gateway, time::Now};
+use crate::{
+    gateway::{Gateway, sessions::SessionKey},
+    time::Now,
+};
 
 /// How a node asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,16 +25,21 @@ pub(crate) struct NodeAsk {
 }
 
 impl Gateway {
-    /// An approved node wants something from an agent.
-    pub(in crate::gateway) fn node_asks(&mut self, _now: Now, node: &str, ask: NodeAsk) {
-        let what = match ask.kind {
-            AskKind::Request => "Request",
-            AskKind::Voice => "Voice",
-        };
-        let session = ask
+    /// An approved node wants something from an agent. What cannot be taken as a message becomes
+    /// something for the agent to know.
+    pub(in crate::gateway) fn node_asks(&mut self, now: Now, node: &str, ask: NodeAsk) {
+        let default = self.setup.host.default_agent();
+        let key = ask
             .session_key
-            .map_or_else(String::new, |key| format!(" session={key}"));
-        let text = format!("{what} (node={node}{session}): {}", ask.message);
-        self.queue_system_event(text);
+            .and_then(|key| SessionKey::resolve(&key, default).ok())
+            .unwrap_or_else(|| self.main_session(None));
+        if !self.submit_own(now, &key, ask.message.clone(), "node") {
+            let what = match ask.kind {
+                AskKind::Request => "Request",
+                AskKind::Voice => "Voice",
+            };
+            let text = format!("{what} (node={node}): {}", ask.message);
+            self.queue_system_event(&key, text);
+        }
     }
 }

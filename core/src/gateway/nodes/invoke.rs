@@ -44,6 +44,20 @@ pub(crate) enum InvokeOrigin {
         /// The request to answer.
         request: RequestId,
     },
+    /// A run of an agent.
+    Run {
+        run: RunId,
+        /// Its call.
+        call: ToolCallId,
+    },
+    /// A caller of `tools.invoke`.
+    Tool {
+        conn: ConnId,
+        /// The request to answer.
+        request: RequestId,
+        /// The tool, as the caller named it.
+        name: String,
+    },
 }
 
 impl InvokeOrigin {

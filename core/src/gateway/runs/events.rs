@@ -266,12 +266,13 @@ impl Gateway {
 
     fn hearers(&self, key: &SessionKey, audience: Audience) -> Vec<(ConnId, Role)> {
         let has = |caps: &[String], cap: &str| caps.iter().any(|held| held == cap);
+        let nodes: Vec<ConnId> = self.node_subscribers(key.as_str()).collect();
         let wanted = |conn: &ConnId, state: &Conn| {
             let Conn::Admitted(client) = state else {
                 return None;
             };
             if client.role == Role::Node {
-                let hears = audience == Audience::Readers && self.subscriptions.follows(*conn, key);
+                let hears = audience == Audience::Readers && nodes.contains(conn);
                 return hears.then_some(Role::Node);
             }
             if !client.scopes.allows(Scope::Read) {

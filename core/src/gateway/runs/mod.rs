@@ -137,6 +137,10 @@ impl RunBook {
         self.records.settle(commit);
     }
 
+    pub(super) fn roll_back(&mut self, commit: CommitId) {
+        self.records.roll_back(commit);
+    }
+
     fn put(&mut self, journal: &mut Journal, record: RunRecord) {
         self.records.put(journal, record);
     }

@@ -4,7 +4,6 @@ use super::{RunEnd, RunState};
 use crate::{
     gateway::{Gateway, sessions::SessionKey},
     ids::RunId,
-    store::CommitId,
     time::Now,
 };
 
@@ -39,8 +38,7 @@ impl Gateway {
     }
 
     /// Changes were not kept: what is in memory has to agree with the records again.
-    pub(in crate::gateway) fn roll_back_runs(&mut self, now: Now, commit: CommitId) {
-        self.runs.records.roll_back(commit);
+    pub(in crate::gateway) fn lose_runs(&mut self, now: Now) {
         let strays: Vec<RunId> = self
             .runs
             .active

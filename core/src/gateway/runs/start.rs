@@ -6,7 +6,7 @@ use super::{ActiveRun, QueueMode, RunRecord, RunState};
 use crate::{
     agent::{HistoryMessage, RunRequest, Speaker},
     gateway::{
-        Effect, EffectOutcome, Gateway,
+        Effect, EffectOutcome, Gateway, Phase,
         sessions::{LastRun, RowStatus, SessionKey},
         waiting::Waiter,
     },
@@ -18,7 +18,8 @@ use crate::{
 impl Gateway {
     /// Starts the next run of a session, if there is one and nothing stands in its way.
     pub(super) fn start_next(&mut self, now: Now, key: &SessionKey) {
-        if self.runs.busy.contains_key(key) || !self.runs.queues.contains_key(key) {
+        let stops = self.phase != Phase::Running;
+        if stops || self.runs.busy.contains_key(key) || !self.runs.queues.contains_key(key) {
             return;
         }
         if self.runs.active.len() >= self.setup.limits.max_active_runs {

@@ -127,6 +127,27 @@ impl Gateway {
         Ok(Submitted::New)
     }
 
+    /// A message that comes from the gateway or a node and not from a caller. Gives whether it was
+    /// taken.
+    pub(in crate::gateway) fn submit_own(
+        &mut self,
+        now: Now,
+        key: &SessionKey,
+        text: String,
+        by: &str,
+    ) -> bool {
+        let submission = Submission {
+            run_id: RunId::new(self.rng.uuid()),
+            key: key.clone(),
+            text,
+            attachments: Vec::new(),
+            mode: QueueMode::Followup,
+            options: RunOptions::default(),
+            client: Some(("gateway".into(), by.into())),
+        };
+        self.submit(now, submission).is_ok()
+    }
+
     /// The agent that answers in a session.
     pub(in crate::gateway) fn agent_of(&self, key: &SessionKey) -> Result<String, RpcError> {
         let default = self.setup.host.default_agent();

@@ -50,6 +50,11 @@ impl SessionKey {
         }
     }
 
+    /// The main session of an agent.
+    pub(in crate::gateway) fn main(agent: &str) -> Self {
+        Self(format!("agent:{}:main", agent.to_lowercase()))
+    }
+
     /// The key as it stands on the wire.
     pub(in crate::gateway) fn as_str(&self) -> &str {
         &self.0
