@@ -5,7 +5,11 @@
 //! one end for each run out. It knows no session, no client and no node connection: those are the
 //! gateway's.
 
+pub mod builtin;
 mod request;
+mod settings;
+#[cfg(test)]
+mod testing;
 
 use std::{fmt, time::Instant};
 
@@ -15,6 +19,8 @@ pub use request::{
     AgentTool, Attachment, FailureKind, HistoryMessage, ModelInfo, ProfileState, ProfileStatus,
     Retry, RunDone, RunFailed, RunRequest, Speaker, ToolCall, ToolError, Usage,
 };
+
+pub use settings::PerAgent;
 
 use crate::{
     frame::RawJson,
