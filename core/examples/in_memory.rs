@@ -25,6 +25,7 @@ use clawgate_core::{
         ProcessStats,
     },
     ids::ConnId,
+    job::{JobEvent, JobFailure, Reached},
     limits::Limits,
     policy::{AuthRule, Endpoint, Scheme},
     protocol::{AuthParams, ClientId, ClientInfo, ClientMode},
@@ -186,6 +187,18 @@ impl World {
                 Effect::ReadProcess => EffectOutcome::Process(ProcessStats { rss_bytes: 4096 }),
                 Effect::ReadTranscript(query) => {
                     EffectOutcome::Transcript(self.store.query(&query))
+                }
+                // This host neither asks the network nor runs programs, and says so.
+                Effect::FeedJob(..) | Effect::StopJob(_) => continue,
+                Effect::StartJob(_) => {
+                    let failure = JobFailure {
+                        reached: Reached::No,
+                        message: "no jobs here".into(),
+                    };
+                    self.gateway
+                        .handle_job(self.now, request.id, JobEvent::Failed(failure));
+                    self.drain_gateway();
+                    continue;
                 }
                 Effect::KeepToken(_)
                 | Effect::ReadConfig

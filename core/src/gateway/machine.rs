@@ -28,7 +28,7 @@ use super::{
     whois::WhoisDesk,
 };
 use crate::{
-    agent::{Agent, BuiltIn},
+    agent::{Agent, PerAgent, builtin::BuiltinAgent},
     ids::{ConnId, EffectId},
     policy::RateLimiter,
     rng::{Rng, Seed},
@@ -153,7 +153,7 @@ impl Gateway {
             sessions,
             subscriptions: Subscriptions::default(),
             runs,
-            agent: Box::new(BuiltIn::default()),
+            agent: Box::new(BuiltinAgent::new(PerAgent::default())),
             audit: Audit::new(now),
             warnings: Bucket::new(now.mono, http::WARNINGS, http::WARNING_PAUSE),
             whois: WhoisDesk::default(),

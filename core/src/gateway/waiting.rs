@@ -58,7 +58,10 @@ impl Gateway {
     }
 
     pub(super) fn has_pending_calls(&self) -> bool {
-        !self.pending.is_empty() || self.runs.running() > 0 || self.out.is_waiting() || self.nodes.invokes.len() > 0
+        !self.pending.is_empty()
+            || self.runs.running() > 0
+            || self.out.is_waiting()
+            || self.nodes.invokes.len() > 0
     }
 
     pub(super) fn fail_pending_calls(&mut self, message: &str) {

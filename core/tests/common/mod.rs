@@ -16,10 +16,12 @@ use std::{
 };
 
 use clawgate_core::{
+    agent::Agent,
     device::{DeviceIdentity, PayloadVersion, SignedFacts},
     frame::RawJson,
     gateway::{
-        AdmissionPolicy, EffectOutcome, EffectRequest, Gateway, GatewaySetup, HostInfo, OpenRefusal,
+        AdmissionPolicy, Effect, EffectOutcome, EffectRequest, Gateway, GatewaySetup, HostInfo,
+        OpenRefusal,
     },
     ids::{ConnId, EffectId},
     limits::Limits,
@@ -27,7 +29,7 @@ use clawgate_core::{
     protocol::{ClientId, ClientInfo, ClientMode, Role},
     secret::Secret,
     server::{Event, PeerFacts, ServerConn},
-    store::{Commit, Epoch, MemoryStore, Row, StoreFailure, Table, Write},
+    store::{Commit, Epoch, MemoryStore, Row, StoreFailure, Table, TranscriptPage, Write},
     time::{Now, WallTime},
     transmit::Transmit,
 };
@@ -136,6 +138,10 @@ pub struct Host {
     pub gateway: Gateway,
     pub limits: Limits,
     pub effects: Vec<EffectRequest>,
+    /// Questions about transcripts that the host is slow to answer, if it is.
+    pub held_reads: Option<VecDeque<EffectRequest>>,
+    answers: VecDeque<(EffectId, TranscriptPage)>,
+    agent: Option<fn() -> Box<dyn Agent>>,
     /// Every call that a connection let through to a handler.
     pub handled: Vec<(ConnId, &'static str)>,
     pub now: Now,
@@ -235,6 +241,9 @@ impl Host {
             gateway: Self::gateway(&AdmissionPolicy::new(auth.clone()), &limits, &[], 2, now),
             limits,
             effects: Vec::new(),
+            held_reads: None,
+            answers: VecDeque::new(),
+            agent: None,
             handled: Vec::new(),
             now,
             lines: BTreeMap::new(),
@@ -261,7 +270,35 @@ impl Host {
         }
         let rows = self.disk.rows();
         self.runs = self.runs.wrapping_add(1);
+        self.answers.clear();
         self.gateway = Self::gateway(&self.policy, &self.limits, &rows, self.runs, self.now);
+        if let Some(agent) = self.agent {
+            let gateway = std::mem::replace(
+                &mut self.gateway,
+                Self::gateway(&self.policy, &self.limits, &[], self.runs, self.now),
+            );
+            self.gateway = gateway.with_agent(agent());
+        }
+    }
+
+    /// Starts anew with another agent; only before the first connection.
+    pub fn with_agent(mut self, agent: fn() -> Box<dyn Agent>) -> Self {
+        self.agent = Some(agent);
+        self.restart();
+        self
+    }
+
+    /// The host answers one of the questions that it is slow with.
+    pub fn read(&mut self) -> bool {
+        let Some(request) = self.held_reads.as_mut().and_then(VecDeque::pop_front) else {
+            return false;
+        };
+        let Effect::ReadTranscript(query) = &request.effect else {
+            panic!("{request:?} is no question about a transcript");
+        };
+        let outcome = EffectOutcome::Transcript(self.disk.store.query(query));
+        self.complete(request.id, outcome);
+        true
     }
 
     /// Opens a connection of a device and gives the answer to its `connect`, waiting as long as
@@ -598,10 +635,23 @@ impl Host {
                     line.conn.deliver(self.now, delivery);
                 }
             }
-            self.effects
-                .extend(std::iter::from_fn(|| self.gateway.poll_effect()));
+            while let Some(request) = self.gateway.poll_effect() {
+                match (&request.effect, &mut self.held_reads) {
+                    (Effect::ReadTranscript(query), None) => {
+                        let page = self.disk.store.query(query);
+                        self.answers.push_back((request.id, page));
+                    }
+                    (_, Some(held)) => held.push_back(request),
+                    (_, None) => self.effects.push(request),
+                }
+            }
             let Some(commit) = self.gateway.poll_commit() else {
-                return;
+                let Some((id, page)) = self.answers.pop_front() else {
+                    return;
+                };
+                let outcome = EffectOutcome::Transcript(page);
+                self.gateway.complete(self.now, id, outcome);
+                continue;
             };
             if let Some(waiting) = &mut self.disk.waiting {
                 waiting.push_back(commit);

@@ -279,6 +279,9 @@ impl World {
                         | Effect::ReadProcess
                         | Effect::ReadSecrets
                         | Effect::ReadTranscript(_)
+                        | Effect::FeedJob(..)
+                        | Effect::StartJob(_)
+                        | Effect::StopJob(_)
                         | Effect::Whois(_) => (Duration::ZERO, wrong),
                     }
                 }

@@ -201,6 +201,9 @@ pub fn carry_out(effect: &Effect) -> EffectOutcome {
         Effect::ReadProcess => EffectOutcome::Process(ProcessStats { rss_bytes: 7 }),
         Effect::KeepToken(_) => EffectOutcome::Done,
         Effect::ReadSecrets => EffectOutcome::Failed("no secrets here".into()),
+        Effect::FeedJob(..) | Effect::StartJob(_) | Effect::StopJob(_) => {
+            EffectOutcome::Failed("no jobs here".into())
+        }
         Effect::ReadTranscript(_) => EffectOutcome::Transcript(TranscriptPage::default()),
         Effect::Whois(_) => EffectOutcome::Whois(Whois::Unknown),
         Effect::TailLog(tail) => EffectOutcome::Log(LogTail {

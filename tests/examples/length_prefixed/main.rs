@@ -120,6 +120,17 @@ fn run_gateway(mut wire: Wire) -> Result<(), Failure> {
         for request in std::mem::take(&mut work) {
             let outcome = match request.effect {
                 Effect::ReadProcess => EffectOutcome::Process(ProcessStats { rss_bytes: 1 << 20 }),
+                // This host neither asks the network nor runs programs, and says so.
+                Effect::FeedJob(..) | Effect::StopJob(_) => continue,
+                Effect::StartJob(_) => {
+                    let failure = JobFailure {
+                        reached: Reached::No,
+                        message: "no jobs here".into(),
+                    };
+                    gateway.handle_job(now(), request.id, JobEvent::Failed(failure));
+                    drain(&mut gateway, &mut conn, &mut work);
+                    continue;
+                }
                 Effect::KeepToken(_)
                 | Effect::ReadConfig
                 | Effect::ReadSecrets

@@ -462,6 +462,9 @@ fn outcome(argument: &[u8], effect: Option<&Effect>) -> EffectOutcome {
             }),
             warnings: Vec::new(),
         })),
+        (_, Some(Effect::FeedJob(..) | Effect::StartJob(_) | Effect::StopJob(_))) => {
+            EffectOutcome::Failed("no jobs here".into())
+        }
         (_, Some(Effect::ReadTranscript(_))) => {
             EffectOutcome::Transcript(clawgate_core::store::TranscriptPage::default())
         }

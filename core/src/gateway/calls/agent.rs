@@ -68,7 +68,13 @@ struct WaitParams {
 }
 
 impl Gateway {
-    pub(super) fn agent_call(&mut self, now: Now, conn: ConnId, request: &Request, params: Params<'_>) -> Step {
+    pub(super) fn agent_call(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        request: &Request,
+        params: Params<'_>,
+    ) -> Step {
         match self.start_agent(now, conn, request, params) {
             Ok(step) => step,
             Err(error) => Step::Answer(Err(error)),
@@ -83,7 +89,10 @@ impl Gateway {
         params: Params<'_>,
     ) -> Result<Step, RpcError> {
         let asked: AgentParams = params.parse()?;
-        if let Some(name) = NOT_HERE.into_iter().find(|name| asked.others.contains_key(*name)) {
+        if let Some(name) = NOT_HERE
+            .into_iter()
+            .find(|name| asked.others.contains_key(*name))
+        {
             return Err(params.error(&format!("{name} is not implemented")));
         }
         if asked.deliver == Some(true) {
@@ -93,7 +102,10 @@ impl Gateway {
         let key = self.session_key(params, key, asked.agent_id.as_deref())?;
         let guard = asked.session_id.or(asked.expected_existing_session_id);
         if let Some(wanted) = guard
-            && self.sessions.get(&key).is_none_or(|entry| entry.session_id.as_str() != wanted)
+            && self
+                .sessions
+                .get(&key)
+                .is_none_or(|entry| entry.session_id.as_str() != wanted)
         {
             return Err(super::chat::session_changed());
         }
@@ -159,14 +171,20 @@ impl Gateway {
             Ok(wait) => wait,
             Err(error) => return Step::Answer(Err(error)),
         };
-        let record = self.runs.get(&wait.run_id).filter(|record| record.state.is_over());
+        let record = self
+            .runs
+            .get(&wait.run_id)
+            .filter(|record| record.state.is_over());
         if let Some(record) = record {
             let payload = state_payload(record);
             self.out.lean_on(self.runs.unsettled(&wait.run_id));
             return Step::Answer(encode(&payload));
         }
         let longest = self.setup.limits.run;
-        let time = wait.timeout_ms.map_or(DEFAULT_WAIT, Duration::from_millis).min(longest);
+        let time = wait
+            .timeout_ms
+            .map_or(DEFAULT_WAIT, Duration::from_millis)
+            .min(longest);
         self.wait_for_run(RunWaiter {
             conn,
             id: request.id.clone(),

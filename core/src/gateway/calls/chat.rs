@@ -128,7 +128,9 @@ impl Gateway {
         let send: SendParams = params.parse()?;
         let key = self.session_key(params, &send.session_key, send.agent_id.as_deref())?;
         if send.deliver == Some(true) || send.originating_channel.is_some() {
-            return Err(params.error("there is no channel to deliver to; leave deliver and originatingChannel out"));
+            return Err(params.error(
+                "there is no channel to deliver to; leave deliver and originatingChannel out",
+            ));
         }
         if let (Some(wanted), Some(entry)) = (&send.session_id, self.sessions.get(&key))
             && entry.session_id.as_str() != wanted
@@ -151,7 +153,7 @@ impl Gateway {
             self.open_session(now, &key)?;
             self.reset_session(now, &key);
             let run = RunId::new(send.idempotency_key);
-            self.tell_done(now, &key, &run, "A new session has begun.");
+            self.tell_note(&key, &run, "A new session has begun.");
             return encode(&json!({ "runId": run, "status": "started" }));
         }
         let submission = self.submission(
@@ -263,7 +265,11 @@ impl Gateway {
                         return Err(params.error("the run belongs to another session"));
                     }
                     Some(record) if other(&record.state) => Vec::new(),
-                    Some(_) => self.abort_run(now, &run, why).then_some(run).into_iter().collect(),
+                    Some(_) => self
+                        .abort_run(now, &run, why)
+                        .then_some(run)
+                        .into_iter()
+                        .collect(),
                     None => Vec::new(),
                 }
             }
@@ -307,9 +313,4 @@ pub(super) struct Message {
 pub(super) fn session_changed() -> RpcError {
     RpcError::invalid_request("the session has changed; read it again")
         .with_details(json!({ "reason": "session-changed" }))
-}
-
-/// The shape of an answer that has no fields of its own.
-pub(super) fn ok() -> Result<RawJson, RpcError> {
-    encode(&json!({ "ok": true }))
 }

@@ -153,14 +153,23 @@ impl Gateway {
         if asked.max_bytes.is_some_and(|bytes| bytes < MIN_BYTES) {
             return Err(params.error(&format!("maxBytes must be {MIN_BYTES} or more")));
         }
-        if asked.max_chars.is_some_and(|chars| !(1..=MAX_CHARS).contains(&chars)) {
+        if asked
+            .max_chars
+            .is_some_and(|chars| !(1..=MAX_CHARS).contains(&chars))
+        {
             return Err(params.error(&format!("maxChars must be 1 to {MAX_CHARS}")));
         }
         let max_bytes = asked.max_bytes.unwrap_or(MAX_BYTES).min(MAX_BYTES);
         let key = self.session_key(params, &asked.session_key, asked.agent_id.as_deref())?;
         let Some(entry) = self.sessions.get(&key) else {
             let cursor = asked.cursor.is_some();
-            return Ok(Step::Answer(self.no_history(now, &asked.session_key, &key, kind, cursor)));
+            return Ok(Step::Answer(self.no_history(
+                now,
+                &asked.session_key,
+                &key,
+                kind,
+                cursor,
+            )));
         };
         let session = match &asked.session_id {
             None => entry.session_id.clone(),
@@ -232,11 +241,24 @@ impl Gateway {
         query: TranscriptQuery,
         found: &TranscriptPage,
     ) {
-        let (Some(message), TranscriptQuery::Before { session, limit, max_bytes, .. }) =
-            (found.messages.first(), query)
+        let (
+            Some(message),
+            TranscriptQuery::Before {
+                session,
+                limit,
+                max_bytes,
+                ..
+            },
+        ) = (found.messages.first(), query)
         else {
             let error = RpcError::invalid_request("there is no such message in this session");
-            return self.deliver(conn, Delivery::Response { id, outcome: Err(error) });
+            return self.deliver(
+                conn,
+                Delivery::Response {
+                    id,
+                    outcome: Err(error),
+                },
+            );
         };
         let query = TranscriptQuery::Before {
             session,
@@ -268,11 +290,18 @@ impl Gateway {
             fields.insert(name.into(), value);
         };
         set("messages", json!(messages));
-        set("pendingInputs", self.pending_inputs(&call.key, call.pending_before));
+        set(
+            "pendingInputs",
+            self.pending_inputs(&call.key, call.pending_before),
+        );
         let receipts: Vec<Value> = call
             .inputs
             .iter()
-            .filter(|run| self.runs.waiting(&call.key).any(|record| record.run_id == **run))
+            .filter(|run| {
+                self.runs
+                    .waiting(&call.key)
+                    .any(|record| record.run_id == **run)
+            })
             .map(|run| json!({ "runId": run, "state": "pending" }))
             .collect();
         if !call.inputs.is_empty() {
@@ -308,8 +337,13 @@ impl Gateway {
             };
             set("deltaCursor", json!(cursor.encode()));
             set("totalMessages", json!(entry.messages()));
-            if page.more && let Kind::Page { offset } = call.kind {
-                set("nextOffset", json!(offset.saturating_add(messages.len() as u64)));
+            if page.more
+                && let Kind::Page { offset } = call.kind
+            {
+                set(
+                    "nextOffset",
+                    json!(offset.saturating_add(messages.len() as u64)),
+                );
             }
         }
         if let Kind::Startup = call.kind {

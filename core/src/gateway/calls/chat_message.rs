@@ -8,7 +8,11 @@ use super::{
     transcripts::{PendingTranscript, TranscriptCall, cut_texts},
 };
 use crate::{
-    frame::Request, ids::ConnId, protocol::RpcError, store::{TranscriptPage, TranscriptQuery}, time::Now,
+    frame::Request,
+    ids::ConnId,
+    protocol::RpcError,
+    store::{TranscriptPage, TranscriptQuery},
+    time::Now,
 };
 
 #[derive(Deserialize)]

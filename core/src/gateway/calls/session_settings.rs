@@ -39,14 +39,20 @@ const SETTINGS: &[(&str, Kind)] = &[
     ("color", Kind::Text(64)),
     ("category", Kind::Text(100)),
     ("statusNote", Kind::Text(120)),
-    ("attention", Kind::Word(&["hand", "key", "alert", "flag", "lock", "hourglass"])),
+    (
+        "attention",
+        Kind::Word(&["hand", "key", "alert", "flag", "lock", "hourglass"]),
+    ),
     ("boardFace", Kind::Word(&["chat", "dashboard"])),
     ("model", Kind::Text(200)),
     ("thinkingLevel", Kind::Text(32)),
     ("verboseLevel", Kind::Text(32)),
     ("reasoningLevel", Kind::Text(32)),
     ("traceLevel", Kind::Text(32)),
-    ("responseUsage", Kind::Word(&["off", "tokens", "full", "on"])),
+    (
+        "responseUsage",
+        Kind::Word(&["off", "tokens", "full", "on"]),
+    ),
     ("sendPolicy", Kind::Word(&["allow", "deny"])),
     ("groupActivation", Kind::Word(&["mention", "always"])),
     ("contextWindow", Kind::Text(32)),
@@ -142,7 +148,10 @@ mod tests {
 
     #[test]
     fn settings_are_checked_and_null_takes_them_back() {
-        assert_eq!(check(&json!({ "label": "x", "pinned": true, "model": null })), Ok(3));
+        assert_eq!(
+            check(&json!({ "label": "x", "pinned": true, "model": null })),
+            Ok(3)
+        );
         for wrong in [
             json!({ "label": 7 }),
             json!({ "label": "x".repeat(201) }),

@@ -188,14 +188,21 @@ impl Gateway {
         encode(&self.session_page(now, params, &list)?)
     }
 
-    fn session_page(&self, now: Now, params: Params<'_>, list: &ListParams) -> Result<Value, RpcError> {
+    fn session_page(
+        &self,
+        now: Now,
+        params: Params<'_>,
+        list: &ListParams,
+    ) -> Result<Value, RpcError> {
         let limit = list.limit.unwrap_or(DEFAULT_LIMIT);
         if !(1..=MAX_LIMIT).contains(&limit) {
             return Err(params.error(&format!("limit must be 1 to {MAX_LIMIT}")));
         }
         let filter = SessionFilter {
             agent_id: list.agent_id.clone(),
-            active_within: list.active_minutes.map(|minutes| Duration::from_secs(minutes.saturating_mul(60))),
+            active_within: list
+                .active_minutes
+                .map(|minutes| Duration::from_secs(minutes.saturating_mul(60))),
             archived: match list.archived {
                 None | Some(ArchivedParam::Flag(false)) => Archived::No,
                 Some(ArchivedParam::Flag(true)) => Archived::Only,
@@ -260,7 +267,12 @@ impl Gateway {
         })
     }
 
-    pub(super) fn sessions_subscribe(&mut self, now: Now, conn: ConnId, params: Params<'_>) -> Answer {
+    pub(super) fn sessions_subscribe(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        params: Params<'_>,
+    ) -> Answer {
         let list: ListParams = params.parse()?;
         let wants_list = params.raw.as_str().trim() != "{}";
         self.subscriptions.follow_list(conn);
@@ -326,7 +338,11 @@ impl Gateway {
     }
 
     pub(super) fn session_messages(&self, _: &GetCall, page: TranscriptPage) -> Answer {
-        let messages: Vec<Value> = page.messages.iter().map(|found| shown(found, None)).collect();
+        let messages: Vec<Value> = page
+            .messages
+            .iter()
+            .map(|found| shown(found, None))
+            .collect();
         encode(&json!({ "messages": messages }))
     }
 
@@ -348,7 +364,10 @@ impl Gateway {
         let mut known = BTreeSet::new();
         for text in asked.keys.into_iter().take(MAX_PREVIEWS) {
             let key = self.session_key(params, &text, None)?;
-            let session = self.sessions.get(&key).map(|entry| entry.session_id.clone());
+            let session = self
+                .sessions
+                .get(&key)
+                .map(|entry| entry.session_id.clone());
             known.insert(key);
             keys.push((text, session));
         }
@@ -428,7 +447,9 @@ impl Gateway {
         };
         let show = |entry: &SessionEntry| {
             let mut shown = json!({ "key": entry.key, "agentId": entry.agent_id });
-            let name = entry.setting("displayName").or_else(|| entry.setting("label"));
+            let name = entry
+                .setting("displayName")
+                .or_else(|| entry.setting("label"));
             if let (Some(name), Some(fields)) = (name, shown.as_object_mut()) {
                 fields.insert("displayName".into(), json!(name));
             }
@@ -444,13 +465,22 @@ impl Gateway {
             }
             [] if asked.allow_missing == Some(true) => encode(&json!({ "ok": false })),
             [] => {
-                let name = asked.key.or(asked.session_id).or(asked.label).or(asked.short_id);
+                let name = asked
+                    .key
+                    .or(asked.session_id)
+                    .or(asked.label)
+                    .or(asked.short_id);
                 let name: String = name.unwrap_or_default().chars().take(120).collect();
-                Err(RpcError::invalid_request(format!("No session found: {name}")))
+                Err(RpcError::invalid_request(format!(
+                    "No session found: {name}"
+                )))
             }
             several => {
-                let candidates: Vec<Value> =
-                    several.iter().take(MAX_CANDIDATES).map(|entry| show(entry)).collect();
+                let candidates: Vec<Value> = several
+                    .iter()
+                    .take(MAX_CANDIDATES)
+                    .map(|entry| show(entry))
+                    .collect();
                 encode(&json!({ "ok": false, "candidates": candidates }))
             }
         }
@@ -464,24 +494,39 @@ impl Gateway {
         params: Params<'_>,
     ) -> Result<Step, RpcError> {
         let asked: SearchParams = params.parse()?;
-        let words: Vec<String> =
-            asked.query.to_lowercase().split_whitespace().map(str::to_owned).collect();
+        let words: Vec<String> = asked
+            .query
+            .to_lowercase()
+            .split_whitespace()
+            .map(str::to_owned)
+            .collect();
         if words.is_empty() {
             return Err(params.error("query must not be blank"));
         }
         let wanted = match &asked.session_keys {
             None => None,
             Some(keys) => {
-                let keys: Result<BTreeSet<SessionKey>, RpcError> =
-                    keys.iter().map(|key| self.session_key(params, key, None)).collect();
+                let keys: Result<BTreeSet<SessionKey>, RpcError> = keys
+                    .iter()
+                    .map(|key| self.session_key(params, key, None))
+                    .collect();
                 Some(keys?)
             }
         };
         let found: Vec<(SessionKey, SessionId)> = self
             .sessions
             .values()
-            .filter(|entry| asked.agent_id.as_ref().is_none_or(|agent| *agent == entry.agent_id))
-            .filter(|entry| wanted.as_ref().is_none_or(|wanted| wanted.contains(&entry.key)))
+            .filter(|entry| {
+                asked
+                    .agent_id
+                    .as_ref()
+                    .is_none_or(|agent| *agent == entry.agent_id)
+            })
+            .filter(|entry| {
+                wanted
+                    .as_ref()
+                    .is_none_or(|wanted| wanted.contains(&entry.key))
+            })
             .map(|entry| (entry.key.clone(), entry.session_id.clone()))
             .collect();
         let query = TranscriptQuery::Search {
@@ -502,8 +547,10 @@ impl Gateway {
             .iter()
             .enumerate()
             .filter_map(|(place, message)| {
-                let entry =
-                    self.sessions.values().find(|entry| entry.session_id == message.session)?;
+                let entry = self
+                    .sessions
+                    .values()
+                    .find(|entry| entry.session_id == message.session)?;
                 Some(json!({
                     "sessionKey": entry.key,
                     "sessionId": message.session,
@@ -529,7 +576,12 @@ impl Gateway {
             .sessions
             .values()
             .filter(|entry| key.as_ref().is_none_or(|key| *key == entry.key))
-            .filter(|entry| asked.agent_id.as_ref().is_none_or(|agent| *agent == entry.agent_id))
+            .filter(|entry| {
+                asked
+                    .agent_id
+                    .as_ref()
+                    .is_none_or(|agent| *agent == entry.agent_id)
+            })
             .collect();
         let input: u64 = found.iter().map(|entry| entry.usage.input).sum();
         let output: u64 = found.iter().map(|entry| entry.usage.output).sum();

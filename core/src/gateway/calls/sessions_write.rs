@@ -165,7 +165,9 @@ impl Gateway {
         let entry = self.sessions.change(&mut self.out.journal, &key, |entry| {
             patch.apply(entry, now.wall);
             if let Some(parent) = parent {
-                entry.settings.insert("parentSessionKey".into(), json!(parent));
+                entry
+                    .settings
+                    .insert("parentSessionKey".into(), json!(parent));
             }
         });
         self.tell_session(now, &key, "created");
@@ -234,14 +236,19 @@ impl Gateway {
         let stopped = match (asked.run_id, key) {
             (Some(run), key) => {
                 let of_key = |found: &SessionKey| key.as_ref().is_none_or(|key| key == found);
-                let fits = self.runs.get(&run).is_some_and(|record| of_key(&record.session_key));
+                let fits = self
+                    .runs
+                    .get(&run)
+                    .is_some_and(|record| of_key(&record.session_key));
                 (fits && self.abort_run(now, &run, why)).then_some(run)
             }
             (None, Some(key)) => {
                 let waiting_too = asked.clear_queued == Some(true);
                 let running = self.runs.in_flight(&key).map(|(run, _)| run.clone());
                 let stopped = self.abort_session(now, &key, why, waiting_too);
-                running.filter(|run| stopped.contains(run)).or_else(|| stopped.first().cloned())
+                running
+                    .filter(|run| stopped.contains(run))
+                    .or_else(|| stopped.first().cloned())
             }
             (None, None) => return Err(params.error("key or runId is needed")),
         };
@@ -308,7 +315,8 @@ impl Gateway {
         }
         self.abort_session(now, &key, "the session was deleted", true);
         let with_transcripts = asked.delete_transcript != Some(false);
-        self.sessions.remove(&mut self.out.journal, &key, with_transcripts);
+        self.sessions
+            .remove(&mut self.out.journal, &key, with_transcripts);
         self.tell_session(now, &key, "deleted");
         encode(&json!({ "ok": true, "key": key, "deleted": true, "archived": [] }))
     }
@@ -361,8 +369,12 @@ impl Gateway {
         let entry = self.open_session(now, &key)?;
         let revision = entry.revision.to_string();
         let id = entry.session_id.as_str();
-        if asked.expected_session_id.is_some_and(|expected| expected != id)
-            || asked.expected_lifecycle_revision.is_some_and(|expected| expected != revision)
+        if asked
+            .expected_session_id
+            .is_some_and(|expected| expected != id)
+            || asked
+                .expected_lifecycle_revision
+                .is_some_and(|expected| expected != revision)
         {
             return Err(session_changed());
         }
@@ -405,15 +417,10 @@ impl Gateway {
         encode(&json!({ "outcomes": outcomes }))
     }
 
-    fn patch_session(
-        &mut self,
-        now: Now,
-        key: &SessionKey,
-        patch: &Patch,
-    ) -> Option<SessionEntry> {
-        let entry = self
-            .sessions
-            .change(&mut self.out.journal, key, |entry| patch.apply(entry, now.wall));
+    fn patch_session(&mut self, now: Now, key: &SessionKey, patch: &Patch) -> Option<SessionEntry> {
+        let entry = self.sessions.change(&mut self.out.journal, key, |entry| {
+            patch.apply(entry, now.wall)
+        });
         self.tell_session(now, key, "patched");
         entry
     }

@@ -92,7 +92,10 @@ impl Gateway {
                 "pluginId": "node",
                 "defaultProfiles": ["full"],
             });
-            nodes.entry((tool.node_id, tool.node_name)).or_default().push(shown);
+            nodes
+                .entry((tool.node_id, tool.node_name))
+                .or_default()
+                .push(shown);
         }
         let groups: Vec<Value> = nodes
             .into_iter()
@@ -167,7 +170,7 @@ impl Gateway {
             node: tool.node_id.clone(),
             command: tool.command.clone(),
             params: Some(RawJson::encode(&args).unwrap_or_else(|_| RawJson::empty_object())),
-            time: CallTime::DEFAULT,
+            time: CallTime::of_millis(None),
             idempotency_key: match asked.idempotency_key {
                 Some(key) => key,
                 None => self.rng.uuid(),

@@ -50,7 +50,11 @@ impl Gateway {
         for key in of {
             self.out.lean_on(self.sessions.unsettled(key));
         }
-        self.wait_for(now, Effect::ReadTranscript(query), Waiter::Transcript(Box::new(pending)));
+        self.wait_for(
+            now,
+            Effect::ReadTranscript(query),
+            Waiter::Transcript(Box::new(pending)),
+        );
     }
 
     /// The transcript is there.
@@ -65,12 +69,24 @@ impl Gateway {
             EffectOutcome::Transcript(page) => page,
             EffectOutcome::Failed(why) => {
                 let error = RpcError::new(RpcCode::Unavailable, why);
-                return self.deliver(conn, Delivery::Response { id, outcome: Err(error) });
+                return self.deliver(
+                    conn,
+                    Delivery::Response {
+                        id,
+                        outcome: Err(error),
+                    },
+                );
             }
             _ => {
                 let message = "the gateway's host gave an answer of the wrong kind";
                 let error = RpcError::new(RpcCode::Unavailable, message);
-                return self.deliver(conn, Delivery::Response { id, outcome: Err(error) });
+                return self.deliver(
+                    conn,
+                    Delivery::Response {
+                        id,
+                        outcome: Err(error),
+                    },
+                );
             }
         };
         let outcome: Answer = match call {

@@ -5,7 +5,7 @@
 //! and an approval that may be taken back.
 
 use serde::Serialize;
-use serde_json::{json, value::RawValue};
+use serde_json::{Value, json, value::RawValue};
 
 use super::{
     command_policy::{CommandRefusal, PlatformClass, Reach, is_admin_only},
@@ -14,6 +14,7 @@ use super::{
     system_run,
 };
 use crate::{
+    agent::ToolError,
     frame::{Droppable, OutboundEvent, RawJson},
     gateway::Gateway,
     ids::{ConnId, InvokeId},
@@ -68,7 +69,9 @@ impl Gateway {
         mut call: NodeCall,
     ) -> Result<InvokeId, RpcError> {
         let reach = match origin {
-            InvokeOrigin::Caller { .. } => Reach::Callers,
+            InvokeOrigin::Caller { .. } | InvokeOrigin::Run { .. } | InvokeOrigin::Tool { .. } => {
+                Reach::Callers
+            }
             InvokeOrigin::Relay { .. } => Reach::Gateway,
         };
         if is_admin_only(&call.command) && !self.is_admin(&origin) {
@@ -110,9 +113,12 @@ impl Gateway {
 
     fn is_admin(&self, origin: &InvokeOrigin) -> bool {
         match origin {
-            InvokeOrigin::Caller { conn, .. } | InvokeOrigin::Relay { conn, .. } => self
+            InvokeOrigin::Caller { conn, .. }
+            | InvokeOrigin::Relay { conn, .. }
+            | InvokeOrigin::Tool { conn, .. } => self
                 .client(*conn)
                 .is_some_and(|client| client.scopes.allows(Scope::Admin)),
+            InvokeOrigin::Run { .. } => false,
         }
     }
 
@@ -333,7 +339,7 @@ impl Gateway {
     }
 
     /// Hands an ended call to whoever asked for it.
-    fn invoke_ended(&mut self, _now: Now, ended: EndedInvoke) {
+    fn invoke_ended(&mut self, now: Now, ended: EndedInvoke) {
         let EndedInvoke {
             origin,
             node,
@@ -347,6 +353,17 @@ impl Gateway {
                     Err(fault) => Err(failure(&node, &command, &fault)),
                 };
                 (conn, request, answer)
+            }
+            InvokeOrigin::Run { run, call } => {
+                return self.run_call_ended(now, &run, &call, of_tool(outcome));
+            }
+            InvokeOrigin::Tool {
+                conn,
+                request,
+                name,
+            } => {
+                let outcome = of_tool(outcome);
+                (conn, request, tool_answer(&name, &outcome))
             }
             InvokeOrigin::Relay { conn, request } => {
                 let answer = match outcome {
@@ -368,6 +385,36 @@ impl Gateway {
 
 fn is_background(text: &str) -> bool {
     text.eq_ignore_ascii_case(BACKGROUND) || text.contains("BACKGROUND_UNAVAILABLE")
+}
+
+/// An end as agents are told.
+fn of_tool(outcome: Result<NodeReply, InvokeFault>) -> Result<RawJson, ToolError> {
+    match outcome {
+        Ok(reply) => Ok(reply.payload.unwrap_or_else(RawJson::empty_object)),
+        Err(fault) => Err(ToolError {
+            code: fault.code().unwrap_or("FAILED").to_owned(),
+            message: fault.to_string(),
+        }),
+    }
+}
+
+/// The answer to `tools.invoke` (spec protocol §6.5).
+fn tool_answer(name: &str, outcome: &Result<RawJson, ToolError>) -> Result<RawJson, RpcError> {
+    let payload = match outcome {
+        Ok(output) => json!({
+            "ok": true,
+            "toolName": name,
+            "source": "plugin",
+            "output": output.parse::<Value>().unwrap_or_default(),
+        }),
+        Err(ToolError { code, message }) => json!({
+            "ok": false,
+            "toolName": name,
+            "source": "plugin",
+            "error": { "code": code, "message": message },
+        }),
+    };
+    RawJson::encode(&payload).map_err(|_| RpcError::invalid_request("no JSON"))
 }
 
 fn answer(node: &str, command: &str, reply: &NodeReply) -> Result<RawJson, RpcError> {

@@ -8,7 +8,7 @@ use std::{
 
 use crate::{
     frame::RawJson,
-    ids::{ConnId, InvokeId, RequestId},
+    ids::{ConnId, InvokeId, RequestId, RunId, ToolCallId},
     store::CommitId,
 };
 
@@ -64,7 +64,11 @@ impl InvokeOrigin {
     /// Whether it ends with this connection.
     pub(crate) fn is_of(&self, conn: ConnId) -> bool {
         match self {
-            Self::Caller { conn: own, .. } | Self::Relay { conn: own, .. } => *own == conn,
+            Self::Caller { conn: own, .. }
+            | Self::Relay { conn: own, .. }
+            | Self::Tool { conn: own, .. } => *own == conn,
+            // It goes on without those who hear of it.
+            Self::Run { .. } => false,
         }
     }
 }

@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, time::Instant};
 
 use crate::{
     agent::{Attachment, JobNo},
-    gateway::{nodes::InvokeId, sessions::SessionKey},
-    ids::{EffectId, ToolCallId},
+    gateway::sessions::SessionKey,
+    ids::{EffectId, InvokeId, ToolCallId},
 };
 
 /// A run under way.

@@ -81,7 +81,10 @@ impl Gateway {
 
     fn reply_is_too_long(&self, run: &RunId) -> bool {
         let max = self.setup.limits.max_reply;
-        self.runs.active.get(run).is_some_and(|active| active.text.len() > max)
+        self.runs
+            .active
+            .get(run)
+            .is_some_and(|active| active.text.len() > max)
     }
 
     /// Something came of a job. One that nobody waits for any more comes to nothing.

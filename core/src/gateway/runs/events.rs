@@ -89,7 +89,10 @@ impl Gateway {
         };
         let (delta, replaces) = match active.told {
             Told::UpTo(told) if told >= active.text.len() => return,
-            Told::UpTo(told) => (active.text.get(told..).unwrap_or_default().to_owned(), false),
+            Told::UpTo(told) => (
+                active.text.get(told..).unwrap_or_default().to_owned(),
+                false,
+            ),
             Told::Wrong => (active.text.clone(), true),
         };
         active.told = Told::UpTo(active.text.len());
@@ -169,10 +172,25 @@ impl Gateway {
         let optional = [
             ("message", said.filter(|_| !outcome.text.is_empty())),
             ("errorMessage", outcome.error.as_deref().map(Value::from)),
-            ("errorKind", outcome.kind.filter(|_| name == "error").map(|kind| json!(kind))),
-            ("errorDetail", error_detail(outcome).filter(|_| name == "error")),
-            ("usage", outcome.usage.filter(|_| name != "aborted").map(usage_json)),
-            ("stopReason", outcome.stop_reason.as_deref().map(Value::from)),
+            (
+                "errorKind",
+                outcome
+                    .kind
+                    .filter(|_| name == "error")
+                    .map(|kind| json!(kind)),
+            ),
+            (
+                "errorDetail",
+                error_detail(outcome).filter(|_| name == "error"),
+            ),
+            (
+                "usage",
+                outcome.usage.filter(|_| name != "aborted").map(usage_json),
+            ),
+            (
+                "stopReason",
+                outcome.stop_reason.as_deref().map(Value::from),
+            ),
         ];
         for (field, value) in optional {
             if let Some(value) = value {
@@ -180,6 +198,18 @@ impl Gateway {
             }
         }
         let payload = chat_payload(run, key, &agent, chat_seq, payload);
+        self.tell(key, "chat", &payload, Audience::Readers, Droppable::Never);
+    }
+
+    /// The end of something that needed no agent.
+    pub(in crate::gateway) fn tell_note(&mut self, key: &SessionKey, run: &RunId, text: &str) {
+        let agent = key.agent().unwrap_or_default().to_owned();
+        let message = json!({
+            "role": "assistant",
+            "content": [{ "type": "text", "text": text }],
+        });
+        let payload = json!({ "state": "final", "message": message });
+        let payload = chat_payload(run, key, &agent, 1, payload);
         self.tell(key, "chat", &payload, Audience::Readers, Droppable::Never);
     }
 
@@ -204,7 +234,13 @@ impl Gateway {
             "messageSeq": message.seq,
             "message": without_data(document),
         });
-        self.tell(key, "session.message", &payload, Audience::Followers, Droppable::Never);
+        self.tell(
+            key,
+            "session.message",
+            &payload,
+            Audience::Followers,
+            Droppable::Never,
+        );
     }
 
     /// A change of a session, for those who follow the list.
@@ -216,17 +252,33 @@ impl Gateway {
             set(&mut payload, "sessionId", json!(entry.session_id));
             set(&mut payload, "updatedAt", json!(entry.updated_at));
             set(&mut payload, "activeRunIds", json!(extras.active));
-            set(&mut payload, "hasActiveRun", json!(!extras.active.is_empty()));
+            set(
+                &mut payload,
+                "hasActiveRun",
+                json!(!extras.active.is_empty()),
+            );
             let shown = row(entry, &extras, now.wall);
             set(&mut payload, "session", shown);
         }
         let audience = Audience::ListFollowers;
-        self.tell(key, "sessions.changed", &payload, audience, Droppable::IfSlow);
+        self.tell(
+            key,
+            "sessions.changed",
+            &payload,
+            audience,
+            Droppable::IfSlow,
+        );
     }
 
     /// Start and end of an operation on a session.
     pub(in crate::gateway) fn tell_operation(&mut self, key: &SessionKey, payload: &Value) {
-        self.tell(key, "session.operation", payload, Audience::Readers, Droppable::IfSlow);
+        self.tell(
+            key,
+            "session.operation",
+            payload,
+            Audience::Readers,
+            Droppable::IfSlow,
+        );
     }
 
     /// What a row says beyond the entry.

@@ -59,7 +59,10 @@ impl RunEnd {
                 ..said
             },
             Self::Cut => RunOutcome {
-                error: Some("the gateway stopped while this run was under way; it was not tried again".into()),
+                error: Some(
+                    "the gateway stopped while this run was under way; it was not tried again"
+                        .into(),
+                ),
                 kind: Some(FailureKind::Unknown),
                 ..said
             },
@@ -210,7 +213,10 @@ impl Gateway {
             self.end_run(now, run, RunEnd::Aborted(why.into()));
             return true;
         }
-        let Some(record) = self.runs.get(run).filter(|record| record.state == RunState::Queued)
+        let Some(record) = self
+            .runs
+            .get(run)
+            .filter(|record| record.state == RunState::Queued)
         else {
             return false;
         };
@@ -278,7 +284,10 @@ pub(super) fn error_detail(outcome: &RunOutcome) -> Option<Value> {
     let fields: serde_json::Map<String, Value> = [
         ("provider", outcome.provider.as_deref().map(Value::from)),
         ("model", outcome.model.as_deref().map(Value::from)),
-        ("httpStatus", outcome.http_status.map(|status| json!(status))),
+        (
+            "httpStatus",
+            outcome.http_status.map(|status| json!(status)),
+        ),
     ]
     .into_iter()
     .filter_map(|(name, value)| Some((name.to_owned(), value?)))

@@ -80,7 +80,11 @@ impl RunBook {
         over.sort_by_key(|record| record.ended_at);
         let over: VecDeque<RunId> = over.iter().map(|record| record.run_id.clone()).collect();
         let mut book = Self {
-            last_order: records.values().map(|record| record.order).max().unwrap_or(0),
+            last_order: records
+                .values()
+                .map(|record| record.order)
+                .max()
+                .unwrap_or(0),
             to_recover: over.len() < records.len(),
             over,
             records,
@@ -104,22 +108,25 @@ impl RunBook {
         self.active.len()
     }
 
-    /// Runs that wait in all sessions.
-    pub(super) fn queued(&self) -> usize {
-        self.queues.values().map(VecDeque::len).sum()
-    }
-
     /// The run under way of a session, and the text that it has said so far.
     pub(super) fn in_flight(&self, key: &SessionKey) -> Option<(&RunId, &str)> {
         let run = self.busy.get(key)?;
-        let text = self.active.get(run).map_or("", |active| active.text.as_str());
+        let text = self
+            .active
+            .get(run)
+            .map_or("", |active| active.text.as_str());
         Some((run, text))
     }
 
     /// Runs of a session that are not over, the one under way first.
     pub(super) fn unfinished(&self, key: &SessionKey) -> Vec<RunId> {
         let waiting = self.queues.get(key).into_iter().flatten();
-        self.busy.get(key).into_iter().chain(waiting).cloned().collect()
+        self.busy
+            .get(key)
+            .into_iter()
+            .chain(waiting)
+            .cloned()
+            .collect()
     }
 
     /// Runs of a session that wait, the next one first.
@@ -195,8 +202,11 @@ impl RunBook {
         }
         self.queues = queues;
         let records = &self.records;
-        let is_over =
-            |run: &RunId| records.get(run.as_str()).is_some_and(|record| record.state.is_over());
+        let is_over = |run: &RunId| {
+            records
+                .get(run.as_str())
+                .is_some_and(|record| record.state.is_over())
+        };
         self.over.retain(is_over);
     }
 

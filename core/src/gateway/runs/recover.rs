@@ -60,7 +60,10 @@ impl Gateway {
         let known = |run: &RunId| self.runs.records.get(run.as_str()).is_some();
         // The caller of a run that is not there any more was told so in its answer.
         let waiters = std::mem::take(&mut self.runs.waiters);
-        self.runs.waiters = waiters.into_iter().filter(|waiter| known(&waiter.run)).collect();
+        self.runs.waiters = waiters
+            .into_iter()
+            .filter(|waiter| known(&waiter.run))
+            .collect();
         // Ends that were not kept, and turns that were not taken, are tried again when the disk works.
         self.runs.to_recover = true;
     }

@@ -28,7 +28,12 @@ impl Gateway {
             }
             return;
         }
-        let Some(first) = self.runs.queues.get(key).and_then(|queue| queue.front().cloned()) else {
+        let Some(first) = self
+            .runs
+            .queues
+            .get(key)
+            .and_then(|queue| queue.front().cloned())
+        else {
             return;
         };
         self.runs.unqueue(key, &first);

@@ -90,7 +90,9 @@ impl Gateway {
         }
         let agent_id = self.agent_of(&key)?;
         let id = self.rng.uuid();
-        let client = client.as_ref().map(|(id, mode)| (id.as_str(), mode.as_str()));
+        let client = client
+            .as_ref()
+            .map(|(id, mode)| (id.as_str(), mode.as_str()));
         let input = MessageDraft::input(id, &text, &attachments, &run_id, client);
         self.check_queue(&key, input.weight())?;
         self.open_session(now, &key)?;

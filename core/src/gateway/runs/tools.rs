@@ -3,7 +3,10 @@
 
 use serde_json::{Value, json};
 
-use super::{active::OpenCall, record::{CallRecord, CallState}};
+use super::{
+    active::OpenCall,
+    record::{CallRecord, CallState},
+};
 use crate::{
     agent::{AgentInput, ToolCall, ToolError},
     frame::RawJson,
@@ -62,11 +65,15 @@ impl Gateway {
             state: CallState::Sent,
             sent_at: now.wall,
         };
-        self.runs.change(&mut self.out.journal, run, |record| record.calls.push(made));
+        self.runs
+            .change(&mut self.out.journal, run, |record| record.calls.push(made));
         let Some(active) = self.runs.active.get_mut(run) else {
             return;
         };
-        let open = OpenCall { name: name.clone(), invoke: None };
+        let open = OpenCall {
+            name: name.clone(),
+            invoke: None,
+        };
         active.calls.insert(id.clone(), open);
         let left = active.deadline.saturating_duration_since(now.mono);
         let origin = InvokeOrigin::Run {
@@ -77,7 +84,7 @@ impl Gateway {
             node: node_id,
             command,
             params: Some(params),
-            time: CallTime::within(left),
+            time: CallTime::Within(left),
             idempotency_key: format!("{run}:{id}"),
             session_key: Some(active.key.to_string()),
         };
@@ -143,7 +150,10 @@ impl Gateway {
             Err(_) => Err(error.as_deref().unwrap_or_default()),
         };
         let draft = MessageDraft::tool_result(self.rng.uuid(), run, call, name, text);
-        if let Some(message) = self.sessions.append(&mut self.out.journal, now, &key, draft) {
+        if let Some(message) = self
+            .sessions
+            .append(&mut self.out.journal, now, &key, draft)
+        {
             self.tell_message(&key, &message);
         }
         let result = match &outcome {
@@ -159,7 +169,8 @@ impl Gateway {
         });
         self.tell_agent(now, run, "tool", data);
         let call = call.clone();
-        self.agent.handle(now, run, AgentInput::ToolDone { call, outcome });
+        self.agent
+            .handle(now, run, AgentInput::ToolDone { call, outcome });
     }
 
     /// The run does not want a call any more.

@@ -84,9 +84,14 @@ impl SessionFilter {
             && same(&self.agent_id, Some(&entry.agent_id))
             && same(&self.label, entry.setting("label"))
             && same(&self.spawned_by, entry.setting("spawnedBy"))
-            && self.pinned.is_none_or(|pinned| pinned == entry.pinned_at.is_some())
+            && self
+                .pinned
+                .is_none_or(|pinned| pinned == entry.pinned_at.is_some())
             && (!self.needs_interaction || entry.last_interaction_at.is_some())
-            && self.search.as_deref().is_none_or(|words| found_in(entry, words))
+            && self
+                .search
+                .as_deref()
+                .is_none_or(|words| found_in(entry, words))
     }
 }
 

@@ -9,11 +9,11 @@ mod row;
 mod subscriptions;
 
 pub(super) use entry::{LastRun, RowStatus, SessionEntry};
-pub(super) use key::{InvalidKey, SessionKey};
+pub(super) use key::SessionKey;
 pub(super) use list::{Archived, ListOrder, SessionFilter};
-pub(super) use messages::{MessageDraft, attachments, usage_json, without_data};
+pub(super) use messages::{MessageDraft, usage_json, without_data};
 pub(super) use row::{RowExtras, row};
-pub(super) use subscriptions::{SubscriptionFull, Subscriptions};
+pub(super) use subscriptions::Subscriptions;
 
 use crate::{
     ids::SessionId,
@@ -48,10 +48,6 @@ impl SessionBook {
         self.entries.values()
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.entries.len()
-    }
-
     /// The session, made where there is none.
     pub(super) fn open(
         &mut self,
@@ -71,11 +67,6 @@ impl SessionBook {
         let entry = SessionEntry::new(key.clone(), agent_id.to_owned(), id, now.wall);
         self.entries.put(journal, entry.clone());
         Ok(entry)
-    }
-
-    /// Keeps a changed entry.
-    pub(super) fn put(&mut self, journal: &mut Journal, entry: SessionEntry) {
-        self.entries.put(journal, entry);
     }
 
     /// Changes an entry. Gives nothing where there is none.

@@ -53,20 +53,47 @@ pub(in crate::gateway) fn row(entry: &SessionEntry, extras: &RowExtras, now: Wal
     .map(|(name, value)| (name.to_owned(), value))
     .collect();
     let optional = [
-        ("lastInteractionAt", entry.last_interaction_at.map(|at| json!(at))),
+        (
+            "lastInteractionAt",
+            entry.last_interaction_at.map(|at| json!(at)),
+        ),
         ("archivedAt", entry.archived_at.map(|at| json!(at))),
         ("pinnedAt", entry.pinned_at.map(|at| json!(at))),
         ("status", status),
         ("lastRunId", last.map(|run| json!(run.run_id))),
-        ("lastRunError", last.and_then(|run| run.error.as_deref()).map(Value::from)),
+        (
+            "lastRunError",
+            last.and_then(|run| run.error.as_deref()).map(Value::from),
+        ),
         ("startedAt", last.map(|run| json!(run.started_at))),
-        ("endedAt", last.and_then(|run| run.ended_at).map(|at| json!(at))),
-        ("modelProvider", last.and_then(|run| run.provider.as_deref()).map(Value::from)),
-        ("model", last.and_then(|run| run.model.as_deref()).map(Value::from)),
-        ("derivedTitle", entry.title.as_deref().filter(|_| extras.with_title).map(Value::from)),
+        (
+            "endedAt",
+            last.and_then(|run| run.ended_at).map(|at| json!(at)),
+        ),
+        (
+            "modelProvider",
+            last.and_then(|run| run.provider.as_deref())
+                .map(Value::from),
+        ),
+        (
+            "model",
+            last.and_then(|run| run.model.as_deref()).map(Value::from),
+        ),
+        (
+            "derivedTitle",
+            entry
+                .title
+                .as_deref()
+                .filter(|_| extras.with_title)
+                .map(Value::from),
+        ),
         (
             "lastMessagePreview",
-            entry.preview.as_deref().filter(|_| extras.with_preview).map(Value::from),
+            entry
+                .preview
+                .as_deref()
+                .filter(|_| extras.with_preview)
+                .map(Value::from),
         ),
     ];
     for (name, value) in optional {
