@@ -5,7 +5,11 @@
 //! and ends with exactly one of [`JobEvent::Ended`] and [`JobEvent::Failed`]. After a stop the host
 //! tells nothing more.
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    time::Duration,
+};
 
 use bytes::Bytes;
 
@@ -63,8 +67,10 @@ pub struct ProgramJob {
     pub argv: Vec<String>,
     /// Where it runs; `None` for the host's own folder.
     pub cwd: Option<PathBuf>,
-    /// What is added to its environment. Credentials of the gateway are not passed on.
+    /// What is added to its environment.
     pub env: BTreeMap<String, String>,
+    /// Variables of the host that are not passed on: they hold credentials of the gateway.
+    pub withheld: BTreeSet<String>,
     /// Bytes that it may write to standard output in all; more fail the job.
     pub max_output: usize,
     /// Time that it gets to end after its input was closed by a stop, before it is killed.

@@ -6,6 +6,9 @@
 //! gateway's.
 
 pub mod builtin;
+mod choose;
+pub mod command;
+pub mod openai;
 mod request;
 mod settings;
 #[cfg(test)]
@@ -15,6 +18,7 @@ use std::{fmt, time::Instant};
 
 use bytes::Bytes;
 
+pub use choose::{Agents, BuiltAgents};
 pub use request::{
     AgentTool, Attachment, FailureKind, HistoryMessage, ModelInfo, ProfileState, ProfileStatus,
     Retry, RunDone, RunFailed, RunRequest, Speaker, ToolCall, ToolError, Usage,

@@ -1,6 +1,6 @@
 //! What goes into a run and what comes out of it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -28,6 +28,16 @@ pub struct RunRequest {
     pub extra_prompt: Option<String>,
     /// Time for the whole run.
     pub timeout: Duration,
+}
+
+/// No run is given more time: 30 days.
+const MAX_RUN: Duration = Duration::from_secs(30 * 86_400);
+
+impl RunRequest {
+    /// When its time is over.
+    pub(super) fn deadline(&self, now: Instant) -> Instant {
+        now + self.timeout.min(MAX_RUN)
+    }
 }
 
 /// One message of before.

@@ -1,5 +1,7 @@
 //! Compares a parsed config with the table of known keys.
 
+mod agents;
+
 use std::fmt;
 
 use serde_json::Value;
@@ -51,6 +53,7 @@ pub(super) fn check(value: &Value) -> Vec<Finding> {
     let mut check = Check::default();
     check.object(&KeyPath::root(), value, ROOT);
     check.providers(value);
+    check.agents(value);
     check.findings
 }
 

@@ -10,6 +10,7 @@ use std::fmt;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+mod agents;
 mod check;
 mod env;
 mod key_path;
@@ -23,6 +24,10 @@ mod substitute;
 mod template;
 mod types;
 
+pub use agents::{
+    AgentBackend, AgentEntry, AgentSettings, AgentsConfig, CooldownConfig, ModelChoice,
+    ModelConfig, ModelName, ProfileConfig, ProviderConfig,
+};
 pub use check::{Finding, MAX_FINDINGS, Severity};
 pub use env::EnvVars;
 pub use key_path::{KeyPath, Segment};

@@ -4,8 +4,11 @@
 use serde_json::{Map, Value, json};
 
 #[rustfmt::skip]
+mod agent_keys;
+#[rustfmt::skip]
 mod keys;
 
+pub use agent_keys::AGENT_BACKENDS;
 pub(super) use keys::MISPLACED;
 pub use keys::{
     AUTH_MODES, BIND_MODES, GATEWAY_MODES, RELOAD_MODES, ROOT, TAILSCALE_MODES, TLS_TRUSTS,

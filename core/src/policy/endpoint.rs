@@ -363,6 +363,11 @@ impl Endpoint {
         }
     }
 
+    /// Whether the URL carried a user name or password, which are never sent.
+    pub const fn dropped_userinfo(&self) -> bool {
+        self.userinfo_dropped
+    }
+
     /// Whether only the break-glass variable made this endpoint acceptable.
     pub const fn is_break_glass(&self) -> bool {
         self.break_glass

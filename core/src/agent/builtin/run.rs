@@ -57,7 +57,7 @@ struct Following {
 impl Run {
     pub(super) fn start(now: Instant, request: RunRequest, rules: &[Rule]) -> (Self, Step) {
         let mut run = Self {
-            deadline: now + request.timeout,
+            deadline: request.deadline(now),
             work: Work::Invoke,
             open: BTreeMap::new(),
         };

@@ -2,10 +2,11 @@
 
 use super::Kind::{Any, Bool, Headers, Integer, ListOf, MapOf, Object, OneOf, Port, Secret, Text, TextOrFalse, TextOrTexts};
 use super::Reload::{Hot, Restart, Unread};
+use super::agent_keys::{AGENTS, AUTH_PROFILES, MODELS};
 use super::{Key, Kind, Reload};
 use crate::secrets::{MAX_BYTES, MAX_TIMEOUT_MS};
 
-const fn key(name: &'static str, kind: Kind, reload: Reload, doc: &'static str) -> Key {
+pub(super) const fn key(name: &'static str, kind: Kind, reload: Reload, doc: &'static str) -> Key {
     Key {
         name,
         kind,
@@ -14,13 +15,13 @@ const fn key(name: &'static str, kind: Kind, reload: Reload, doc: &'static str) 
     }
 }
 
-const fn kept(name: &'static str) -> Key {
+pub(super) const fn kept(name: &'static str) -> Key {
     key(name, Any, Unread, "Kept as it is; clawgate does not read it.")
 }
 
-const TEXTS: Kind = ListOf(&Text);
+pub(super) const TEXTS: Kind = ListOf(&Text);
 /// The longest time that a setting may name: 30 days in milliseconds.
-const MAX_MS: u64 = 30 * 24 * 60 * 60 * 1000;
+pub(super) const MAX_MS: u64 = 30 * 24 * 60 * 60 * 1000;
 
 /// The values of `gateway.mode`.
 pub const GATEWAY_MODES: &[&str] = &["local", "remote"];
@@ -214,18 +215,13 @@ const SECRETS: &[Key] = &[
     kept("egressProxy"),
 ];
 
-const AGENTS: &[Key] = &[
-    key("list", Any, Hot, "The agents, each with an id."),
-    key("entries", Any, Hot, "The agents by id."),
-    key("defaults", Any, Unread, "Settings of every agent."),
-    kept("ownership"),
-];
-
 /// The keys at the top of the file.
 pub const ROOT: &[Key] = &[
     key("gateway", Object(GATEWAY), Restart, "The gateway and how clients get to it."),
     key("secrets", Object(SECRETS), Hot, "Where references to secrets are read."),
-    key("agents", Object(AGENTS), Unread, "The agents."),
+    key("agents", Object(AGENTS), Restart, "The agents."),
+    key("auth", Object(AUTH_PROFILES), Restart, "Named credentials of model providers."),
+    key("models", Object(MODELS), Restart, "Models and their providers."),
     kept("$schema"),
     kept("$include"),
     kept("meta"),
@@ -239,9 +235,7 @@ pub const ROOT: &[Key] = &[
     kept("browser"),
     kept("ui"),
     kept("tui"),
-    kept("auth"),
     kept("acp"),
-    kept("models"),
     kept("nodeHost"),
     kept("tools"),
     kept("bindings"),
