@@ -125,7 +125,7 @@ impl Gateway {
     }
 
     pub(super) fn refresh_health(&mut self, now: Now) {
-        self.health.refresh(now, &self.setup.host);
+        self.health.refresh(now, &self.setup.host, &self.sessions);
         let payload = self.health.payload();
         let version = Some(self.state_version());
         let event = OutboundEvent::new("health", &payload, version, Droppable::IfSlow);

@@ -2,8 +2,14 @@
 
 use serde_json::json;
 
-use super::setup::HostInfo;
+use super::{
+    sessions::{SessionBook, SessionEntry},
+    setup::HostInfo,
+};
 use crate::{frame::RawJson, store::StoreFailure, time::Now};
+
+/// Sessions that the payload names.
+const RECENT: usize = 5;
 
 /// The payload and its version.
 #[derive(Debug)]
@@ -17,19 +23,24 @@ pub(super) struct Health {
 }
 
 impl Health {
-    pub(super) fn new(now: Now, host: &HostInfo, unreadable: Vec<String>) -> Self {
+    pub(super) fn new(
+        now: Now,
+        host: &HostInfo,
+        sessions: &SessionBook,
+        unreadable: Vec<String>,
+    ) -> Self {
         let mut health = Self {
             payload: RawJson::empty_object(),
             version: 0,
             store_failure: None,
             unreadable,
         };
-        health.refresh(now, host);
+        health.refresh(now, host, sessions);
         health
     }
 
-    pub(super) fn refresh(&mut self, now: Now, host: &HostInfo) {
-        self.payload = self.build(now, host);
+    pub(super) fn refresh(&mut self, now: Now, host: &HostInfo, sessions: &SessionBook) {
+        self.payload = self.build(now, host, sessions);
         self.version += 1;
     }
 
@@ -55,7 +66,7 @@ impl Health {
         self.version
     }
 
-    fn build(&self, now: Now, host: &HostInfo) -> RawJson {
+    fn build(&self, now: Now, host: &HostInfo, kept: &SessionBook) -> RawJson {
         let mut problems: Vec<String> = host.problems.clone();
         problems.extend(self.store_failure.clone());
         if !self.unreadable.is_empty() {
@@ -66,7 +77,23 @@ impl Health {
                 shown.join(", ")
             ));
         }
-        let sessions = json!({ "path": host.state_dir, "count": 0, "recent": [] });
+        let sessions = |agent: Option<&str>| {
+            let of = |entry: &&SessionEntry| agent.is_none_or(|agent| agent == entry.agent_id);
+            let mut found: Vec<&SessionEntry> = kept.values().filter(of).collect();
+            found.sort_by_key(|entry| std::cmp::Reverse(entry.updated_at));
+            let recent: Vec<_> = found
+                .iter()
+                .take(RECENT)
+                .map(|entry| {
+                    json!({
+                        "key": entry.key,
+                        "updatedAt": entry.updated_at,
+                        "age": now.wall.0.saturating_sub(entry.updated_at.0),
+                    })
+                })
+                .collect();
+            json!({ "path": host.state_dir, "count": found.len(), "recent": recent })
+        };
         let agents: Vec<_> = host
             .agents
             .iter()
@@ -82,7 +109,7 @@ impl Health {
                         "target": "none",
                         "ackMaxChars": 0,
                     },
-                    "sessions": sessions,
+                    "sessions": sessions(Some(agent)),
                 })
             })
             .collect();
@@ -96,7 +123,7 @@ impl Health {
             "heartbeatSeconds": 0,
             "defaultAgentId": host.default_agent(),
             "agents": agents,
-            "sessions": sessions,
+            "sessions": sessions(None),
         });
         // The published shape is closed: this is where it has room for what went wrong.
         let errors: Vec<_> = problems

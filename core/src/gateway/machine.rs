@@ -133,7 +133,7 @@ impl Gateway {
         timers.arm(Timer::Health, now.mono + HEALTH_INTERVAL);
         Self {
             presence: Presence::new(own, limits.max_presence, limits.presence_ttl),
-            health: Health::new(now, &setup.host, unreadable),
+            health: Health::new(now, &setup.host, &sessions, unreadable),
             dedupe,
             failures: RateLimiter::new(setup.admission.rate_limit),
             calls: CallState::default(),

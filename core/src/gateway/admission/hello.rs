@@ -11,12 +11,17 @@ use crate::{
 };
 
 /// Events that this gateway sends, as `features.events` lists them.
-const EVENTS: [&str; 20] = [
+const EVENTS: [&str; 25] = [
     "connect.challenge",
     "presence",
     "tick",
     "shutdown",
     "health",
+    "chat",
+    "agent",
+    "session.message",
+    "session.operation",
+    "sessions.changed",
     "device.pair.requested",
     "device.pair.resolved",
     "device.pair.changed",

@@ -7,7 +7,6 @@ use serde_json::{Value, json};
 use super::{Answer, Gateway, Params, encode};
 use crate::{
     agent::Attachment,
-    frame::RawJson,
     gateway::{
         runs::{QueueMode, RunOptions, RunState, Submission, Submitted, state_payload},
         sessions::{MessageDraft, SessionKey},

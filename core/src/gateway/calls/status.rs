@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{Answer, Effect, Gateway, Heartbeats, Params, encode};
 use crate::{
-    gateway::{ProcessStats, TailLog},
+    gateway::{ProcessStats, TailLog, sessions::row},
     ids::ConnId,
     protocol::RpcError,
     scope::Scope,
@@ -24,6 +24,9 @@ struct LogsTailParams {
     limit: Option<usize>,
     max_bytes: Option<usize>,
 }
+
+/// Sessions that the answer names.
+const RECENT: usize = 10;
 
 impl Gateway {
     pub(super) fn logs_tail(&self, params: Params<'_>) -> Result<Effect, RpcError> {
@@ -74,8 +77,23 @@ impl Gateway {
         let by_agent: Vec<Value> = host
             .agents
             .iter()
-            .map(|agent| json!({ "agentId": agent, "path": path, "count": 0, "recent": [] }))
+            .map(|agent| {
+                let count = self
+                    .sessions
+                    .values()
+                    .filter(|entry| entry.agent_id == *agent)
+                    .count();
+                json!({ "agentId": agent, "path": path, "count": count, "recent": [] })
+            })
             .collect();
+        let mut sessions: Vec<_> = self.sessions.values().collect();
+        sessions.sort_by_key(|entry| std::cmp::Reverse(entry.updated_at));
+        let recent: Vec<Value> = sessions
+            .iter()
+            .take(if admin { RECENT } else { 0 })
+            .map(|entry| row(entry, &self.row_extras(&entry.key), now.wall))
+            .collect();
+        let (running, waiting) = (self.runs.running(), self.runs.queued());
         encode(&json!({
             "runtimeVersion": host.version,
             "heartbeat": {
@@ -88,12 +106,12 @@ impl Gateway {
             "degradedSecretOwners": [],
             "degradedPlugins": [],
             "tasks": {
-                "total": 0,
-                "active": 0,
+                "total": running + waiting,
+                "active": running,
                 "terminal": 0,
                 "failures": 0,
                 "byStatus": {
-                    "queued": 0, "running": 0, "succeeded": 0, "failed": 0,
+                    "queued": waiting, "running": running, "succeeded": 0, "failed": 0,
                     "timed_out": 0, "cancelled": 0, "lost": 0,
                 },
                 "byRuntime": { "subagent": 0, "acp": 0, "cli": 0, "cron": 0 },
@@ -109,9 +127,9 @@ impl Gateway {
             },
             "sessions": {
                 "paths": if admin { vec![path.clone()] } else { Vec::new() },
-                "count": 0,
-                "defaults": { "model": null, "contextTokens": null },
-                "recent": [],
+                "count": sessions.len(),
+                "defaults": self.session_defaults(),
+                "recent": recent,
                 "byAgent": by_agent,
             },
             "processMemory": {
@@ -121,6 +139,7 @@ impl Gateway {
                 "externalBytes": 0,
                 "arrayBuffersBytes": 0,
             },
+            "authProfiles": self.profile_rows(now),
             "pid": host.pid,
             "connections": self.connections(),
             "uptimeMs": crate::time::millis(now.mono.saturating_duration_since(self.started)),

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Answer, Gateway, Params, Step, encode};
 use crate::{
-    agent::{AgentTool, ProfileState},
+    agent::{AgentTool, ProfileState, ProfileStatus},
     frame::{RawJson, Request},
     gateway::nodes::{CallTime, InvokeOrigin, NodeCall},
     ids::ConnId,
@@ -220,23 +220,7 @@ impl Gateway {
         let AuthStatusParams { .. } = params.parse()?;
         let mut providers: BTreeMap<String, Vec<Value>> = BTreeMap::new();
         for profile in self.agent.profiles(now) {
-            let mut row = json!({ "profileId": profile.name, "type": "api_key" });
-            if let Some(fields) = row.as_object_mut() {
-                match profile.state {
-                    ProfileState::Ready => {
-                        fields.insert("status".into(), json!("ok"));
-                    }
-                    ProfileState::CoolingDown { until, why } => {
-                        fields.insert("status".into(), json!("cooldown"));
-                        fields.insert("cooldownUntil".into(), json!(until));
-                        fields.insert("reason".into(), json!(why));
-                    }
-                    ProfileState::Unresolved { why } => {
-                        fields.insert("status".into(), json!("missing"));
-                        fields.insert("reason".into(), json!(why));
-                    }
-                }
-            }
+            let row = profile_row(&profile);
             providers.entry(profile.provider).or_default().push(row);
         }
         let providers: Vec<Value> = providers
@@ -244,6 +228,18 @@ impl Gateway {
             .map(|(provider, profiles)| json!({ "provider": provider, "profiles": profiles }))
             .collect();
         encode(&json!({ "ts": now.wall, "providers": providers }))
+    }
+
+    /// Credentials as the status shows them.
+    pub(super) fn profile_rows(&self, now: Now) -> Vec<Value> {
+        let shown = |profile: &ProfileStatus| {
+            let mut row = profile_row(profile);
+            if let Some(fields) = row.as_object_mut() {
+                fields.insert("provider".into(), json!(profile.provider));
+            }
+            row
+        };
+        self.agent.profiles(now).iter().map(shown).collect()
     }
 
     fn known_or_default(
@@ -256,5 +252,26 @@ impl Gateway {
             return Ok(agent);
         }
         Err(params.error("there is no such agent"))
+    }
+}
+
+/// A credential, and how it fares.
+fn profile_row(profile: &ProfileStatus) -> Value {
+    let name = &profile.name;
+    match &profile.state {
+        ProfileState::Ready => json!({ "profileId": name, "type": "api_key", "status": "ok" }),
+        ProfileState::CoolingDown { until, why } => json!({
+            "profileId": name,
+            "type": "api_key",
+            "status": "cooldown",
+            "cooldownUntil": until,
+            "reason": why,
+        }),
+        ProfileState::Unresolved { why } => json!({
+            "profileId": name,
+            "type": "api_key",
+            "status": "missing",
+            "reason": why,
+        }),
     }
 }

@@ -77,7 +77,12 @@ impl Gateway {
                     },
                 );
             }
-            _ => {
+            EffectOutcome::Config(_)
+            | EffectOutcome::Done
+            | EffectOutcome::Log(_)
+            | EffectOutcome::Process(_)
+            | EffectOutcome::Secrets(_)
+            | EffectOutcome::Whois(_) => {
                 let message = "the gateway's host gave an answer of the wrong kind";
                 let error = RpcError::new(RpcCode::Unavailable, message);
                 return self.deliver(

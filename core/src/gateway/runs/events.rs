@@ -165,7 +165,11 @@ impl Gateway {
         let name = match state {
             RunState::Done => "final",
             RunState::Aborted => "aborted",
-            _ => "error",
+            RunState::Queued
+            | RunState::Running
+            | RunState::Failed
+            | RunState::Timeout
+            | RunState::Cut => "error",
         };
         let mut payload = json!({ "state": name });
         let said = message.and_then(|message| message.document.parse::<Value>().ok());

@@ -176,7 +176,11 @@ impl Gateway {
                 let kind = match state {
                     RunState::Aborted => "run-aborted",
                     RunState::Cut => "run-cut",
-                    _ => "run-failed-before-reply",
+                    RunState::Queued
+                    | RunState::Running
+                    | RunState::Done
+                    | RunState::Failed
+                    | RunState::Timeout => "run-failed-before-reply",
                 };
                 let text = format!("This turn ended before a reply: {error}.");
                 MessageDraft::note(id, kind, &text, Some(run))

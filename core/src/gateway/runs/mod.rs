@@ -108,6 +108,11 @@ impl RunBook {
         self.active.len()
     }
 
+    /// Runs that wait in all sessions.
+    pub(super) fn queued(&self) -> usize {
+        self.queues.values().map(VecDeque::len).sum()
+    }
+
     /// The run under way of a session, and the text that it has said so far.
     pub(super) fn in_flight(&self, key: &SessionKey) -> Option<(&RunId, &str)> {
         let run = self.busy.get(key)?;

@@ -139,7 +139,15 @@ impl Gateway {
         let EffectOutcome::Transcript(page) = outcome else {
             let why = match outcome {
                 EffectOutcome::Failed(why) => why,
-                _ => "the gateway's host gave an answer of the wrong kind".into(),
+                EffectOutcome::Config(_)
+                | EffectOutcome::Done
+                | EffectOutcome::Log(_)
+                | EffectOutcome::Process(_)
+                | EffectOutcome::Secrets(_)
+                | EffectOutcome::Transcript(_)
+                | EffectOutcome::Whois(_) => {
+                    "the gateway's host gave an answer of the wrong kind".into()
+                }
             };
             let message = format!("the transcript could not be read: {why}");
             return self.fail_run(now, run, &message);

@@ -158,7 +158,11 @@ pub(in crate::gateway) fn state_payload(record: &RunRecord) -> Value {
     let status = match record.state {
         RunState::Done => "ok",
         RunState::Timeout => "timeout",
-        _ => "error",
+        RunState::Queued
+        | RunState::Running
+        | RunState::Failed
+        | RunState::Aborted
+        | RunState::Cut => "error",
     };
     let mut payload = json!({
         "runId": record.run_id,

@@ -30,9 +30,9 @@ pub(in crate::gateway) struct MessageDraft {
 
 impl MessageDraft {
     fn new(id: String, author: Author, text: &str, body: Value, meta: Value) -> Self {
-        let fields = |value| match value {
-            Value::Object(fields) => fields,
-            _ => Map::new(),
+        let fields = |mut value: Value| {
+            let fields = value.as_object_mut();
+            fields.map(std::mem::take).unwrap_or_default()
         };
         Self {
             id,
