@@ -288,6 +288,7 @@ impl Gateway {
     /// become a commit.
     pub(super) fn end_input(&mut self, now: Now) {
         self.settle_departed(now);
+        self.take_decisions(now);
         self.out.seal();
     }
 
