@@ -20,6 +20,7 @@ struct Waiting {
 }
 
 struct World {
+    seed: u64,
     host: Host,
     dice: Dice,
     device: Device,
@@ -33,9 +34,19 @@ struct World {
     results: u64,
 }
 
+impl Drop for World {
+    #[allow(clippy::print_stderr, reason = "for whoever reads a failed test")]
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("failed with CLAWGATE_SIM_SEED={}", self.seed);
+        }
+    }
+}
+
 impl World {
     fn new(seed: u64) -> Self {
         Self {
+            seed,
             host: host(),
             dice: Dice::new(seed),
             device: linux(1, &["weather.get"]),
@@ -206,7 +217,6 @@ fn every_call_ends_once_whatever_is_cut() {
     let seeds = only.map_or(0..runs, |seed| seed..seed + 1);
     let mut results = 0;
     for seed in seeds {
-        println!("CLAWGATE_SIM_SEED={seed}");
         let mut world = World::new(seed);
         for _ in 0..200 {
             world.step();
