@@ -43,7 +43,7 @@ pub(crate) fn without_verdict(params: &RawJson) -> Result<RawJson, RpcError> {
         None | Some(Value::Null | Value::Bool(false)) => false,
         Some(_) => true,
     };
-    if VERDICTS.iter().any(|name| claims(name)) {
+    if VERDICTS.iter().any(claims) {
         let message = "a call of system.run cannot bring its own approval; ask for one by \
                        exec.approval.request";
         return Err(RpcError::invalid_request(message)
