@@ -53,6 +53,7 @@ pub enum Method {
     DeviceScopesWaitUpgrade,
     DeviceTokenRevoke,
     DeviceTokenRotate,
+    EventsResume,
     ExecApprovalGet,
     ExecApprovalGrantsList,
     ExecApprovalGrantsRevoke,
@@ -131,6 +132,7 @@ pub const METHODS: &[MethodSpec] = &[
         "agents.list",
         Access::Operator(Scope::Read),
     ),
+    row(Method::EventsResume, "events.resume", Access::AnyOperator),
     row(
         Method::ExecApprovalGet,
         "exec.approval.get",

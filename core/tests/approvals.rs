@@ -91,7 +91,7 @@ fn a_question_is_accepted_shown_decided_and_answered_on_one_id() {
         shown["allowedDecisions"],
         json!(["allow-once", "allow-always", "deny"])
     );
-    assert_eq!(pending(&mut host, reviewer), [id.clone()]);
+    assert_eq!(pending(&mut host, reviewer), [id.as_str()]);
     let one = host.get(reviewer, "approval.get", json!({ "id": id }));
     assert_eq!(one["approval"]["status"], "pending");
 

@@ -55,7 +55,7 @@ impl Gateway {
         self.fail_pending_calls("gateway stopped before the call was done");
         if let Ok(payload) = payload {
             let event = OutboundEvent::new("shutdown", &payload, None, Droppable::Never);
-            self.broadcast(&event, None);
+            self.broadcast_once(&event, None);
         }
         for conn in self.connection_ids() {
             self.deliver(

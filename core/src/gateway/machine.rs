@@ -17,6 +17,7 @@ use super::{
     http,
     invites::InviteBook,
     outputs::Outputs,
+    past_events::PastEvents,
     presence::Presence,
     rotation::Rotation,
     settings::Settings,
@@ -55,6 +56,7 @@ pub struct Gateway {
     pub(super) approvals: ApprovalBook,
     pub(super) settings: Settings,
     pub(super) system_events: SystemEvents,
+    pub(super) events: PastEvents,
     pub(super) audit: Audit,
     /// How often the operator is told of refused proxies.
     pub(super) warnings: Bucket,
@@ -134,6 +136,7 @@ impl Gateway {
             approvals,
             settings,
             system_events: SystemEvents::default(),
+            events: PastEvents::default(),
             audit: Audit::new(now),
             warnings: Bucket::new(now.mono, http::WARNINGS, http::WARNING_PAUSE),
             whois: WhoisDesk::default(),
@@ -185,6 +188,7 @@ impl Gateway {
                 self.invites.settle(commit);
                 self.rotation.settle(commit);
                 self.approvals.settle(commit);
+                self.events.settle(commit);
                 self.settings.settle(commit);
                 self.dedupe.settle(commit);
                 self.out.release(commit);
@@ -199,6 +203,7 @@ impl Gateway {
                 self.roll_back_secret(commit);
                 self.roll_back_approvals(commit, now);
                 self.settings.roll_back(commit);
+                self.events.roll_back(commit);
                 self.dedupe.roll_back(commit, now);
                 for effect in self.out.fail(&failure) {
                     self.go_on(now, effect, EffectOutcome::Failed(failure.to_string()));

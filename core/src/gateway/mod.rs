@@ -23,6 +23,7 @@ mod http;
 mod invites;
 mod machine;
 mod outputs;
+mod past_events;
 mod presence;
 mod rotation;
 mod settings;

@@ -53,8 +53,13 @@ impl Outputs {
         self.leans = self.leans.max(commit);
     }
 
+    /// What is said now tells of this change, or of none.
+    pub(super) fn builds_on(&self) -> Option<CommitId> {
+        self.journal.open().max(self.leans)
+    }
+
     pub(super) fn deliver(&mut self, conn: ConnId, delivery: Delivery) {
-        let builds_on = self.journal.open().max(self.leans);
+        let builds_on = self.builds_on();
         let (commit, reason) = match (builds_on, self.waiting.get(&conn)) {
             (Some(commit), Some(before)) => (commit.max(*before), Reason::Unsaved),
             (Some(commit), None) => (commit, Reason::Unsaved),

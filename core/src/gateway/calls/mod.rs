@@ -5,6 +5,7 @@ mod approval_views;
 mod config;
 mod device_tokens;
 mod devices;
+mod events;
 mod exec_approvals;
 mod invites;
 mod lists;
@@ -207,6 +208,7 @@ impl Gateway {
             }
             Method::DeviceTokenRevoke => self.device_token_revoke(now, conn, params),
             Method::DeviceTokenRotate => self.device_token_rotate(now, conn, params),
+            Method::EventsResume => self.events_resume(now, conn, params),
             Method::ExecApprovalGet => self.exec_approval_get(params),
             Method::ExecApprovalGrantsList => self.exec_grants_list(params),
             Method::ExecApprovalGrantsRevoke => self.exec_grants_revoke(now, conn, params),
