@@ -96,6 +96,22 @@ pub enum Notifier {
     Osascript(PathBuf),
 }
 
+impl Notifier {
+    /// What the desktop of a system (`linux`, `macos`) offers. Without a session of a desktop there
+    /// is nobody to see anything.
+    pub fn of(
+        system: &str,
+        has_desktop: bool,
+        find: impl Fn(&str) -> Option<PathBuf>,
+    ) -> Option<Self> {
+        match system {
+            "macos" => find("osascript").map(Self::Osascript),
+            _ if has_desktop => find("notify-send").map(Self::NotifySend),
+            _ => None,
+        }
+    }
+}
+
 /// The commands of every node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Builtin {

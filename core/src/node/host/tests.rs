@@ -766,8 +766,8 @@ proptest! {
                         |key| json!({ "idempotencyKey": format!("k{key}-{run}") }));
                     // The environment carries the key to where the program starts.
                     let program = if run { "git" } else { "rm" };
-                    let name = more.get("idempotencyKey").cloned().unwrap_or(json!(""));
-                    let params = json!({ "command": [program], "env": { "K": name } });
+                    let name = more.get("idempotencyKey").cloned().unwrap_or_default();
+                    let params = json!({ "command": [program], "env": { "K": name.as_str().unwrap_or("") } });
                     bench.invoke(&id, "system.run", &params, more);
                 }
                 Step::Cancel(id) => {
