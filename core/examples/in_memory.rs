@@ -187,8 +187,10 @@ impl World {
                 Effect::ReadTranscript(query) => {
                     EffectOutcome::Transcript(self.store.query(&query))
                 }
-                Effect::KeepToken(_)
+                Effect::KeepExecApprovals { .. }
+                | Effect::KeepToken(_)
                 | Effect::ReadConfig
+                | Effect::ReadExecApprovals
                 | Effect::ReadSecrets
                 | Effect::TailLog(_)
                 | Effect::Whois(_) => EffectOutcome::Failed("no files".into()),

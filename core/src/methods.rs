@@ -61,6 +61,8 @@ pub enum Method {
     ExecApprovalRequest,
     ExecApprovalResolve,
     ExecApprovalWaitDecision,
+    ExecApprovalsGet,
+    ExecApprovalsSet,
     GatewayIdentityGet,
     Health,
     LastHeartbeat,
@@ -167,6 +169,16 @@ pub const METHODS: &[MethodSpec] = &[
         Method::ExecApprovalGrantsRevoke,
         "exec.approval.grants.revoke",
         Access::Operator(Scope::Approvals),
+    ),
+    row(
+        Method::ExecApprovalsGet,
+        "exec.approvals.get",
+        Access::Operator(Scope::Admin),
+    ),
+    row(
+        Method::ExecApprovalsSet,
+        "exec.approvals.set",
+        Access::Operator(Scope::Admin),
     ),
     row(
         Method::ApprovalGet,

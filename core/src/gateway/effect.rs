@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     config::AuthMode,
     ids::EffectId,
+    node::ApprovalsText,
     policy::{Whois, server_auth::ServerSecret},
     secret::Secret,
     store::{TranscriptPage, TranscriptQuery},
@@ -33,9 +34,21 @@ pub enum Effect {
     /// Read the configuration, its secret references and the gateway's own token again, and decide
     /// the auth as at a start.
     ReadSecrets,
+    /// Put this text in the place of the file of exec approvals, readable to its owner alone, whole
+    /// and on disk before the outcome. When the file is not as it was, leave it, and answer with what
+    /// is there.
+    KeepExecApprovals {
+        /// The new text.
+        text: Secret,
+        /// What the file was like.
+        over: ApprovalsText,
+    },
     /// Put this token in the place of the one that the gateway made for itself. It is there whole, and
     /// on disk, before the outcome.
     KeepToken(Secret),
+    /// Read the file of exec approvals in the state directory; at most
+    /// [`MAX_APPROVALS`](crate::node::MAX_APPROVALS) bytes.
+    ReadExecApprovals,
     /// Answer a question about transcripts.
     ReadTranscript(TranscriptQuery),
     /// Read the end of the log file.
@@ -53,8 +66,10 @@ pub const WHOIS_TIMEOUT: Duration = Duration::from_secs(5);
 pub enum EffectOutcome {
     /// [`Effect::ReadConfig`].
     Config(ConfigText),
-    /// [`Effect::KeepToken`].
+    /// [`Effect::KeepToken`] and [`Effect::KeepExecApprovals`].
     Done,
+    /// [`Effect::ReadExecApprovals`], and [`Effect::KeepExecApprovals`] where another text is there.
+    ExecApprovals(ApprovalsText),
     /// It could not be done; in words for the caller, without secrets.
     Failed(String),
     /// [`Effect::TailLog`].

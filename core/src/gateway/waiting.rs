@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::{
     Effect, EffectOutcome, Gateway,
-    calls::{PendingCall, SecretsCall},
+    calls::{ApprovalsCall, PendingCall, SecretsCall},
     clients::Conn,
 };
 use crate::{
@@ -18,6 +18,7 @@ use crate::{
 /// A call that waits for a piece of work.
 #[derive(Debug)]
 pub(super) enum Waiter {
+    Approvals(Box<ApprovalsCall>),
     Call(PendingCall),
     Secrets(SecretsCall),
 }
@@ -26,6 +27,7 @@ impl Waiter {
     /// Whether it ends with this connection.
     pub(super) fn is_of(&self, conn: ConnId) -> bool {
         match self {
+            Self::Approvals(call) => call.conn == conn && call.ends_with_caller(),
             Self::Call(call) => call.conn == conn,
             Self::Secrets(call) => call.conn == conn && call.ends_with_caller(),
         }
@@ -59,6 +61,7 @@ impl Gateway {
     pub(super) fn fail_pending_calls(&mut self, message: &str) {
         for (_, Pending { waiter, .. }) in std::mem::take(&mut self.pending) {
             let (conn, id) = match waiter {
+                Waiter::Approvals(call) => (call.conn, call.id),
                 Waiter::Call(call) => (call.conn, call.id),
                 Waiter::Secrets(call) => (call.conn, call.id),
             };
@@ -70,6 +73,7 @@ impl Gateway {
     /// Whoever waits for an effect goes on with its outcome.
     pub(super) fn go_on(&mut self, now: Now, effect: EffectId, outcome: EffectOutcome) {
         match self.pending.remove(&effect).map(|pending| pending.waiter) {
+            Some(Waiter::Approvals(call)) => return self.approvals_file_done(now, *call, outcome),
             Some(Waiter::Call(call)) => return self.resume(now, call, outcome),
             Some(Waiter::Secrets(call)) => return self.secrets_done(now, call, outcome),
             None => {}
@@ -78,6 +82,7 @@ impl Gateway {
             EffectOutcome::Whois(whois) => whois,
             EffectOutcome::Config(_)
             | EffectOutcome::Done
+            | EffectOutcome::ExecApprovals(_)
             | EffectOutcome::Failed(_)
             | EffectOutcome::Log(_)
             | EffectOutcome::Process(_)

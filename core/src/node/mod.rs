@@ -33,6 +33,7 @@ mod standing;
 mod system_run;
 mod work;
 
+pub(crate) use approvals::Approvals;
 pub use approvals::{ApprovalsText, Ask, MAX_APPROVALS, Security};
 pub use command::{CommandName, CustomCommand, InvalidCommand, NodeCommands, Notifier};
 pub use environment::{passes_on, refused_override};

@@ -120,8 +120,10 @@ fn run_gateway(mut wire: Wire) -> Result<(), Failure> {
         for request in std::mem::take(&mut work) {
             let outcome = match request.effect {
                 Effect::ReadProcess => EffectOutcome::Process(ProcessStats { rss_bytes: 1 << 20 }),
-                Effect::KeepToken(_)
+                Effect::KeepExecApprovals { .. }
+                | Effect::KeepToken(_)
                 | Effect::ReadConfig
+                | Effect::ReadExecApprovals
                 | Effect::ReadSecrets
                 | Effect::ReadTranscript(_)
                 | Effect::TailLog(_)

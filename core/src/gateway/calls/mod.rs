@@ -2,6 +2,7 @@
 
 mod agents;
 mod approval_views;
+mod approvals_file;
 mod config;
 mod device_tokens;
 mod devices;
@@ -27,6 +28,7 @@ use crate::{
     time::Now,
 };
 
+pub(super) use approvals_file::ApprovalsCall;
 use scope_upgrade::UpgradeWait;
 pub(super) use secrets::SecretsCall;
 
@@ -142,6 +144,7 @@ impl Gateway {
                 _,
                 EffectOutcome::Config(_)
                 | EffectOutcome::Done
+                | EffectOutcome::ExecApprovals(_)
                 | EffectOutcome::Log(_)
                 | EffectOutcome::Process(_)
                 | EffectOutcome::Secrets(_)
@@ -219,6 +222,12 @@ impl Gateway {
             Method::ExecApprovalResolve => self.exec_approval_resolve(now, conn, params),
             Method::ExecApprovalWaitDecision => {
                 return self.exec_approval_wait(conn, &request.id, params);
+            }
+            Method::ExecApprovalsGet => {
+                return self.exec_approvals_get(now, conn, &request.id, params);
+            }
+            Method::ExecApprovalsSet => {
+                return self.exec_approvals_set(now, conn, &request.id, params);
             }
             Method::NodePairList => self.pair_list(params),
             Method::GatewayIdentityGet => self.identity_get(),
