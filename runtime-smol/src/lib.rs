@@ -39,7 +39,7 @@ pub mod store;
 pub mod websocket;
 
 pub use bind::listen;
-pub use effects::{HostFiles, SecretsHost};
+pub use effects::{ApprovalsHost, HostFiles, SecretsHost};
 pub use owner::OwnerSocket;
 pub use server::{ManagedPort, Server, ServerOptions, State, Stopper};
 pub use tailscale::{Tailscale, TailscaleError};

@@ -15,7 +15,7 @@ use smol::Async;
 use tracing::{info, warn};
 
 use crate::{
-    effects::{self, HostFiles, SecretsHost, Tools},
+    effects::{self, ApprovalsHost, HostFiles, SecretsHost, Tools},
     hub::Hub,
     listener,
     owner::OwnerSocket,
@@ -41,6 +41,8 @@ pub struct ServerOptions {
     pub files: HostFiles,
     /// Where the secrets are read again; nothing where they never change.
     pub secrets: Option<Arc<dyn SecretsHost>>,
+    /// The file of exec approvals; nothing where none is kept.
+    pub approvals: Option<Arc<dyn ApprovalsHost>>,
     /// What is kept across restarts.
     pub state: State,
     /// The way in for the owner of the gateway's files.
@@ -149,6 +151,7 @@ impl Server {
         let tools = Tools {
             files: options.files,
             secrets: options.secrets,
+            approvals: options.approvals,
             transcripts,
         };
         for _ in 0..EFFECT_WORKERS {

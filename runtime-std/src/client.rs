@@ -12,15 +12,15 @@ use std::{
 
 use clawgate_core::{
     client::{
-        Call, CallError as NoAnswer, Disconnected, Ending, Gap, Hello, Limits, Next, Phase,
-        Profile, RequestError, Target,
+        Call, CallError as NoAnswer, Disconnected, Ending, Gap, Hello, HistoryLoss, Limits, Next,
+        Phase, Profile, RequestError, Target,
     },
     frame::{IncomingEvent, RawJson},
 };
 
 use crate::{
     error::CallError,
-    worker::{self, Command, Shared, Ticket},
+    worker::{self, Answer, Command, Shared, Ticket},
 };
 
 /// Calls that may wait to be taken over by the client's thread.
@@ -63,8 +63,17 @@ pub enum ClientEvent {
     ForgetDeviceToken,
     /// The gateway skipped events because this client was slow.
     Gap(Gap),
+    /// Events are missing, and the gateway cannot give them any more. Only for a profile with the
+    /// capability [`RESUME_CAP`](clawgate_core::protocol::RESUME_CAP).
+    HistoryLost(HistoryLoss),
     /// Events were dropped because they were not read in time.
     Missed(u64),
+    /// The gateway gives the events that were missed: so many, which come next. Only for a profile
+    /// with the capability.
+    Resumed {
+        /// How many.
+        events: usize,
+    },
 }
 
 /// A lasting client with reconnection. Clones are not needed: share it in an `Arc`.
@@ -140,6 +149,32 @@ impl Client {
     /// When too many calls wait to be sent, or the client has stopped.
     pub fn start_call(&self, call: Call) -> Result<PendingCall, CallError> {
         let (sender, answer) = sync_channel(1);
+        let ticket = self.push_call(
+            call,
+            // The caller may have gone.
+            Box::new(move |outcome| drop(sender.try_send(outcome))),
+        )?;
+        Ok(PendingCall {
+            answer,
+            ticket: Some(ticket),
+            shared: Arc::clone(&self.shared),
+        })
+    }
+
+    /// Sends a call without waiting; `then` gets the result in the client's thread, and must not
+    /// block. It is dropped when the client stops first.
+    ///
+    /// # Errors
+    /// When too many calls wait to be sent, or the client has stopped.
+    pub fn call_then(
+        &self,
+        call: Call,
+        then: impl FnOnce(Result<RawJson, CallError>) + Send + 'static,
+    ) -> Result<(), CallError> {
+        self.push_call(call, Box::new(then)).map(|_| ())
+    }
+
+    fn push_call(&self, call: Call, answer: Answer) -> Result<Ticket, CallError> {
         let mut inbox = self.shared.inbox();
         if inbox.closed {
             return Err(RequestError::NotConnected.into());
@@ -151,14 +186,10 @@ impl Client {
         let ticket = Ticket(inbox.tickets);
         inbox
             .commands
-            .push_back(Command::Call(call, ticket, sender));
+            .push_back(Command::Call(call, ticket, answer));
         drop(inbox);
         self.shared.wake();
-        Ok(PendingCall {
-            answer,
-            ticket: Some(ticket),
-            shared: Arc::clone(&self.shared),
-        })
+        Ok(ticket)
     }
 
     /// Where the client stands.

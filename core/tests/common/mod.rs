@@ -446,6 +446,9 @@ impl Host {
         params["device"] = json!(identity.prove(&facts, PayloadVersion::V3));
         self.call(conn, "1", "connect", params);
         assert_eq!(self.recv(conn)["payload"]["auth"]["role"], "node");
+        for greeting in ["voicewake.changed", "voicewake.routing.changed"] {
+            assert_eq!(self.recv(conn)["event"], greeting);
+        }
         conn
     }
 

@@ -80,6 +80,7 @@ impl Gateway {
             seed: [2; 32],
             state: State::Kept(store.file, store.rows),
             secrets: None,
+            approvals: None,
             owner: None,
             managed,
             tailscale,

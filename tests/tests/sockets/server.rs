@@ -80,6 +80,7 @@ impl TestServer {
         let options = ServerOptions {
             seed: [2; 32],
             secrets: None,
+            approvals: None,
             state: State::Memory,
             owner: None,
             managed: None,
