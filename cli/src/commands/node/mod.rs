@@ -239,7 +239,8 @@ fn refused(why: &Disconnected, reason: &PauseReason, resolved: &Resolved) -> Fai
         (Exit::Refused, "refused", next)
     };
     let url = resolved.target.endpoint().url();
-    let message = text::capitalised(&format!("{url}: {}.", reason.message.trim_end_matches('.')));
+    let words = reason.message.trim_end_matches('.');
+    let message = format!("{url} does not let this node in: {words}.");
     let failure = Failure::new(exit, code, message, next).fact("reason", json!(reason.code));
     let failure = match why {
         Disconnected::Conn(Ending::Refused(error)) => failure.fact("rpc", json!(error)),

@@ -270,6 +270,10 @@ impl NodeHost {
                 // Both mean that the surface stands: it is looked at first.
                 Told::Taken | Told::Unwanted(_) if about_approval => {
                     self.notices.push_back(HostNotice::Approved);
+                    // What was told before counted for nobody.
+                    if let Stats::Due(_) = self.stats {
+                        self.stats = Stats::Due(now.mono);
+                    }
                 }
                 Told::AwaitsApproval(request) if about_approval => {
                     self.notices.push_back(HostNotice::AwaitsApproval(request));
