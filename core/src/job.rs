@@ -12,7 +12,7 @@ use bytes::Bytes;
 use crate::{policy::Endpoint, secret::Secret};
 
 /// What a job is.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum JobSpec {
     /// One HTTP request.
     Http(HttpJob),
@@ -21,7 +21,7 @@ pub enum JobSpec {
 }
 
 /// One HTTP request. Redirects are not followed, and nothing is sent twice.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpJob {
     /// Its method.
     pub method: HttpMethod,
@@ -48,7 +48,7 @@ pub enum HttpMethod {
 }
 
 /// The value of a header.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HeaderText {
     /// Anybody may see it.
     Plain(String),
@@ -57,7 +57,7 @@ pub enum HeaderText {
 }
 
 /// One run of a program, without a shell. Its standard error goes to the log.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProgramJob {
     /// The program and its arguments; never empty.
     pub argv: Vec<String>,
