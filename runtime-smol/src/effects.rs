@@ -86,6 +86,8 @@ pub(crate) async fn work(
 ) {
     while let Ok(EffectRequest { id, effect }) = queue.recv().await {
         let work = match effect {
+            // The hub hands jobs over itself: what feeds one must not overtake its start.
+            Effect::FeedJob(..) | Effect::StartJob(_) | Effect::StopJob(_) => continue,
             Effect::Whois(ip) => {
                 // A closed queue means that the process ends.
                 let _ = whois.try_send((id, ip));

@@ -40,6 +40,7 @@ pub mod websocket;
 
 pub use bind::listen;
 pub use effects::{ApprovalsHost, HostFiles, SecretsHost};
+pub use hub::now;
 pub use owner::OwnerSocket;
 pub use server::{ManagedPort, Server, ServerOptions, State, Stopper};
 pub use tailscale::{Tailscale, TailscaleError};

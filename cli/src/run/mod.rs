@@ -1,5 +1,6 @@
 //! `clawgate gateway run`: reads what the core wants to know, and carries out what it decides.
 
+mod agents;
 mod approvals_file;
 mod auth;
 mod error;
@@ -146,6 +147,7 @@ pub(crate) fn gateway_run(request: RunRequest) -> Result<(), RunError> {
         approvals: Some(Arc::new(ApprovalsFile::new(
             own.file("exec-approvals.json"),
         ))),
+        agent: Some(agents::build(&file, &request.env, random()?)),
         state: kept.state,
         owner: owner_socket(&own),
         managed,

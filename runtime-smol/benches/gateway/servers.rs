@@ -125,6 +125,7 @@ fn gateway(listener: TcpListener) -> Outcome<Server> {
         seed: [2; 32],
         secrets: None,
         approvals: None,
+        agent: None,
         state: State::Memory,
         owner: None,
         managed: None,
