@@ -133,10 +133,12 @@ impl Gateway {
         let Some(open) = active.and_then(|active| active.calls.get(call)).cloned() else {
             return;
         };
-        let plan = match &open.stage {
-            Stage::Asking(asked, plan) if asked == approval => plan.clone(),
-            _ => return,
+        let Stage::Asking(asked, plan) = &open.stage else {
+            return;
         };
+        if asked != approval {
+            return;
+        }
         let verdict = match decision {
             Some(verdict @ (Decision::AllowOnce | Decision::AllowAlways)) => *verdict,
             Some(Decision::Deny) | None => {
