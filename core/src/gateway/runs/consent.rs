@@ -10,7 +10,7 @@ use crate::{
     frame::RawJson,
     gateway::{
         Gateway,
-        approvals::{ApprovalAsk, ApprovalOrigin, Decision, RunDecision},
+        approvals::{ApprovalAsk, ApprovalOrigin, Decision, Reach, RunDecision},
     },
     ids::{RunId, ToolCallId},
     time::Now,
@@ -85,6 +85,8 @@ impl Gateway {
         ask.request.tool_call_id = Some(call.to_string());
         ask.request.system_run_plan = Some(plan.clone());
         ask.argv = argv;
+        // Nobody may be looking now; the question waits as long as the run does.
+        ask.reach = Reach::Optional;
         let plan = RawJson::encode(&plan).unwrap_or_else(|_| RawJson::empty_object());
         let origin = ApprovalOrigin::Run {
             run: run.clone(),
