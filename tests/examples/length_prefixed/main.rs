@@ -20,6 +20,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use clawgate_core::client::{self, Call, ClientConn, Profile, Route, Stage, Target};
 use clawgate_core::device::DeviceIdentity;
 use clawgate_core::frame::RawJson;
+use clawgate_core::job::{JobEvent, JobFailure, Reached};
 use clawgate_core::gateway::{
     AdmissionPolicy, Effect, EffectOutcome, Gateway, GatewaySetup, HostInfo, ProcessStats,
 };
