@@ -29,6 +29,7 @@ use clawgate_core::{
     policy::{AuthRule, Endpoint, Scheme},
     protocol::{AuthParams, ClientId, ClientInfo, ClientMode},
     server::{PeerFacts, ServerConn},
+    store::MemoryStore,
     time::{Now, WallTime},
     transmit::Transmit,
 };
@@ -79,6 +80,7 @@ struct World {
     happened: Vec<String>,
     /// Effects that the gateway's host has to carry out.
     work: Vec<EffectRequest>,
+    store: MemoryStore,
 }
 
 impl World {
@@ -124,6 +126,7 @@ impl World {
             client,
             happened: Vec::new(),
             work: Vec::new(),
+            store: MemoryStore::default(),
         })
     }
 
@@ -181,6 +184,9 @@ impl World {
             self.happened.push("effect".into());
             let outcome = match request.effect {
                 Effect::ReadProcess => EffectOutcome::Process(ProcessStats { rss_bytes: 4096 }),
+                Effect::ReadTranscript(query) => {
+                    EffectOutcome::Transcript(self.store.query(&query))
+                }
                 Effect::KeepToken(_)
                 | Effect::ReadConfig
                 | Effect::ReadSecrets
@@ -200,10 +206,11 @@ impl World {
             }
             self.work
                 .extend(std::iter::from_fn(|| self.gateway.poll_effect()));
-            // A real host reports a commit when it is on disk. Here nothing is kept.
+            // A real host reports a commit when it is on disk. Here it is kept in memory.
             let Some(commit) = self.gateway.poll_commit() else {
                 return;
             };
+            self.store.apply(&commit);
             self.gateway.handle_committed(self.now, commit.id, Ok(()));
         }
     }

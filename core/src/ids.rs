@@ -74,6 +74,11 @@ text_id! {
 }
 
 text_id! {
+    /// One life of a session, from its start or reset to the next: the name of its transcript.
+    SessionId
+}
+
+text_id! {
     /// A call of a tool, unique within its run.
     ToolCallId
 }

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use crate::{policy::Endpoint, secret::Secret, time::WallTime};
 
 /// What a job is.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum JobSpec {
     /// One HTTP request.
     Http(HttpJob),
@@ -25,7 +25,7 @@ pub enum JobSpec {
 }
 
 /// One HTTP request. Redirects are not followed, and nothing is sent twice.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpJob {
     /// Its method.
     pub method: HttpMethod,
@@ -52,7 +52,7 @@ pub enum HttpMethod {
 }
 
 /// The value of a header.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HeaderText {
     /// Anybody may see it.
     Plain(String),
@@ -61,7 +61,7 @@ pub enum HeaderText {
 }
 
 /// One run of a program, without a shell. Its standard error goes to the log.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProgramJob {
     /// The program and its arguments; never empty.
     pub argv: Vec<String>,

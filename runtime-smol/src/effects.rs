@@ -16,10 +16,11 @@ use clawgate_core::{
     },
     ids::EffectId,
     secret::Secret,
+    store::TranscriptQuery,
 };
 use tracing::warn;
 
-use crate::{hub::Hub, tailscale::Tailscale};
+use crate::{hub::Hub, store::Readers, tailscale::Tailscale};
 
 /// Bytes of a configuration file that are read.
 const MAX_CONFIG: u64 = 4 * 1024 * 1024;
@@ -58,6 +59,8 @@ pub(crate) struct Tools {
     pub(crate) files: HostFiles,
     /// Nothing where the secrets never change.
     pub(crate) secrets: Option<Arc<dyn SecretsHost>>,
+    /// Nothing where the hub keeps them in memory.
+    pub(crate) transcripts: Option<Arc<Readers>>,
 }
 
 /// Does effects off the executor's threads until the gateway is gone. Several of these share a queue.
@@ -79,6 +82,7 @@ pub(crate) async fn work(
             Effect::ReadConfig => Work::Config,
             Effect::ReadProcess => Work::Process,
             Effect::ReadSecrets => Work::Secrets,
+            Effect::ReadTranscript(query) => Work::Transcript(query),
             Effect::TailLog(wanted) => Work::Log(wanted),
         };
         let tools = tools.clone();
@@ -113,10 +117,15 @@ enum Work {
     Log(TailLog),
     Process,
     Secrets,
+    Transcript(TranscriptQuery),
 }
 
 fn carry_out(work: &Work, tools: &Tools) -> EffectOutcome {
-    let Tools { files, secrets } = tools;
+    let Tools {
+        files,
+        secrets,
+        transcripts,
+    } = tools;
     match work {
         Work::Config => match read_config(files) {
             Ok(text) => EffectOutcome::Config(ConfigText { text }),
@@ -130,6 +139,11 @@ fn carry_out(work: &Work, tools: &Tools) -> EffectOutcome {
         Work::KeepToken(token) => with_secrets(secrets.as_ref(), |secrets| {
             secrets.keep_token(token).map(|()| EffectOutcome::Done)
         }),
+        Work::Transcript(query) => match transcripts.as_ref().map(|readers| readers.ask(query)) {
+            Some(Ok(page)) => EffectOutcome::Transcript(page),
+            Some(Err(error)) => EffectOutcome::Failed(error),
+            None => EffectOutcome::Failed("this gateway keeps no transcripts".into()),
+        },
         Work::Process => EffectOutcome::Process(ProcessStats {
             rss_bytes: rss_bytes(),
         }),

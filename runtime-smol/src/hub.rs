@@ -1,7 +1,7 @@
 //! The gateway machine, the connections that it speaks to, and the moving of values between them.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     io,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
@@ -13,7 +13,7 @@ use std::{
 use atomic_waker::AtomicWaker;
 use clawgate_core::{
     gateway::{
-        EffectOutcome, EffectRequest, Gateway, GatewaySetup, HttpRequest, HttpVerdict,
+        Effect, EffectOutcome, EffectRequest, Gateway, GatewaySetup, HttpRequest, HttpVerdict,
         IngressPolicy, OpenRefusal, Phase,
     },
     ids::{ConnId, EffectId},
@@ -21,7 +21,7 @@ use clawgate_core::{
     policy::{LocalAddresses, RequestHeaders},
     rng::{Rng, Seed},
     server::{Event, PeerFacts, ServerConn},
-    store::{CommitId, Row, StoreFailure},
+    store::{CommitId, MemoryStore, Row, StoreFailure},
     time::{Now, WallTime},
 };
 use event_listener::{Event as Signal, EventListener};
@@ -77,6 +77,8 @@ pub(crate) struct Hub {
 #[derive(Debug)]
 struct State {
     gateway: Gateway,
+    /// What is kept where there is no disk.
+    memory: MemoryStore,
     lines: HashMap<ConnId, Arc<Line>>,
     rng: Rng,
     /// The deadline that the timer task waits for.
@@ -96,6 +98,7 @@ impl Hub {
         Self {
             state: Mutex::new(State {
                 gateway: Gateway::restore(setup, rows, rng.seed(), now),
+                memory: MemoryStore::default(),
                 lines: HashMap::new(),
                 rng,
                 armed: None,
@@ -275,6 +278,7 @@ impl Hub {
         let mut state = self.lock();
         let state = &mut *state;
         let result = input(&mut state.gateway);
+        let mut answered = VecDeque::new();
         loop {
             while let Some((id, delivery)) = state.gateway.poll_delivery() {
                 if let Some(line) = state.lines.get(&id) {
@@ -284,17 +288,29 @@ impl Hub {
                     }
                 }
             }
-            while let Some(effect) = state.gateway.poll_effect() {
-                // A closed queue means that the process ends.
-                let _ = self.effects.try_send(effect);
+            while let Some(request) = state.gateway.poll_effect() {
+                match (&request.effect, self.store.get()) {
+                    (Effect::ReadTranscript(query), None) => {
+                        answered.push_back((request.id, state.memory.query(query)));
+                    }
+                    // A closed queue means that the process ends.
+                    _ => drop(self.effects.try_send(request)),
+                }
             }
-            let Some(commit) = state.gateway.poll_commit() else {
+            if let Some(commit) = state.gateway.poll_commit() {
+                match self.store.get() {
+                    Some(store) => store.submit(commit),
+                    // Nothing is on a disk, so nothing has to be waited for.
+                    None => {
+                        state.memory.apply(&commit);
+                        state.gateway.handle_committed(now, commit.id, Ok(()));
+                    }
+                }
+            } else if let Some((id, page)) = answered.pop_front() {
+                let outcome = EffectOutcome::Transcript(page);
+                state.gateway.complete(now, id, outcome);
+            } else {
                 break;
-            };
-            match self.store.get() {
-                Some(store) => store.submit(commit),
-                // Nothing is kept, so nothing has to be waited for.
-                None => state.gateway.handle_committed(now, commit.id, Ok(())),
             }
         }
         let next = state.gateway.poll_timeout().map(|(at, _)| at);

@@ -19,7 +19,7 @@ use crate::{
     hub::Hub,
     listener,
     owner::OwnerSocket,
-    store::StoreFile,
+    store::{Readers, StoreFile},
     tailscale::Tailscale,
     tls::TlsPort,
 };
@@ -116,6 +116,9 @@ impl Server {
             State::Kept(file, rows) => (Some(file), rows),
             State::Memory => (None, Vec::new()),
         };
+        let transcripts = file
+            .as_ref()
+            .map(|file| Arc::new(Readers::new(file.path().to_owned())));
         let hub = Arc::new(Hub::new(setup, &rows, options.seed, effects));
         if let Some(file) = file {
             hub.keep_in(file)?;
@@ -146,6 +149,7 @@ impl Server {
         let tools = Tools {
             files: options.files,
             secrets: options.secrets,
+            transcripts,
         };
         for _ in 0..EFFECT_WORKERS {
             let (hub, queue, tools) = (Arc::clone(&hub), queue.clone(), tools.clone());

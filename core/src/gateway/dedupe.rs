@@ -253,7 +253,10 @@ mod tests {
                     key,
                     document,
                 }),
-                crate::store::Write::Audit { .. } | crate::store::Write::Delete { .. } => None,
+                crate::store::Write::Append(_)
+                | crate::store::Write::Audit { .. }
+                | crate::store::Write::Delete { .. }
+                | crate::store::Write::Forget { .. } => None,
             })
             .collect();
         let later = now.after(TTL - Duration::from_secs(1));

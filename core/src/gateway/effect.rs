@@ -10,6 +10,7 @@ use crate::{
     ids::EffectId,
     policy::{Whois, server_auth::ServerSecret},
     secret::Secret,
+    store::{TranscriptPage, TranscriptQuery},
 };
 
 /// One piece of work. Answer it with [`crate::gateway::Gateway::complete`]; an answer that does not
@@ -35,6 +36,8 @@ pub enum Effect {
     /// Put this token in the place of the one that the gateway made for itself. It is there whole, and
     /// on disk, before the outcome.
     KeepToken(Secret),
+    /// Answer a question about transcripts.
+    ReadTranscript(TranscriptQuery),
     /// Read the end of the log file.
     TailLog(TailLog),
     /// Ask the Tailscale daemon of this machine who is at an address. The host gives up after
@@ -60,6 +63,8 @@ pub enum EffectOutcome {
     Process(ProcessStats),
     /// [`Effect::ReadSecrets`].
     Secrets(Box<ServerSecrets>),
+    /// [`Effect::ReadTranscript`].
+    Transcript(TranscriptPage),
     /// [`Effect::Whois`].
     Whois(Whois),
 }

@@ -176,10 +176,12 @@ fn unsaved(delivery: Delivery, failure: &StoreFailure) -> Option<Delivery> {
             error(),
             CloseCode::TryAgainLater,
         )))),
-        Delivery::Response { id, outcome: Ok(_) } => Some(Delivery::Response {
-            id,
-            outcome: Err(error()),
-        }),
+        Delivery::Interim { id, .. } | Delivery::Response { id, outcome: Ok(_) } => {
+            Some(Delivery::Response {
+                id,
+                outcome: Err(error()),
+            })
+        }
         Delivery::Close { .. } | Delivery::Response { .. } => Some(delivery),
         Delivery::Event(_) | Delivery::Targeted(_) => None,
     }

@@ -81,7 +81,8 @@ impl Gateway {
             | EffectOutcome::Failed(_)
             | EffectOutcome::Log(_)
             | EffectOutcome::Process(_)
-            | EffectOutcome::Secrets(_) => Whois::Unknown,
+            | EffectOutcome::Secrets(_)
+            | EffectOutcome::Transcript(_) => Whois::Unknown,
         };
         let waiting = self.whois.answered(now.mono, effect, &whois);
         for (conn, request) in waiting.into_iter().flatten() {

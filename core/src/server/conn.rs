@@ -267,6 +267,11 @@ impl ServerConn {
                     self.check_overflow(now, result);
                 }
             }
+            Delivery::Interim { id, payload } => {
+                if matches!(self.state, State::Established(_)) {
+                    self.send(now, encode_response(&id, &Ok(payload)));
+                }
+            }
             Delivery::Refuse(refusal) => {
                 if let State::Deciding(deciding) = &self.state {
                     let id = Some(deciding.id.clone());

@@ -127,6 +127,13 @@ pub enum Delivery {
     },
     /// An event of the connection's sequence.
     Event(OutboundEvent),
+    /// The first answer to a call that gets a second one: it stays in flight.
+    Interim {
+        /// The request.
+        id: RequestId,
+        /// The first answer.
+        payload: RawJson,
+    },
     /// Turns the client away.
     Refuse(Box<Refusal>),
     /// An answer.

@@ -2,8 +2,8 @@
 
 use std::mem;
 
-use super::Table;
-use crate::frame::RawJson;
+use super::{Message, Table};
+use crate::{frame::RawJson, ids::SessionId};
 
 /// The number of a commit. They count up from 1 in each run of the gateway.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -16,6 +16,8 @@ pub struct Epoch(pub u64);
 /// One change to what is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Write {
+    /// Adds a message to the end of a transcript.
+    Append(Message),
     /// Appends a line to the audit log. The host drops the oldest lines beyond its bound.
     Audit {
         /// The entry, without secrets.
@@ -27,6 +29,13 @@ pub enum Write {
         table: Table,
         /// Its key.
         key: String,
+    },
+    /// Removes a transcript, or its oldest messages.
+    Forget {
+        /// Whose.
+        session: SessionId,
+        /// The first number that stays; `None` to keep nothing.
+        keep_from: Option<u64>,
     },
     /// Inserts or replaces a row.
     Put {

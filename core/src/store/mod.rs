@@ -12,14 +12,18 @@
 //!   those build on what was lost.
 
 mod journal;
+mod memory;
 mod mirror;
+mod transcript;
 
 use serde::{Deserialize, Serialize};
 
 pub(crate) use journal::Journal;
 pub use journal::{Commit, CommitId, Epoch, StoreFailure, Write};
+pub use memory::MemoryStore;
 pub(crate) use mirror::Mirror;
 pub use mirror::Record;
+pub use transcript::{Author, Message, TranscriptPage, TranscriptQuery, excerpt, matches_words};
 
 /// The kinds of rows. Each is a table of its own: a key and a JSON document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -29,22 +33,40 @@ pub enum Table {
     Dedupe,
     /// Paired devices and the hashes of their tokens, by device id.
     Device,
+    /// Questions whether a program may run, by id.
+    ExecApproval,
     /// Join tokens, by id; hashed.
     Invite,
     /// Single values of the gateway itself, by name.
     Meta,
+    /// What each node may do, by node id.
+    Node,
+    /// Nodes that ask to do more, by request id.
+    NodeRequest,
     /// Pairing requests that wait for an answer, by request id.
     PairRequest,
+    /// Runs of agents, by run id.
+    Run,
+    /// Sessions, by key. What was said in them is in their transcripts.
+    Session,
+    /// What people changed by calls, by name.
+    Setting,
 }
 
 impl Table {
     /// Every table.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 11] = [
         Self::Dedupe,
         Self::Device,
+        Self::ExecApproval,
         Self::Invite,
         Self::Meta,
+        Self::Node,
+        Self::NodeRequest,
         Self::PairRequest,
+        Self::Run,
+        Self::Session,
+        Self::Setting,
     ];
 
     /// The name in the database and in messages.
@@ -52,9 +74,15 @@ impl Table {
         match self {
             Self::Dedupe => "dedupe",
             Self::Device => "device",
+            Self::ExecApproval => "exec_approval",
             Self::Invite => "invite",
             Self::Meta => "meta",
+            Self::Node => "node",
+            Self::NodeRequest => "node_request",
             Self::PairRequest => "pair_request",
+            Self::Run => "run",
+            Self::Session => "session",
+            Self::Setting => "setting",
         }
     }
 }

@@ -27,7 +27,7 @@ use clawgate_core::{
     protocol::{ClientId, ClientInfo, ClientMode, Role},
     secret::Secret,
     server::{Event, PeerFacts, ServerConn},
-    store::{Commit, Epoch, Row, StoreFailure, Table, Write},
+    store::{Commit, Epoch, MemoryStore, Row, StoreFailure, Table, Write},
     time::{Now, WallTime},
     transmit::Transmit,
 };
@@ -77,6 +77,8 @@ struct Line {
 pub struct Disk {
     pub rows: BTreeMap<(Table, String), RawJson>,
     pub audit: Vec<Value>,
+    /// Transcripts.
+    pub store: MemoryStore,
     /// What every commit comes to, while it is set.
     pub failure: Option<StoreFailure>,
     /// Where commits wait for [`Host::write`], if the disk is slow.
@@ -97,8 +99,10 @@ impl Disk {
         if let Some(failure) = &self.failure {
             return Err(failure.clone());
         }
+        self.store.apply(commit);
         for write in commit.writes.clone() {
             match write {
+                Write::Append(_) | Write::Forget { .. } => {}
                 Write::Audit { entry } => self.audit.push(entry.parse().unwrap()),
                 Write::Delete { table, key } => {
                     self.rows.remove(&(table, key));

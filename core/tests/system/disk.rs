@@ -56,7 +56,7 @@ impl Disk {
         }
         for write in commit.writes {
             match write {
-                Write::Audit { .. } => {}
+                Write::Append(_) | Write::Audit { .. } | Write::Forget { .. } => {}
                 Write::Delete { table, key } => {
                     self.rows.remove(&(table, key));
                 }

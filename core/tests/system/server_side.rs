@@ -229,6 +229,7 @@ impl World {
             Delivery::Admit(_)
             | Delivery::Close { .. }
             | Delivery::Event(_)
+            | Delivery::Interim { .. }
             | Delivery::Refuse(_)
             | Delivery::Response { .. }
             | Delivery::Targeted(_) => None,
@@ -277,6 +278,7 @@ impl World {
                         | Effect::ReadConfig
                         | Effect::ReadProcess
                         | Effect::ReadSecrets
+                        | Effect::ReadTranscript(_)
                         | Effect::Whois(_) => (Duration::ZERO, wrong),
                     }
                 }

@@ -6,6 +6,7 @@ use clawgate_core::{
     gateway::{ConfigText, Effect, EffectOutcome, LogTail, ProcessStats},
     policy::Whois,
     protocol::{Role, RpcError},
+    store::TranscriptPage,
 };
 use serde_json::{Value, json};
 
@@ -200,6 +201,7 @@ pub fn carry_out(effect: &Effect) -> EffectOutcome {
         Effect::ReadProcess => EffectOutcome::Process(ProcessStats { rss_bytes: 7 }),
         Effect::KeepToken(_) => EffectOutcome::Done,
         Effect::ReadSecrets => EffectOutcome::Failed("no secrets here".into()),
+        Effect::ReadTranscript(_) => EffectOutcome::Transcript(TranscriptPage::default()),
         Effect::Whois(_) => EffectOutcome::Whois(Whois::Unknown),
         Effect::TailLog(tail) => EffectOutcome::Log(LogTail {
             file: "gateway.log".into(),

@@ -68,6 +68,10 @@ impl Database {
         })
     }
 
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
     pub(super) const fn max_waiting(&self) -> usize {
         self.options.max_waiting
     }
@@ -204,6 +208,22 @@ fn write_all(connection: &Connection, commits: &[Commit], audit_rows: u64) -> ru
     let mut last_audit = None;
     for write in commits.iter().flat_map(|commit| &commit.writes) {
         match write {
+            Write::Append(message) => {
+                connection
+                    .prepare_cached(
+                        "INSERT INTO message (session, seq, id, author, at, text, document)
+                         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+                    )?
+                    .execute(params![
+                        message.session.as_str(),
+                        message.seq,
+                        message.id,
+                        message.author.as_str(),
+                        message.at.0,
+                        message.text,
+                        message.document.as_str(),
+                    ])?;
+            }
             Write::Audit { entry } => {
                 connection
                     .prepare_cached("INSERT INTO audit (entry) VALUES (?1)")?
@@ -215,6 +235,12 @@ fn write_all(connection: &Connection, commits: &[Commit], audit_rows: u64) -> ru
                 connection
                     .prepare_cached(&format!("DELETE FROM {table} WHERE key = ?1"))?
                     .execute([key])?;
+            }
+            Write::Forget { session, keep_from } => {
+                let keep_from = keep_from.unwrap_or(i64::MAX as u64);
+                connection
+                    .prepare_cached("DELETE FROM message WHERE session = ?1 AND seq < ?2")?
+                    .execute(params![session.as_str(), keep_from])?;
             }
             Write::Put {
                 table,

@@ -12,7 +12,7 @@ pub(super) type Migration = &'static str;
 pub(super) const APPLICATION_ID: i64 = 0x636c_6177;
 
 /// Every step, the oldest first.
-pub(super) const MIGRATIONS: [Migration; 1] = [
+pub(super) const MIGRATIONS: [Migration; 2] = [
     // 1: a table for each kind of row, and the audit log.
     "
     CREATE TABLE dedupe (key TEXT PRIMARY KEY NOT NULL, document TEXT NOT NULL) STRICT;
@@ -21,6 +21,25 @@ pub(super) const MIGRATIONS: [Migration; 1] = [
     CREATE TABLE meta (key TEXT PRIMARY KEY NOT NULL, document TEXT NOT NULL) STRICT;
     CREATE TABLE pair_request (key TEXT PRIMARY KEY NOT NULL, document TEXT NOT NULL) STRICT;
     CREATE TABLE audit (seq INTEGER PRIMARY KEY AUTOINCREMENT, entry TEXT NOT NULL) STRICT;
+    ",
+    // 2: nodes, sessions, runs, approvals and settings, and the transcripts.
+    "
+    CREATE TABLE exec_approval (key TEXT PRIMARY KEY NOT NULL, document TEXT NOT NULL) STRICT;
+    CREATE TABLE node (key TEXT PRIMARY KEY NOT NULL, document TEXT NOT NULL) STRICT;
+    CREATE TABLE node_request (key TEXT PRIMARY KEY NOT NULL, document TEXT NOT NULL) STRICT;
+    CREATE TABLE run (key TEXT PRIMARY KEY NOT NULL, document TEXT NOT NULL) STRICT;
+    CREATE TABLE session (key TEXT PRIMARY KEY NOT NULL, document TEXT NOT NULL) STRICT;
+    CREATE TABLE setting (key TEXT PRIMARY KEY NOT NULL, document TEXT NOT NULL) STRICT;
+    CREATE TABLE message (
+        session TEXT NOT NULL,
+        seq INTEGER NOT NULL,
+        id TEXT NOT NULL,
+        author TEXT NOT NULL,
+        at INTEGER NOT NULL,
+        text TEXT NOT NULL,
+        document TEXT NOT NULL,
+        PRIMARY KEY (session, seq)
+    ) STRICT, WITHOUT ROWID;
     ",
 ];
 
@@ -83,12 +102,20 @@ mod tests {
 
     /// For each version: data as that version wrote it, and a query that must give 1 in every version
     /// from then on.
-    const DATA: [(&str, &str); MIGRATIONS.len()] = [(
-        "INSERT INTO device VALUES ('d1', '{\"name\":\"phone\"}');
-         INSERT INTO audit (entry) VALUES ('{\"n\":1}'), ('{\"n\":2}');",
-        "SELECT (SELECT document FROM device WHERE key = 'd1') = '{\"name\":\"phone\"}'
-            AND (SELECT group_concat(seq || entry) FROM audit) = '1{\"n\":1},2{\"n\":2}'",
-    )];
+    const DATA: [(&str, &str); MIGRATIONS.len()] = [
+        (
+            "INSERT INTO device VALUES ('d1', '{\"name\":\"phone\"}');
+             INSERT INTO audit (entry) VALUES ('{\"n\":1}'), ('{\"n\":2}');",
+            "SELECT (SELECT document FROM device WHERE key = 'd1') = '{\"name\":\"phone\"}'
+                AND (SELECT group_concat(seq || entry) FROM audit) = '1{\"n\":1},2{\"n\":2}'",
+        ),
+        (
+            "INSERT INTO session VALUES ('agent:main:main', '{}');
+             INSERT INTO message VALUES ('s', 1, 'm1', 'user', 7, 'hello', '{\"text\":\"hello\"}');",
+            "SELECT (SELECT count(*) FROM session) = 1
+                AND (SELECT text FROM message WHERE session = 's' AND seq = 1) = 'hello'",
+        ),
+    ];
 
     fn sound(connection: &Connection) -> bool {
         let verdict: String = connection

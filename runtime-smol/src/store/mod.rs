@@ -14,6 +14,8 @@
 //! | `database` | one connection that writes, and its way back after a failure |
 //! | `failure` | what SQLite's errors mean |
 //! | `reader` | queries beside the writer |
+//! | `readers` | connections that are kept for the next question |
+//! | `transcripts` | questions about what was said |
 //! | `backup` | a consistent copy |
 //!
 //! ```
@@ -61,12 +63,15 @@ mod header;
 mod migrations;
 mod open;
 mod reader;
+mod readers;
+mod transcripts;
 mod writer;
 
 pub use backup::{Backup, BackupError, Replace, back_up};
 pub use failure::OpenError;
 pub use open::{Damage, Found, Opened, StoreFile, StoreOptions, set_aside_files};
 pub use reader::{AuditEntry, AuditPage, ReadError, Reader};
+pub(crate) use readers::Readers;
 pub use writer::Store;
 
 /// The file's name in the gateway's own folder.

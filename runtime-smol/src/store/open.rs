@@ -91,6 +91,11 @@ pub struct Damage {
 }
 
 impl StoreFile {
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+
     /// Opens the database, and makes it where there is none. It may take as long as reading the file
     /// takes, so call it before serving, or off the executor.
     ///

@@ -24,7 +24,7 @@ const MAX_PAGE: usize = 1_000;
 #[derive(Debug)]
 pub struct Reader {
     path: PathBuf,
-    connection: Connection,
+    pub(super) connection: Connection,
 }
 
 /// One line of the audit log.
@@ -141,10 +141,7 @@ impl Reader {
                 })?
                 .collect::<rusqlite::Result<Vec<_>>>()
         })();
-        let found = found.map_err(|error: rusqlite::Error| ReadError {
-            path: self.path.clone(),
-            message: error.to_string(),
-        })?;
+        let found = found.map_err(|error: rusqlite::Error| self.error(&error))?;
         let next = (found.len() == limit)
             .then(|| found.last().map(|(seq, _)| *seq))
             .flatten();
@@ -157,5 +154,12 @@ impl Reader {
             })
             .collect();
         Ok(AuditPage { entries, next })
+    }
+
+    pub(super) fn error(&self, error: &rusqlite::Error) -> ReadError {
+        ReadError {
+            path: self.path.clone(),
+            message: error.to_string(),
+        }
     }
 }

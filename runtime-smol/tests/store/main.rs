@@ -15,6 +15,7 @@ mod full;
 mod kill;
 mod order;
 mod reading;
+mod transcripts;
 
 use std::{
     fs,

@@ -123,6 +123,7 @@ fn run_gateway(mut wire: Wire) -> Result<(), Failure> {
                 Effect::KeepToken(_)
                 | Effect::ReadConfig
                 | Effect::ReadSecrets
+                | Effect::ReadTranscript(_)
                 | Effect::TailLog(_)
                 | Effect::Whois(_) => EffectOutcome::Failed("no files".into()),
             };

@@ -420,6 +420,9 @@ impl Line {
                     "presence for one who may not read"
                 );
             }
+            Delivery::Interim { id, .. } => {
+                assert!(self.open.contains_key(id), "{id} was not asked");
+            }
             Delivery::Response { id, .. } => {
                 let open = self.open.get_mut(id);
                 let open = open.unwrap_or_else(|| panic!("{id} was not asked, or answered before"));
@@ -428,7 +431,13 @@ impl Line {
                     self.open.remove(id);
                 }
             }
-            Delivery::Targeted(event) => panic!("{} is for nobody yet", event.name()),
+            Delivery::Targeted(event) => {
+                assert!(
+                    self.rights.is_some(),
+                    "{} before the admission",
+                    event.name()
+                );
+            }
         }
     }
 }
@@ -453,6 +462,9 @@ fn outcome(argument: &[u8], effect: Option<&Effect>) -> EffectOutcome {
             }),
             warnings: Vec::new(),
         })),
+        (_, Some(Effect::ReadTranscript(_))) => {
+            EffectOutcome::Transcript(clawgate_core::store::TranscriptPage::default())
+        }
         (_, Some(Effect::Whois(_))) => EffectOutcome::Whois(Whois::Unknown),
         (_, Some(Effect::TailLog(tail))) => EffectOutcome::Log(LogTail {
             file: "gateway.log".into(),

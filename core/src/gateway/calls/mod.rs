@@ -144,6 +144,7 @@ impl Gateway {
                 | EffectOutcome::Log(_)
                 | EffectOutcome::Process(_)
                 | EffectOutcome::Secrets(_)
+                | EffectOutcome::Transcript(_)
                 | EffectOutcome::Whois(_),
             ) => {
                 let message = "the gateway's host gave an answer of the wrong kind";

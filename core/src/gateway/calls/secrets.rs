@@ -292,6 +292,7 @@ fn why(outcome: EffectOutcome) -> String {
         | EffectOutcome::Log(_)
         | EffectOutcome::Process(_)
         | EffectOutcome::Secrets(_)
+        | EffectOutcome::Transcript(_)
         | EffectOutcome::Whois(_) => "the gateway's host gave an answer of the wrong kind".into(),
     }
 }
