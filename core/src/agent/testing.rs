@@ -44,6 +44,7 @@ pub(super) struct Rig<A> {
 }
 
 impl<A: Agent> Rig<A> {
+    #[allow(clippy::disallowed_methods, reason = "any instant will do")]
     pub(super) fn new(agent: A) -> Self {
         Self {
             agent,
