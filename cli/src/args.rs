@@ -16,6 +16,7 @@ use clawgate_core::secret::Secret;
 use crate::approval_args::{ApprovalsCommand, TailArgs};
 use crate::device_args::DevicesCommand;
 use crate::help;
+use crate::node_args::{NodeCommand, NodesCommand};
 
 /// An agent gateway, and the commands to look after it.
 #[derive(Debug, Parser)]
@@ -82,6 +83,12 @@ pub(crate) enum Command {
     /// The gateway's log
     #[command(after_help = help::LOGS)]
     Logs(TailArgs),
+    /// Be a node: let a gateway run commands on this machine
+    #[command(subcommand, after_help = help::NODE_RUN)]
+    Node(NodeCommand),
+    /// Nodes of a gateway: what they offer, who asks to be approved, and calls to them
+    #[command(subcommand, after_help = help::NODES)]
+    Nodes(NodesCommand),
     /// Change the secret that the gateway asks for, without an outage
     #[command(subcommand)]
     Secrets(SecretsCommand),

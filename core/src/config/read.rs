@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use super::node::NodeConfig;
 use super::secret_input::SecretInput;
 use super::types::{
     AuthConfig, AuthMode, BindMode, Config, ControlUiConfig, GatewayConfig, ModeSetting,
@@ -31,6 +32,7 @@ impl Config {
         Self {
             gateway: GatewayConfig::read(root.at("gateway")),
             secrets: SecretsConfig::read(root.at("secrets")),
+            node: NodeConfig::read(root.at("node")),
             agent_ids,
         }
     }
@@ -228,22 +230,22 @@ pub(crate) fn whole_number(value: &Value) -> Option<u64> {
 
 /// A value that may be missing.
 #[derive(Clone, Copy)]
-struct Node<'a>(Option<&'a Value>);
+pub(super) struct Node<'a>(pub(super) Option<&'a Value>);
 
 impl<'a> Node<'a> {
-    fn at(self, key: &str) -> Self {
+    pub(super) fn at(self, key: &str) -> Self {
         Self(self.0.and_then(|value| value.get(key)))
     }
 
-    fn str(self) -> Option<&'a str> {
+    pub(super) fn str(self) -> Option<&'a str> {
         self.0.and_then(Value::as_str)
     }
 
-    fn text(self) -> Option<String> {
+    pub(super) fn text(self) -> Option<String> {
         self.str().map(str::to_owned)
     }
 
-    fn non_blank(self) -> Option<String> {
+    pub(super) fn non_blank(self) -> Option<String> {
         self.str()
             .map(str::trim)
             .filter(|text| !text.is_empty())
@@ -262,7 +264,7 @@ impl<'a> Node<'a> {
         self.0.and_then(whole_number)
     }
 
-    fn positive(self) -> Option<u64> {
+    pub(super) fn positive(self) -> Option<u64> {
         self.integer().filter(|&number| number > 0)
     }
 
@@ -282,14 +284,14 @@ impl<'a> Node<'a> {
         self.0.and_then(Value::as_array).map_or(&[], Vec::as_slice)
     }
 
-    fn texts(self) -> Vec<String> {
+    pub(super) fn texts(self) -> Vec<String> {
         self.items()
             .iter()
             .filter_map(|item| Node(Some(item)).text())
             .collect()
     }
 
-    fn keys(self) -> impl Iterator<Item = String> + 'a {
+    pub(super) fn keys(self) -> impl Iterator<Item = String> + 'a {
         self.0
             .and_then(Value::as_object)
             .into_iter()

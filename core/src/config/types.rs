@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::node::NodeConfig;
 use super::secret_input::{DEFAULT_PROVIDER, RefSource, SecretInput, SecretRef};
 use crate::secrets::SecretProvider;
 
@@ -12,6 +13,8 @@ pub struct Config {
     pub gateway: GatewayConfig,
     /// `secrets`.
     pub secrets: SecretsConfig,
+    /// `node`.
+    pub node: NodeConfig,
     /// The ids of the agents: `agents.list[].id`, then the keys of `agents.entries`.
     pub agent_ids: Vec<String>,
 }

@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 
 use crate::approval_args::GetArgs;
-use crate::commands::devices::{Kind, find, items, word};
+use crate::commands::devices::{items, word};
+use crate::commands::nodes;
 use crate::context::Context;
 use crate::desk::{self, Desk};
 use crate::exit::Exit;
@@ -30,12 +31,8 @@ pub(super) fn run(args: GetArgs, context: &Context) -> Result<Exit, Failure> {
 
 /// The id of the node that has this name, or whose id begins so.
 fn node_id(desk: &mut Desk<'_>, given: &str) -> Result<String, Failure> {
-    let nodes = items(&desk.call("node.list", &json!({}))?, "nodes");
-    let by_name = nodes.iter().find(|node| word(node, "displayName") == given);
-    let node = match by_name {
-        Some(node) => node,
-        None => find(Kind::Node, given, &nodes)?,
-    };
+    let all = items(&desk.call("node.list", &json!({}))?, "nodes");
+    let node = nodes::find(given, &all)?;
     Ok(word(node, "nodeId").to_owned())
 }
 

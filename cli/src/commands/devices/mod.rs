@@ -1,7 +1,7 @@
 //! `devices …`: one module for each group of commands.
 
 mod invites;
-mod join;
+pub(super) mod join;
 mod list;
 mod own;
 mod paired;
@@ -52,7 +52,7 @@ pub(super) fn run(command: DevicesCommand, context: &Context) -> Result<Exit, Fa
         DevicesCommand::Uninvite { id, target } => {
             invites::take_back(&id, &TargetFlags::read(target)?, context)
         }
-        DevicesCommand::Join(args) => join::run(args, context),
+        DevicesCommand::Join(args) => join::run(&args, context),
         DevicesCommand::Upgrade(args) => upgrade::run(args, context),
         DevicesCommand::Own { create } => own::run(create, context),
     }
@@ -70,7 +70,6 @@ pub(in crate::commands) enum Kind {
     Request,
     Device,
     Invite,
-    Node,
 }
 
 impl Kind {
@@ -78,7 +77,6 @@ impl Kind {
     const fn field(self) -> &'static str {
         match self {
             Self::Approval => "id",
-            Self::Node => "nodeId",
             Self::Request => "requestId",
             Self::Device => "deviceId",
             Self::Invite => "inviteId",
@@ -91,7 +89,6 @@ impl Kind {
                 "pending approval",
                 "`clawgate approvals list` shows those that wait.",
             ),
-            Self::Node => ("node", "`clawgate gateway call node.list` shows all nodes."),
             Self::Request => ("pairing request", "`clawgate devices list` shows who asks."),
             Self::Device => (
                 "paired device",
@@ -162,7 +159,7 @@ pub(in crate::commands) fn word<'a>(item: &'a Value, field: &str) -> &'a str {
 }
 
 /// A list of texts in an answer, in one line.
-fn words(item: &Value, field: &str) -> String {
+pub(super) fn words(item: &Value, field: &str) -> String {
     item.get(field)
         .and_then(Value::as_array)
         .map(|items| {
@@ -181,7 +178,7 @@ fn name(item: &Value) -> &str {
 }
 
 /// The beginning of a long id.
-fn short(id: &str) -> String {
+pub(super) fn short(id: &str) -> String {
     id.chars().take(12).collect()
 }
 
