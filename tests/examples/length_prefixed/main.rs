@@ -20,11 +20,11 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use clawgate_core::client::{self, Call, ClientConn, Profile, Route, Stage, Target};
 use clawgate_core::device::DeviceIdentity;
 use clawgate_core::frame::RawJson;
-use clawgate_core::job::{JobEvent, JobFailure, Reached};
 use clawgate_core::gateway::{
     AdmissionPolicy, Effect, EffectOutcome, Gateway, GatewaySetup, HostInfo, ProcessStats,
 };
 use clawgate_core::ids::ConnId;
+use clawgate_core::job::{JobEvent, JobFailure, Reached};
 use clawgate_core::limits::Limits;
 use clawgate_core::policy::{AuthRule, Endpoint, Scheme, SecretKind, TailscaleLogin};
 use clawgate_core::protocol::{AuthParams, ClientId, ClientInfo, ClientMode};
