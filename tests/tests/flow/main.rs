@@ -11,4 +11,5 @@ mod builtin;
 mod command;
 mod losses;
 mod openai;
+mod reference;
 mod support;

@@ -16,7 +16,7 @@ const FIRST_KEY: &str = "key-one-7c1f0a5e";
 const SECOND_KEY: &str = "key-two-91b2d384";
 
 /// A gateway that asks the endpoint with these profiles, each named by a variable with its key.
-fn gateway(endpoint: &ModelEndpoint) -> TestResult<GatewayProcess> {
+pub(crate) fn gateway(endpoint: &ModelEndpoint) -> TestResult<GatewayProcess> {
     let models = json!({ "providers": { "lab": {
         "baseUrl": endpoint.base_url(),
         "models": [{ "id": "small", "contextWindow": 8_000 }],
@@ -35,7 +35,7 @@ fn gateway(endpoint: &ModelEndpoint) -> TestResult<GatewayProcess> {
 }
 
 /// The node `box` with a command that agents are offered as a tool.
-fn node(gateway: &GatewayProcess, client: &mut RawClient) -> TestResult<NodeProcess> {
+pub(crate) fn node(gateway: &GatewayProcess, client: &mut RawClient) -> TestResult<NodeProcess> {
     let command = json!({
         "program": tool(),
         "description": "How warm a room is.",
@@ -56,14 +56,14 @@ fn node(gateway: &GatewayProcess, client: &mut RawClient) -> TestResult<NodeProc
     Ok(node)
 }
 
-fn text_of(pieces: &[&str]) -> String {
+pub(crate) fn text_of(pieces: &[&str]) -> String {
     pieces
         .iter()
         .map(|text| piece(&json!({ "content": text }), None))
         .collect()
 }
 
-fn done() -> String {
+pub(crate) fn done() -> String {
     let usage = json!({
         "choices": [], "usage": { "prompt_tokens": 11, "completion_tokens": 6, "total_tokens": 17 },
     });
@@ -74,7 +74,7 @@ fn done() -> String {
 }
 
 /// Two calls of tools whose arguments come in pieces, one among the other.
-fn two_calls(function: &str) -> String {
+pub(crate) fn two_calls(function: &str) -> String {
     let call = |index: u64, id: &str, arguments: &str| {
         let mut call = json!({ "index": index, "function": { "arguments": arguments } });
         if !id.is_empty() {
