@@ -76,6 +76,7 @@ impl Agent for Scripted {
                     .collect();
                 say(done(&said.join("|")));
             }
+            ("prompt", _) => say(done(&request.extra_prompt.unwrap_or_default())),
             ("files", _) => {
                 let files: Vec<String> = request
                     .attachments
@@ -759,4 +760,45 @@ fn limits_hold_at_their_edge() {
         send(&mut host, conn, "k1", "say again")["status"],
         "started"
     );
+}
+
+#[test]
+fn an_agent_is_told_its_files_and_what_happened() {
+    let mut host = host();
+    let conn = operator(&mut host);
+    let file = json!({ "agentId": "main", "name": "AGENTS.md", "content": "Be brief." });
+    host.get(conn, "agents.files.set", file);
+    host.get(conn, "system-event", json!({ "text": "the door opened" }));
+    let params = json!({
+        "message": "prompt",
+        "idempotencyKey": "k1",
+        "extraSystemPrompt": "Speak Latin.",
+    });
+    host.call(conn, "a", "agent", params);
+    let kept = texts(&history(&mut host, conn));
+    let prompt = kept.last().unwrap();
+    for part in [
+        "# AGENTS.md\n\nBe brief.",
+        "- the door opened",
+        "Speak Latin.",
+    ] {
+        assert!(prompt.contains(part), "{prompt}");
+    }
+    send(&mut host, conn, "k2", "prompt");
+    let kept = texts(&history(&mut host, conn));
+    assert!(!kept.last().unwrap().contains("the door"), "told once");
+}
+
+#[test]
+fn a_wake_makes_the_agent_look() {
+    let mut host = host();
+    let conn = operator(&mut host);
+    host.get(
+        conn,
+        "wake",
+        json!({ "mode": "next-heartbeat", "text": "one" }),
+    );
+    assert!(texts(&history(&mut host, conn)).is_empty());
+    host.get(conn, "wake", json!({ "mode": "now", "text": "two" }));
+    assert_eq!(texts(&history(&mut host, conn)), ["one\ntwo", "?"]);
 }

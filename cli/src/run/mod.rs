@@ -118,7 +118,10 @@ pub(crate) fn gateway_run(request: RunRequest) -> Result<(), RunError> {
     let listeners = listen(runtime.bind_host, port)?;
     let program = Tailscale::of_system();
     let (managed, tailnet) = tailscale::publish(gateway, &own, &program)?.unzip();
-    let limits = Arc::new(Limits::configured(gateway, &request.env));
+    let limits = Arc::new(Limits {
+        run: file.config.agents.timeout(""),
+        ..Limits::configured(gateway, &request.env)
+    });
     raise_file_limit(&limits);
     let setup = GatewaySetup {
         limits,
