@@ -775,6 +775,7 @@ fn an_agent_is_told_its_files_and_what_happened() {
         "extraSystemPrompt": "Speak Latin.",
     });
     host.call(conn, "a", "agent", params);
+    drain(&mut host, conn);
     let kept = texts(&history(&mut host, conn));
     let prompt = kept.last().unwrap();
     for part in [
