@@ -7,6 +7,7 @@ use crate::{
     agent::{HistoryMessage, RunRequest, Speaker},
     gateway::{
         Effect, EffectOutcome, Gateway, Phase,
+        agents::FILES,
         sessions::{LastRun, RowStatus, SessionKey},
         waiting::Waiter,
     },
@@ -99,6 +100,20 @@ impl Gateway {
         self.wait_for(now, effect, Waiter::History(run.clone()));
     }
 
+    /// The message of a run becomes a part of the one under way, which answers both.
+    pub(super) fn join_run(&mut self, now: Now, key: &SessionKey, run: &RunId, active: &RunId) {
+        let Some(session) = self.sessions.get(key).map(|entry| entry.session_id.clone()) else {
+            return;
+        };
+        for input in self.take_input(now, run, &session) {
+            if let Some(message) = self.sessions.append(&mut self.out.journal, now, key, input) {
+                self.tell_message(key, &message);
+            }
+        }
+        self.runs.merged_into(run, active);
+        self.tell_session(now, key, "message");
+    }
+
     /// Marks a run as under way, and gives its message.
     fn take_input(
         &mut self,
@@ -167,6 +182,8 @@ impl Gateway {
             let set = entry?.setting("model")?;
             Some(set.to_owned())
         });
+        let known = self.take_system_events(&record.session_key);
+        let extra_prompt = self.prompt_of(&record.agent_id, known, record.options.extra_prompt);
         let request = RunRequest {
             agent_id: record.agent_id,
             session_key: record.session_key.to_string(),
@@ -175,11 +192,34 @@ impl Gateway {
             history,
             tools: self.agent_tools(),
             model,
-            extra_prompt: record.options.extra_prompt,
+            extra_prompt,
             timeout,
         };
         self.agent.start(now, run.clone(), request);
         self.drive_agent(now);
+    }
+}
+
+impl Gateway {
+    /// What stands in the prompt besides the config's own: the agent's files, what happened since it
+    /// was asked last, and what the caller adds.
+    fn prompt_of(
+        &self,
+        agent: &str,
+        happened: Vec<String>,
+        extra: Option<String>,
+    ) -> Option<String> {
+        let files = FILES
+            .iter()
+            .filter_map(|file| self.agent_file(agent, file.name))
+            .filter(|file| !file.content.trim().is_empty())
+            .map(|file| format!("# {}\n\n{}", file.name, file.content.trim()));
+        let mut parts: Vec<String> = files.collect();
+        if !happened.is_empty() {
+            parts.push(format!("What happened:\n- {}", happened.join("\n- ")));
+        }
+        parts.extend(extra);
+        (!parts.is_empty()).then(|| parts.join("\n\n"))
     }
 }
 
