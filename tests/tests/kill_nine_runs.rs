@@ -27,7 +27,7 @@ use clawgate_tests::raw_client::{Answer, RawClient};
 use serde_json::{Value, json};
 
 /// Rounds of a run that nobody waits for.
-const ROUNDS: u64 = 4;
+const ROUNDS: u64 = 3;
 
 /// Clients that talk at the same time.
 const CLIENTS: u64 = 5;

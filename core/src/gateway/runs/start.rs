@@ -2,9 +2,9 @@
 
 use serde_json::json;
 
-use super::{ActiveRun, QueueMode, RunRecord, RunState};
+use super::{ActiveRun, QueueMode, RunOutcome, RunRecord, RunState};
 use crate::{
-    agent::{HistoryMessage, RunRequest, Speaker},
+    agent::{FailureKind, HistoryMessage, RunRequest, Speaker},
     gateway::{
         Effect, EffectOutcome, Gateway, Phase,
         agents::FILES,
@@ -51,8 +51,9 @@ impl Gateway {
     }
 
     fn start_run(&mut self, now: Now, key: &SessionKey, run: &RunId) {
-        let Ok(entry) = self.open_session(now, key) else {
-            return;
+        let entry = match self.open_session(now, key) {
+            Ok(entry) => entry,
+            Err(error) => return self.refuse_run(now, key, run, &error.message),
         };
         let mut attachments = Vec::new();
         let mut inputs = self.take_input(now, run, &entry.session_id);
@@ -98,6 +99,28 @@ impl Gateway {
         };
         let effect = Effect::ReadTranscript(query);
         self.wait_for(now, effect, Waiter::History(run.clone()));
+    }
+
+    /// Ends a run whose turn has come and that nobody can carry out, as when its agent is gone. Its
+    /// message is kept.
+    fn refuse_run(&mut self, now: Now, key: &SessionKey, run: &RunId, why: &str) {
+        let session = self.sessions.get(key).map(|entry| entry.session_id.clone());
+        if let Some(session) = session {
+            for input in self.take_input(now, run, &session) {
+                if let Some(message) = self.sessions.append(&mut self.out.journal, now, key, input)
+                {
+                    self.tell_message(key, &message);
+                }
+            }
+        }
+        let outcome = RunOutcome {
+            error: Some(why.into()),
+            kind: Some(FailureKind::Unknown),
+            ..RunOutcome::default()
+        };
+        self.conclude_run(now, key, run, RunState::Failed, &outcome, None);
+        self.answer_waiters(now, run);
+        self.start_next(now, key);
     }
 
     /// The message of a run becomes a part of the one under way, which answers both.
