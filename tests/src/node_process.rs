@@ -141,7 +141,7 @@ impl NodeProcess {
     /// # Errors
     ///
     /// When it does not in time, or has ended.
-    pub fn state(&mut self, name: &str) -> TestResult<Value> {
+    pub fn state(&self, name: &str) -> TestResult<Value> {
         let deadline = Deadline::after(PATIENCE);
         loop {
             let state = self
@@ -192,7 +192,7 @@ impl NodeProcess {
         fs::read_to_string(self.log_path()).unwrap_or_default()
     }
 
-    fn next_state(&mut self, deadline: Deadline) -> TestResult<Value> {
+    fn next_state(&self, deadline: Deadline) -> TestResult<Value> {
         let states = self.running.as_ref().map(|running| &running.states);
         let states = states.ok_or_else(|| Failure::new("the node is not running"))?;
         let left = deadline.remaining().unwrap_or_default();

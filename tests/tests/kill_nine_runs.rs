@@ -46,6 +46,8 @@ enum Told {
     },
     /// A message of an operator, by its id.
     Injected { id: String, key: String },
+    /// A new session.
+    Created { key: String },
     /// A label of a session that nobody else changes.
     Labelled { key: String, label: String },
     /// A new life of a session that nobody else changes.
@@ -108,6 +110,12 @@ fn rules() -> Value {
 fn talk(mut client: RawClient, mut dice: Rng, name: &str, told: &Sender<()>) -> TestResult<Ledger> {
     let mut ledger = Ledger::default();
     let own = format!("agent:main:{name}");
+    if client
+        .call("sessions.create", json!({ "key": own }))
+        .is_err()
+    {
+        return Ok(ledger);
+    }
     for number in 0.. {
         let mark = format!("{name}-{number}");
         let key = match dice.u64() % 3 {
@@ -140,11 +148,6 @@ fn talk(mut client: RawClient, mut dice: Rng, name: &str, told: &Sender<()>) -> 
             Ok(Answer::Payload(answer)) => answer,
             // Too many wait.
             Ok(Answer::Refused(error)) if error["retryable"] == true => continue,
-            Ok(Answer::Refused(error)) if method == "sessions.patch" && number < 12 => {
-                // Its session may not be there yet.
-                let _ = error;
-                continue;
-            }
             Ok(Answer::Refused(error)) => {
                 return Err(Failure::new(format!("{method} {params}: {error}")));
             }
@@ -166,9 +169,8 @@ fn talk(mut client: RawClient, mut dice: Rng, name: &str, told: &Sender<()>) -> 
                 id: text(&answer["messageId"]),
                 key,
             }),
-            "sessions.create" => ledger.told.push(Told::Labelled {
+            "sessions.create" => ledger.told.push(Told::Created {
                 key: text(&answer["key"]),
-                label: String::new(),
             }),
             "sessions.patch" => ledger.told.push(Told::Labelled {
                 key: own.clone(),
@@ -339,7 +341,7 @@ impl Disk {
                         return fault("it is not there once");
                     }
                 }
-                Told::Labelled { key, .. } => {
+                Told::Created { key } | Told::Labelled { key, .. } => {
                     if !self.sessions.contains_key(key) {
                         return fault("there is no such session");
                     }
@@ -352,13 +354,13 @@ impl Disk {
         let mut lives = BTreeMap::new();
         for told in &ledger.told {
             match told {
-                Told::Labelled { key, label } if !label.is_empty() => {
+                Told::Labelled { key, label } => {
                     labels.insert(key, label);
                 }
                 Told::Reset { key, session } => {
                     lives.insert(key, session);
                 }
-                _ => {}
+                Told::Sent { .. } | Told::Injected { .. } | Told::Created { .. } => {}
             }
         }
         for (key, label) in labels {

@@ -54,7 +54,7 @@ fn the_loss_of_the_node_fails_its_call_at_once_and_the_run_goes_on() -> TestResu
 #[test]
 fn a_run_that_the_end_of_the_gateway_cuts_is_marked_and_never_tried_again() -> TestResult {
     let mut gateway = gateway(rules(), &[], &[])?;
-    let mut node = node(&gateway)?;
+    let node = node(&gateway)?;
     let gate = Gate::new()?;
     let mut before = client(&gateway)?;
     let message = format!("wait at {}", gate.port());

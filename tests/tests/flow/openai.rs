@@ -142,11 +142,8 @@ fn files(folder: &std::path::Path) -> TestResult<Vec<std::path::PathBuf>> {
 fn profile(client: &mut RawClient, name: &str) -> TestResult<Value> {
     let status = client.call("status", json!({}))?.payload()?;
     let rows = status["authProfiles"].as_array().into_iter().flatten();
-    Ok(rows
-        .filter(|row| row["profileId"] == name)
-        .cloned()
-        .next()
-        .unwrap_or_default())
+    let mut rows = rows.filter(|row| row["profileId"] == name);
+    Ok(rows.next().cloned().unwrap_or_default())
 }
 
 #[test]

@@ -204,15 +204,12 @@ impl Run {
 
 /// The text of a message.
 pub(crate) fn text(message: &Value) -> String {
-    match &message["content"] {
-        Value::String(text) => text.clone(),
-        content => content
-            .as_array()
-            .into_iter()
-            .flatten()
-            .filter_map(|block| block["text"].as_str())
-            .collect(),
+    let content = &message["content"];
+    if let Some(text) = content.as_str() {
+        return text.to_owned();
     }
+    let blocks = content.as_array().into_iter().flatten();
+    blocks.filter_map(|block| block["text"].as_str()).collect()
 }
 
 /// The transcript: role and text of each message.
