@@ -15,6 +15,7 @@ use clawgate_core::secret::Secret;
 
 use crate::device_args::DevicesCommand;
 use crate::help;
+use crate::node_args::{NodeCommand, NodesCommand};
 
 /// An agent gateway, and the commands to look after it.
 #[derive(Debug, Parser)]
@@ -75,6 +76,12 @@ pub(crate) enum Command {
     /// Devices of a gateway: who is paired, who asks, and their tokens
     #[command(subcommand, after_help = help::DEVICES)]
     Devices(DevicesCommand),
+    /// Be a node: let a gateway run commands on this machine
+    #[command(subcommand, after_help = help::NODE_RUN)]
+    Node(NodeCommand),
+    /// Nodes of a gateway: what they offer, who asks to be approved, and calls to them
+    #[command(subcommand, after_help = help::NODES)]
+    Nodes(NodesCommand),
     /// Change the secret that the gateway asks for, without an outage
     #[command(subcommand)]
     Secrets(SecretsCommand),

@@ -46,13 +46,32 @@ pub(crate) fn with<T>(
     context: &Context,
     work: impl FnOnce(&mut Desk<'_>) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
+    with_methods(&[], flags, context, work)
+}
+
+/// The same for work that needs what these methods need.
+///
+/// # Errors
+/// As [`with`].
+pub(crate) fn with_methods<T>(
+    methods: &[&str],
+    flags: &TargetFlags,
+    context: &Context,
+    work: impl FnOnce(&mut Desk<'_>) -> Result<T, Failure>,
+) -> Result<T, Failure> {
     if let Some(mut desk) = by_socket(flags, context)? {
         let result = work(&mut desk);
         desk.close();
         return result;
     }
     let resolved = target::find(Surface::Call, flags, context)?;
-    let link = Link::open_with(&resolved, scopes(&resolved), flags.timeout)
+    let mut scopes = scopes(&resolved);
+    for scope in dial::scopes(methods) {
+        if !scopes.contains(&scope) {
+            scopes.push(scope);
+        }
+    }
+    let link = Link::open_with(&resolved, scopes, flags.timeout)
         .map_err(|error| error.explain(&resolved))?;
     let mut desk = Desk::Network {
         link,

@@ -202,7 +202,7 @@ impl<'a> Link<'a> {
 }
 
 /// Pins a certificate that is seen for the first time, before anything is sent to who shows it.
-fn first_use(
+pub(crate) fn first_use(
     target: ClientTarget,
     resolved: &Resolved,
     timeout: Duration,
@@ -371,6 +371,20 @@ pub(crate) fn device_info(id: ClientId, mode: ClientMode) -> ClientInfo {
     ClientInfo {
         display_name: Some(name).filter(|name| !name.trim().is_empty()),
         ..client_info(id, mode)
+    }
+}
+
+/// Who a node says it is.
+pub(crate) fn node_info() -> ClientInfo {
+    let family = match std::env::consts::OS {
+        "linux" => Some("Linux"),
+        "macos" => Some("Mac"),
+        "windows" => Some("Windows"),
+        _ => None,
+    };
+    ClientInfo {
+        device_family: family.map(str::to_owned),
+        ..device_info(ClientId::NodeHost, ClientMode::Node)
     }
 }
 

@@ -173,3 +173,23 @@ flood of attempts becomes one line with a count.
 Examples:
   clawgate security log
   clawgate security log --limit 200 --json";
+
+pub(crate) const NODE_RUN: &str = "\
+A gateway that approved this node can look up programs, run what the rules allow, and call the
+commands that are given here. The rules are in exec-approvals.json in the state folder. Without --url
+or --host the gateway of this machine is meant; gateway.remote is ignored.
+
+Examples:
+  clawgate node run
+  clawgate node run --url wss://gw.example.com --pair CODE
+  clawgate node run --exec deny --command lights.set=/usr/local/bin/lights
+  clawgate node run --host 192.168.1.20 --token-file token.txt --json";
+
+pub(crate) const NODES: &str = "\
+A node is named by its id, a beginning that no other one has, or its name. New commands of a node wait
+until somebody approves them: `clawgate nodes pending` shows them.
+
+Examples:
+  clawgate nodes list
+  clawgate nodes approve 3f2b9c1e
+  clawgate nodes invoke office system.which --params '{bins: [\"git\"]}'";

@@ -11,6 +11,7 @@ mod dial;
 mod exit;
 mod failure;
 mod help;
+mod node_args;
 mod output;
 mod params;
 mod pins;

@@ -115,7 +115,7 @@ pub(crate) fn owner_call(method: &str, error: &CallError, socket: &Path) -> Fail
 }
 
 /// What was presented, which a gateway may repeat in its words.
-fn sent(resolved: &Resolved) -> Vec<&Secret> {
+pub(crate) fn sent(resolved: &Resolved) -> Vec<&Secret> {
     let auth = resolved.target.auth();
     let headers = resolved.target.edge_headers().iter();
     [auth.token(), auth.password(), auth.device_token()]
@@ -402,7 +402,7 @@ fn sentence(message: &str) -> &str {
 
 /// What to do about a pairing request. The command is the gateway's own word only where it is one
 /// that is known; whatever else it says is not for pasting into a shell.
-fn pairing_step(error: &RpcError) -> String {
+pub(crate) fn pairing_step(error: &RpcError) -> String {
     let said = |field: &str| error.details.as_ref()?.get(field)?.as_str();
     let Some(id) = request_id(error) else {
         return "Approve this device on the gateway's host: `clawgate devices list` shows who asks. \
@@ -428,7 +428,7 @@ fn with_request(failure: Failure, error: &RpcError) -> Failure {
 }
 
 /// The id of a pairing request, if it can be pasted into a shell as it is.
-fn request_id(error: &RpcError) -> Option<&str> {
+pub(crate) fn request_id(error: &RpcError) -> Option<&str> {
     error
         .details
         .as_ref()?

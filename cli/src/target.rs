@@ -10,8 +10,8 @@ use clawgate_core::client::Purpose;
 use clawgate_core::config::paths::Locations;
 use clawgate_core::config::{Config, EnvVars, ModeSetting, TlsConfig};
 use clawgate_core::credentials::{
-    CredentialError, Explanation, FirstUse, Flags, NodeTarget, Presented, RefAccess, Request,
-    Resolution, Shown, Source, Surface, Target, UrlSource, resolve,
+    CredentialError, Explanation, FirstUse, Flags, NodeScheme, NodeTarget, Presented, RefAccess,
+    Request, Resolution, Shown, Source, Surface, Target, UrlSource, resolve,
 };
 use clawgate_core::policy::{
     MAX_PEM, PinBook, SecretKind, TlsFiles, TlsFingerprint, fingerprint_of_pem,
@@ -39,11 +39,27 @@ pub(crate) struct TargetFlags {
     presented: Presented,
     tls_fingerprint: Option<String>,
     first_use: FirstUse,
+    node: NodeFlags,
     /// Time for everything together.
     pub(crate) timeout: Duration,
 }
 
+/// Where a node connects, by its own flags.
+#[derive(Clone, Debug, Default)]
+struct NodeFlags {
+    host: Option<String>,
+    scheme: NodeScheme,
+}
+
 impl TargetFlags {
+    /// The same for a node, with a host of its own.
+    pub(crate) fn for_node(self, host: Option<String>, scheme: NodeScheme) -> Self {
+        Self {
+            node: NodeFlags { host, scheme },
+            ..self
+        }
+    }
+
     /// Reads the files of secrets.
     ///
     /// # Errors
@@ -64,6 +80,7 @@ impl TargetFlags {
             } else {
                 FirstUse::ByConfig
             },
+            node: NodeFlags::default(),
             timeout: args.timeout,
         })
     }
@@ -96,7 +113,10 @@ impl TargetFlags {
             presented: self.presented,
             tls_fingerprint: self.tls_fingerprint.as_deref(),
             first_use: self.first_use,
-            node: NodeTarget::default(),
+            node: NodeTarget {
+                host: self.node.host.as_deref(),
+                scheme: self.node.scheme,
+            },
         }
     }
 }
@@ -196,6 +216,7 @@ pub(crate) fn find_local(
         presented: flags.presented,
         tls_fingerprint: None,
         first_use: FirstUse::ByConfig,
+        node: NodeFlags::default(),
         timeout: flags.timeout,
     };
     settle(

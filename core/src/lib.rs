@@ -10,6 +10,7 @@
 //! | decide who comes in and answer calls | [`gateway::Gateway`] |
 //! | speak to a gateway over one connection | [`client::ClientConn`] |
 //! | stay connected to one | [`client::Session`] |
+//! | be a node | [`node::NodeHost`] |
 //! | find the token and password to send, and where | [`credentials::resolve()`] |
 //! | judge a gateway URL | [`policy::Endpoint::parse`] |
 //! | read `openclaw.json` | [`config::ConfigFile::parse`] |
@@ -37,6 +38,7 @@ pub mod ids;
 pub mod job;
 pub mod limits;
 pub mod methods;
+pub mod node;
 pub mod policy;
 pub mod protocol;
 pub mod rng;

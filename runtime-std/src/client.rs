@@ -20,7 +20,7 @@ use clawgate_core::{
 
 use crate::{
     error::CallError,
-    worker::{self, Command, Shared, Ticket},
+    worker::{self, Answer, Command, Shared, Ticket},
 };
 
 /// Calls that may wait to be taken over by the client's thread.
@@ -140,6 +140,32 @@ impl Client {
     /// When too many calls wait to be sent, or the client has stopped.
     pub fn start_call(&self, call: Call) -> Result<PendingCall, CallError> {
         let (sender, answer) = sync_channel(1);
+        let ticket = self.push_call(
+            call,
+            // The caller may have gone.
+            Box::new(move |outcome| drop(sender.try_send(outcome))),
+        )?;
+        Ok(PendingCall {
+            answer,
+            ticket: Some(ticket),
+            shared: Arc::clone(&self.shared),
+        })
+    }
+
+    /// Sends a call without waiting; `then` gets the result in the client's thread, and must not
+    /// block. It is dropped when the client stops first.
+    ///
+    /// # Errors
+    /// When too many calls wait to be sent, or the client has stopped.
+    pub fn call_then(
+        &self,
+        call: Call,
+        then: impl FnOnce(Result<RawJson, CallError>) + Send + 'static,
+    ) -> Result<(), CallError> {
+        self.push_call(call, Box::new(then)).map(|_| ())
+    }
+
+    fn push_call(&self, call: Call, answer: Answer) -> Result<Ticket, CallError> {
         let mut inbox = self.shared.inbox();
         if inbox.closed {
             return Err(RequestError::NotConnected.into());
@@ -151,14 +177,10 @@ impl Client {
         let ticket = Ticket(inbox.tickets);
         inbox
             .commands
-            .push_back(Command::Call(call, ticket, sender));
+            .push_back(Command::Call(call, ticket, answer));
         drop(inbox);
         self.shared.wake();
-        Ok(PendingCall {
-            answer,
-            ticket: Some(ticket),
-            shared: Arc::clone(&self.shared),
-        })
+        Ok(ticket)
     }
 
     /// Where the client stands.

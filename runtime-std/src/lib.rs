@@ -4,6 +4,7 @@
 //! - [`call`] makes one call over a connection of its own.
 //! - [`Connection`] makes several calls, also at once, from one thread.
 //! - [`look_at_certificate`] tells which certificate a gateway shows, before anything is sent.
+//! - [`Node`] is a headless node: it carries out what [`clawgate_core::node`] decides.
 //! - [`Client`] stays connected, delivers events, and can be used from any thread.
 //!
 //! [`read_secrets`] reads the files and runs the programs that secret references name.
@@ -18,6 +19,7 @@ mod connection;
 mod dial;
 mod error;
 mod first_use;
+mod node;
 mod os;
 mod owner;
 mod resolve;
@@ -35,5 +37,6 @@ pub use client::{Client, ClientEvent, ClientOptions, PendingCall};
 pub use connection::{Connection, Options, call};
 pub use error::{CallError, ConnectError, Problem, TokenFate};
 pub use first_use::look_at_certificate;
+pub use node::{Node, NodeEnd, NodeEvent, NodeSetup, NodeStop, find_program};
 pub use secrets::read_secrets;
 pub use timings::{Stage, Timings};

@@ -72,7 +72,8 @@ pub(crate) fn start(
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Ticket(pub(crate) u64);
 
-pub(crate) type Answer = SyncSender<Result<RawJson, CallError>>;
+/// Takes the result of a call; dropped when there is none.
+pub(crate) type Answer = Box<dyn FnOnce(Result<RawJson, CallError>) + Send>;
 
 pub(crate) enum Command {
     Call(Call, Ticket, Answer),
@@ -191,7 +192,7 @@ impl Worker {
                         self.tickets.insert(ticket, id.clone());
                         self.calls.insert(id, (ticket, answer));
                     }
-                    Err(error) => drop(answer.try_send(Err(error.into()))),
+                    Err(error) => answer(Err(error.into())),
                 },
                 Command::Cancel(ticket) => {
                     if let Some(id) = self.tickets.remove(&ticket) {
@@ -256,8 +257,7 @@ impl Worker {
                 SessionEvent::Answer { id, outcome } => {
                     if let Some((ticket, answer)) = self.calls.remove(&id) {
                         self.tickets.remove(&ticket);
-                        // The caller may have gone.
-                        let _ = answer.try_send(outcome.map_err(Into::into));
+                        answer(outcome.map_err(Into::into));
                     }
                 }
                 SessionEvent::Connected(hello) => self.tell(ClientEvent::Connected(hello)),

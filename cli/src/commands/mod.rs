@@ -8,6 +8,8 @@ mod config;
 mod devices;
 mod gateway_status;
 mod health;
+mod node;
+mod nodes;
 mod pins;
 mod probe;
 mod run;
@@ -20,6 +22,7 @@ use crate::args::{AuthCommand, Cli, Command, GatewayCommand, UrlCommand};
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::node_args::NodeCommand;
 use crate::output::Format;
 use crate::target::TargetFlags;
 
@@ -50,6 +53,8 @@ pub(crate) fn dispatch(cli: Cli, format: Format) -> Result<Exit, Failure> {
         Command::Gateway(GatewayCommand::Status(args)) => {
             gateway_status::run(&TargetFlags::read(args)?, &context()?)
         }
+        Command::Node(NodeCommand::Run(args)) => node::run(*args, &context()?),
+        Command::Nodes(command) => nodes::run(command, &context()?),
         Command::Pins(command) => pins::run(command, &context()?),
         Command::Secrets(command) => secrets::run(command, &context()?),
         Command::Security(command) => security::run(command, &context()?),

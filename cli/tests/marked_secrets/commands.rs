@@ -79,13 +79,20 @@ pub fn arguments(leaf: &str, names: &Names) -> Option<Vec<Vec<String>>> {
         ],
         // A second one finds the first, or a configuration that it cannot use.
         "gateway run" => one(&["--port", "0"]),
+        // A node that can start goes on until it is ended: this one finds no program.
+        "node run" => one(&["--command", "lights.set=/no/such/program"]),
+        "nodes approve" | "nodes reject" => one(&[request]),
+        "nodes describe" | "nodes remove" => one(&[device]),
+        "nodes rename" => one(&[device, "desk"]),
+        "nodes invoke" => one(&[device, "device.info"]),
         "pins remove" => one(&["gw.example.com:443"]),
         "secrets reload" | "secrets rotate" => one(&["--grace", "1m"]),
         "status" => vec![vec![], vec!["--all".into()]],
         "url check" => one(&[&names.url]),
-        "config path" | "config validate" | "devices invites" | "devices list"
-        | "gateway health" | "gateway probe" | "gateway status" | "health" | "pins list"
-        | "secrets status" | "security audit" | "security log" => one(&[]),
+        "config path" | "config validate" | "devices invites" | "devices list" | "nodes list"
+        | "nodes pending" | "nodes status" | "gateway health" | "gateway probe"
+        | "gateway status" | "health" | "pins list" | "secrets status" | "security audit"
+        | "security log" => one(&[]),
         _ => return None,
     })
 }

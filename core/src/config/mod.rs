@@ -14,6 +14,7 @@ mod agents;
 mod check;
 mod env;
 mod key_path;
+mod node;
 pub mod paths;
 mod read;
 mod redact;
@@ -31,6 +32,7 @@ pub use agents::{
 pub use check::{Finding, MAX_FINDINGS, Severity};
 pub use env::EnvVars;
 pub use key_path::{KeyPath, Segment};
+pub use node::{NodeCommandConfig, NodeConfig};
 pub use redact::{REDACTED, redact};
 pub use scan::{MAX_CONFIG_BYTES, MAX_CONFIG_DEPTH, Position};
 pub use secret_input::{DEFAULT_PROVIDER, RefSource, RefSpelling, SecretInput, SecretRef};

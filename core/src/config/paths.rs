@@ -188,6 +188,11 @@ impl Locations {
         self.own.join("gateway.token")
     }
 
+    /// What a gateway may let this machine run, where it is a node. The name is OpenClaw's.
+    pub fn exec_approvals_file(&self) -> PathBuf {
+        self.own.join("exec-approvals.json")
+    }
+
     /// The certificates that clients of the same user have pinned on first use.
     pub fn pins_file(&self) -> PathBuf {
         self.own.join("pins.json")

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::agents::AgentsConfig;
+use super::node::NodeConfig;
 use super::secret_input::SecretInput;
 use super::types::{
     AuthConfig, AuthMode, BindMode, Config, ControlUiConfig, GatewayConfig, ModeSetting,
@@ -33,6 +34,7 @@ impl Config {
             gateway: GatewayConfig::read(root.at("gateway")),
             secrets: SecretsConfig::read(root.at("secrets")),
             agents: AgentsConfig::read(root),
+            node: NodeConfig::read(root.at("node")),
             agent_ids,
         }
     }

@@ -4,7 +4,7 @@ mod close;
 mod connect;
 mod error;
 mod hello;
-mod secret_field;
+pub(crate) mod secret_field;
 mod version;
 
 pub use close::{CloseCode, CloseReason};

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use clawgate_core::client::{Profile, Route, SetupCode, SetupCodeError, Target as ClientTarget};
 use clawgate_core::config::EnvVars;
 use clawgate_core::credentials::GatewayKey;
+use clawgate_core::device::DeviceIdentity;
 use clawgate_core::policy::endpoint::BREAK_GLASS_ENV;
 use clawgate_core::policy::{Endpoint, PinBook, PinPlace, TlsPins, TlsTrust, UrlPolicy};
 use clawgate_core::protocol::{AuthParams, ClientId, ClientMode, Role};
@@ -34,21 +35,26 @@ struct Joining {
     trust: TlsTrust,
 }
 
-pub(super) fn run(args: JoinArgs, context: &Context) -> Result<Exit, Failure> {
+/// What came of it.
+pub(in crate::commands) struct Joined {
+    pub(in crate::commands) endpoint: Endpoint,
+    identity: Arc<DeviceIdentity>,
+    scopes: Vec<String>,
+}
+
+/// Joins, and keeps the token.
+pub(in crate::commands) fn join(args: &JoinArgs, context: &Context) -> Result<Joined, Failure> {
     let places = context.locations()?;
     let files = DeviceFiles::of(places);
     let pins = PinFile::of(places);
     let role = Role::from(args.role);
-    let joining = read(&args, &context.env, &pins.read()?)?;
+    let joining = read(args, &context.env, &pins.read()?)?;
     let identity = files.identity_or_new()?;
     let profile = match role {
-        Role::Node => Profile::node(
-            device_info(ClientId::NodeHost, ClientMode::Node),
-            Arc::clone(&identity),
-        ),
+        Role::Node => Profile::node(dial::node_info(), Arc::clone(&identity)),
         Role::Operator => Profile {
             device: Some(Arc::clone(&identity)),
-            ..Profile::operator(device_info(ClientId::Cli, ClientMode::Cli), scopes(&args))
+            ..Profile::operator(device_info(ClientId::Cli, ClientMode::Cli), scopes(args))
         },
     };
     let Joining {
@@ -85,7 +91,20 @@ pub(super) fn run(args: JoinArgs, context: &Context) -> Result<Exit, Failure> {
         // Later commands find the pin, without which the token is not sent.
         pins.remember(&endpoint, *pin)?;
     }
-    let scopes = hello.scopes.clone().unwrap_or_default();
+    Ok(Joined {
+        endpoint,
+        identity,
+        scopes: hello.scopes.unwrap_or_default(),
+    })
+}
+
+pub(super) fn run(args: &JoinArgs, context: &Context) -> Result<Exit, Failure> {
+    let role = Role::from(args.role);
+    let Joined {
+        endpoint,
+        identity,
+        scopes,
+    } = join(args, context)?;
     match context.format {
         Format::Json => output::json(&json!({
             "ok": true,

@@ -1,7 +1,7 @@
 //! `devices …`: one module for each group of commands.
 
 mod invites;
-mod join;
+pub(super) mod join;
 mod list;
 mod own;
 mod paired;
@@ -52,7 +52,7 @@ pub(super) fn run(command: DevicesCommand, context: &Context) -> Result<Exit, Fa
         DevicesCommand::Uninvite { id, target } => {
             invites::take_back(&id, &TargetFlags::read(target)?, context)
         }
-        DevicesCommand::Join(args) => join::run(args, context),
+        DevicesCommand::Join(args) => join::run(&args, context),
         DevicesCommand::Upgrade(args) => upgrade::run(args, context),
         DevicesCommand::Own { create } => own::run(create, context),
     }
@@ -135,7 +135,7 @@ fn find<'a>(kind: Kind, given: &str, all: &'a [Value]) -> Result<&'a Value, Fail
 }
 
 /// The items of a list in an answer.
-fn items(answer: &Value, field: &str) -> Vec<Value> {
+pub(super) fn items(answer: &Value, field: &str) -> Vec<Value> {
     answer
         .get(field)
         .and_then(Value::as_array)
@@ -144,12 +144,12 @@ fn items(answer: &Value, field: &str) -> Vec<Value> {
 }
 
 /// A text in an answer, or nothing.
-fn word<'a>(item: &'a Value, field: &str) -> &'a str {
+pub(super) fn word<'a>(item: &'a Value, field: &str) -> &'a str {
     item.get(field).and_then(Value::as_str).unwrap_or_default()
 }
 
 /// A list of texts in an answer, in one line.
-fn words(item: &Value, field: &str) -> String {
+pub(super) fn words(item: &Value, field: &str) -> String {
     item.get(field)
         .and_then(Value::as_array)
         .map(|items| {
@@ -168,12 +168,12 @@ fn name(item: &Value) -> &str {
 }
 
 /// The beginning of a long id.
-fn short(id: &str) -> String {
+pub(super) fn short(id: &str) -> String {
     id.chars().take(12).collect()
 }
 
 /// How long ago something was, as far as the clocks agree.
-fn ago(item: &Value, field: &str) -> String {
+pub(super) fn ago(item: &Value, field: &str) -> String {
     let now = crate::device::wall_time().0;
     match item.get(field).and_then(Value::as_u64) {
         None => String::new(),

@@ -36,6 +36,9 @@ pub const RELOAD_MODES: &[&str] = &["off", "restart", "hot", "hybrid"];
 /// The values of `gateway.remote.tlsTrust`.
 pub const TLS_TRUSTS: &[&str] = &["authorities", "first-use"];
 
+/// The values of `node.exec.policy`.
+pub const EXEC_POLICIES: &[&str] = &["deny", "allowlist", "ask"];
+
 const RATE_LIMIT: &[Key] = &[
     key("maxAttempts", Integer(1, 1_000_000), Hot, "Wrong secrets allowed in the window (default 10)."),
     key("windowMs", Integer(1, MAX_MS), Hot, "Length of the window in milliseconds (default 60000)."),
@@ -153,6 +156,23 @@ const TOOLS: &[Key] = &[
     key("deny", TEXTS, Hot, "Tools refused over HTTP."),
 ];
 
+const NODE_COMMAND: &[Key] = &[
+    key("program", Text, Unread, "The program: JSON on its standard input, JSON on its standard output."),
+    key("args", TEXTS, Unread, "Its arguments."),
+    key("description", Text, Unread, "What it does, for agents; without one it is no tool of theirs."),
+    key("parameters", Any, Unread, "The JSON schema of its parameters."),
+    key("timeoutMs", Integer(1, MAX_MS), Unread, "How long it may take, in milliseconds."),
+];
+
+const NODE_EXEC: &[Key] = &[
+    key("policy", OneOf(EXEC_POLICIES), Unread, "What system.run may run: deny, allowlist, or ask about what is not on the allowlist (default)."),
+];
+
+const NODE: &[Key] = &[
+    key("commands", MapOf(&Object(NODE_COMMAND)), Unread, "Local programs as node commands, by name."),
+    key("exec", Object(NODE_EXEC), Unread, "Programs that a gateway asks for."),
+];
+
 const GATEWAY: &[Key] = &[
     key("mode", OneOf(GATEWAY_MODES), Restart, "Whether the gateway runs on this machine or clients use a remote one."),
     key("port", Port, Restart, "The port of the gateway (default 18789)."),
@@ -222,6 +242,7 @@ pub const ROOT: &[Key] = &[
     key("agents", Object(AGENTS), Restart, "The agents."),
     key("auth", Object(AUTH_PROFILES), Restart, "Named credentials of model providers."),
     key("models", Object(MODELS), Restart, "Models and their providers."),
+    key("node", Object(NODE), Unread, "This machine as a node (`clawgate node run`)."),
     kept("$schema"),
     kept("$include"),
     kept("meta"),
