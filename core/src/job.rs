@@ -13,7 +13,7 @@ use std::{
 
 use bytes::Bytes;
 
-use crate::{policy::Endpoint, secret::Secret};
+use crate::{policy::Endpoint, secret::Secret, time::WallTime};
 
 /// What a job is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,6 +99,55 @@ pub struct HttpHead {
     pub content_type: Option<String>,
     /// `retry-after`, where it names a time to wait.
     pub retry_after: Option<Duration>,
+}
+
+impl HttpHead {
+    /// Reads what matters of an answer's head. The calendar is needed for a `retry-after` that names a
+    /// date.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use clawgate_core::{job::HttpHead, time::WallTime};
+    ///
+    /// let fields = [("Content-Type", "Text/Event-Stream; charset=utf-8"), ("retry-after", "7")];
+    /// let head = HttpHead::read(429, fields, WallTime(0));
+    /// assert_eq!(head.content_type.as_deref(), Some("text/event-stream"));
+    /// assert_eq!(head.retry_after, Some(Duration::from_secs(7)));
+    /// ```
+    pub fn read<'a>(
+        status: u16,
+        fields: impl IntoIterator<Item = (&'a str, &'a str)>,
+        wall: WallTime,
+    ) -> Self {
+        let mut head = Self {
+            status,
+            content_type: None,
+            retry_after: None,
+        };
+        let mut exact = None;
+        for (name, value) in fields {
+            let value = value.trim();
+            if name.eq_ignore_ascii_case("content-type") {
+                let essence = value.split(';').next().unwrap_or_default();
+                head.content_type = Some(essence.trim().to_ascii_lowercase());
+            } else if name.eq_ignore_ascii_case("retry-after") {
+                head.retry_after = retry_after(value, wall);
+            } else if name.eq_ignore_ascii_case("retry-after-ms") {
+                exact = value.parse().ok().map(Duration::from_millis);
+            }
+        }
+        head.retry_after = exact.or(head.retry_after);
+        head
+    }
+}
+
+/// Seconds, or a date (RFC 9110 §10.2.3).
+fn retry_after(value: &str, wall: WallTime) -> Option<Duration> {
+    if let Ok(seconds) = value.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let at = WallTime::from_http_date(value)?;
+    Some(Duration::from_millis(at.0.saturating_sub(wall.0)))
 }
 
 /// How a job ended.

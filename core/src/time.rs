@@ -28,6 +28,47 @@ impl WallTime {
             rest % 1_000
         )
     }
+
+    /// Reads a date as HTTP writes it today (RFC 9110 §5.6.7); its two older forms are not read.
+    ///
+    /// ```
+    /// use clawgate_core::time::WallTime;
+    ///
+    /// let date = WallTime::from_http_date("Sun, 19 Jan 2025 05:20:00 GMT").unwrap();
+    /// assert_eq!(date.to_rfc3339(), "2025-01-19T05:20:00.000Z");
+    /// ```
+    pub fn from_http_date(text: &str) -> Option<Self> {
+        const MONTHS: [&str; 12] = [
+            "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+        ];
+        let (_, rest) = text.split_once(", ")?;
+        let mut parts = rest.split(' ');
+        let number = |text: &str, most: u64| text.parse::<u64>().ok().filter(|n| *n <= most);
+        let day = number(parts.next()?, 31)?;
+        let name = parts.next()?;
+        let month = MONTHS.iter().position(|month| *month == name)?;
+        let year = number(parts.next()?, 9_999).filter(|year| *year >= 1_970)?;
+        let mut clock = parts.next()?.split(':');
+        let hour = number(clock.next()?, 23)?;
+        let minute = number(clock.next()?, 59)?;
+        let second = number(clock.next()?, 60)?;
+        if (parts.next(), parts.next(), clock.next()) != (Some("GMT"), None, None) {
+            return None;
+        }
+        let days = days_before(year, month as u64 + 1) + day.checked_sub(1)?;
+        let seconds = days * 86_400 + hour * 3_600 + minute * 60 + second;
+        Some(Self(seconds * 1_000))
+    }
+}
+
+/// Days from 1970-01-01 to the first of a month. Years are taken to begin in March, as in [`civil`].
+const fn days_before(year: u64, month: u64) -> u64 {
+    let (year, month) = if month > 2 {
+        (year, month - 3)
+    } else {
+        (year - 1, month + 9)
+    };
+    365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 - 719_468
 }
 
 /// Year, month and day of a day counted from 1970-01-01. Years are taken to begin in March, so that
@@ -123,6 +164,32 @@ impl<T: Copy + PartialEq> Timers<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn http_dates_are_read_as_they_are_written() {
+        for (text, shown) in [
+            (
+                "Thu, 01 Jan 1970 00:00:00 GMT",
+                Some("1970-01-01T00:00:00.000Z"),
+            ),
+            (
+                "Tue, 29 Feb 2000 23:59:59 GMT",
+                Some("2000-02-29T23:59:59.000Z"),
+            ),
+            (
+                "Sat, 21 Nov 2026 16:00:00 GMT",
+                Some("2026-11-21T16:00:00.000Z"),
+            ),
+            ("Sun, 06 Nov 1994 08:49:37 UTC", None),
+            ("Sunday, 06-Nov-94 08:49:37 GMT", None),
+            ("Sun, 00 Nov 1994 08:49:37 GMT", None),
+            ("Sun, 06 Nov 1794 08:49:37 GMT", None),
+            ("soon", None),
+        ] {
+            let read = WallTime::from_http_date(text).map(WallTime::to_rfc3339);
+            assert_eq!(read.as_deref(), shown, "{text}");
+        }
+    }
 
     #[test]
     fn dates_around_leap_days_are_right() {

@@ -34,6 +34,7 @@ mod tailscale;
 mod tap;
 mod tls;
 
+pub mod jobs;
 pub mod store;
 pub mod websocket;
 
