@@ -200,8 +200,10 @@ impl World {
                     self.drain_gateway();
                     continue;
                 }
-                Effect::KeepToken(_)
+                Effect::KeepExecApprovals { .. }
+                | Effect::KeepToken(_)
                 | Effect::ReadConfig
+                | Effect::ReadExecApprovals
                 | Effect::ReadSecrets
                 | Effect::TailLog(_)
                 | Effect::Whois(_) => EffectOutcome::Failed("no files".into()),

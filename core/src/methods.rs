@@ -55,6 +55,7 @@ pub enum Method {
     DeviceTokenRotate,
     ExecApprovalsNodeGet,
     ExecApprovalsNodeSet,
+    EventsResume,
     ExecApprovalGet,
     ExecApprovalGrantsList,
     ExecApprovalGrantsRevoke,
@@ -62,6 +63,8 @@ pub enum Method {
     ExecApprovalRequest,
     ExecApprovalResolve,
     ExecApprovalWaitDecision,
+    ExecApprovalsGet,
+    ExecApprovalsSet,
     GatewayIdentityGet,
     Health,
     LastHeartbeat,
@@ -181,6 +184,7 @@ pub const METHODS: &[MethodSpec] = &[
         "agents.list",
         Access::Operator(Scope::Read),
     ),
+    row(Method::EventsResume, "events.resume", Access::AnyOperator),
     row(
         Method::ExecApprovalGet,
         "exec.approval.get",
@@ -215,6 +219,16 @@ pub const METHODS: &[MethodSpec] = &[
         Method::ExecApprovalGrantsRevoke,
         "exec.approval.grants.revoke",
         Access::Operator(Scope::Approvals),
+    ),
+    row(
+        Method::ExecApprovalsGet,
+        "exec.approvals.get",
+        Access::Operator(Scope::Admin),
+    ),
+    row(
+        Method::ExecApprovalsSet,
+        "exec.approvals.set",
+        Access::Operator(Scope::Admin),
     ),
     row(
         Method::ApprovalGet,

@@ -223,6 +223,6 @@ fn texts_wait_for_the_session_that_they_are_for() {
             "wake",
             json!({"mode": "soon", "text": "b"})
         )
-        .contains("soon")
+        .contains("invalid wake params")
     );
 }

@@ -10,7 +10,13 @@ mod common;
 
 use std::{collections::VecDeque, time::Duration};
 
-use clawgate_core::{ids::ConnId, store::StoreFailure};
+use clawgate_core::{
+    gateway::{Effect, EffectOutcome, EffectRequest},
+    ids::ConnId,
+    node::ApprovalsText,
+    secret::Secret,
+    store::StoreFailure,
+};
 use common::{Host, connect_params, token_rule};
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -91,7 +97,7 @@ fn a_question_is_accepted_shown_decided_and_answered_on_one_id() {
         shown["allowedDecisions"],
         json!(["allow-once", "allow-always", "deny"])
     );
-    assert_eq!(pending(&mut host, reviewer), [id.clone()]);
+    assert_eq!(pending(&mut host, reviewer), [id.as_str()]);
     let one = host.get(reviewer, "approval.get", json!({ "id": id }));
     assert_eq!(one["approval"]["status"], "pending");
 
@@ -571,4 +577,82 @@ proptest! {
             prop_assert_eq!(kept.as_ref(), Some(winner));
         }
     }
+}
+
+/// The effect that the gateway waits for.
+fn wanted(host: &mut Host) -> EffectRequest {
+    host.effects.pop().expect("an effect")
+}
+
+#[test]
+fn the_file_of_the_host_is_shown_and_replaced_by_those_who_know_it() {
+    let mut host = host();
+    let admin = host.connect(TOKEN, &["operator.admin"]);
+    let missing = |host: &mut Host| {
+        let effect = wanted(host);
+        assert_eq!(effect.effect, Effect::ReadExecApprovals);
+        let missing = EffectOutcome::ExecApprovals(ApprovalsText::Missing);
+        host.complete(effect.id, missing);
+    };
+    host.call(admin, "get", "exec.approvals.get", json!({}));
+    missing(&mut host);
+    let shown = host.recv_response(admin)["payload"].clone();
+    assert_eq!(shown["exists"], false);
+    assert_eq!(shown["resolvedDefaults"]["security"], "full");
+    assert!(
+        shown["path"]
+            .as_str()
+            .unwrap()
+            .ends_with("exec-approvals.json")
+    );
+
+    let file = json!({
+        "version": 1,
+        "socket": {"path": "/x.sock", "token": "s3cret"},
+        "defaults": {"security": "deny"},
+        "agents": {},
+    });
+    host.call(admin, "set", "exec.approvals.set", json!({ "file": file }));
+    missing(&mut host);
+    let effect = wanted(&mut host);
+    let Effect::KeepExecApprovals { text, over } = effect.effect else {
+        panic!("another effect");
+    };
+    assert_eq!(over, ApprovalsText::Missing);
+    host.complete(effect.id, EffectOutcome::Done);
+    let set = host.recv_response(admin);
+    assert_eq!(set["payload"]["resolvedDefaults"]["security"], "deny");
+    assert!(!set.to_string().contains("s3cret"));
+
+    // From now on only those who have read it may replace it.
+    let there = ApprovalsText::Text(text);
+    let hash = set["payload"]["hash"].clone();
+    for (base, problem) in [
+        (json!({ "file": file }), "hash required"),
+        (json!({ "file": file, "baseHash": "x" }), "changed since"),
+        (
+            json!({ "file": {"version": 2}, "baseHash": hash }),
+            "invalid exec approvals",
+        ),
+    ] {
+        host.call(admin, "set", "exec.approvals.set", base);
+        let effect = wanted(&mut host);
+        host.complete(effect.id, EffectOutcome::ExecApprovals(there.clone()));
+        let answer = host.recv_response(admin);
+        let message = answer["error"]["message"].as_str().unwrap();
+        assert!(message.contains(problem), "{message}");
+    }
+    // Whoever comes between the look and the writing wins.
+    let good = json!({ "file": file, "baseHash": hash });
+    host.call(admin, "set", "exec.approvals.set", good);
+    let effect = wanted(&mut host);
+    host.complete(effect.id, EffectOutcome::ExecApprovals(there));
+    let effect = wanted(&mut host);
+    let other = ApprovalsText::Text(Secret::new("{}"));
+    host.complete(effect.id, EffectOutcome::ExecApprovals(other));
+    let answer = host.recv_response(admin);
+    assert_eq!(
+        answer["error"]["details"]["reason"],
+        "EXEC_APPROVALS_CHANGED"
+    );
 }

@@ -254,6 +254,7 @@ fn fire(host: &mut Host, conn: ConnId, challenge: &Value, shot: &Shot, peer: &Pe
                 role,
                 scopes: vec!["operator.admin".into()],
                 auth: attempt.auth.clone(),
+                claims: json!({}),
                 peer: peer.clone(),
             };
             let mut params = device.params(challenge);

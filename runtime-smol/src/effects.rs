@@ -15,6 +15,7 @@ use clawgate_core::{
         TailLog,
     },
     ids::EffectId,
+    node::{ApprovalsText, Written},
     secret::Secret,
     store::TranscriptQuery,
 };
@@ -53,12 +54,24 @@ pub trait SecretsHost: fmt::Debug + Send + Sync {
     fn keep_token(&self, token: &Secret) -> Result<(), String>;
 }
 
+/// The file of exec approvals, where the host keeps it. Both calls may block, and both run off the
+/// executor's threads.
+pub trait ApprovalsHost: fmt::Debug + Send + Sync {
+    /// Reads the file.
+    fn read(&self) -> ApprovalsText;
+
+    /// Replaces the file, if it still is what it was; readable to its owner alone, whole and on disk.
+    fn replace(&self, before: &ApprovalsText, after: &Secret) -> Written;
+}
+
 /// What effects work with.
 #[derive(Clone, Debug)]
 pub(crate) struct Tools {
     pub(crate) files: HostFiles,
     /// Nothing where the secrets never change.
     pub(crate) secrets: Option<Arc<dyn SecretsHost>>,
+    /// Nothing where no such file is kept.
+    pub(crate) approvals: Option<Arc<dyn ApprovalsHost>>,
     /// Nothing where the hub keeps them in memory.
     pub(crate) transcripts: Option<Arc<Readers>>,
 }
@@ -73,13 +86,17 @@ pub(crate) async fn work(
 ) {
     while let Ok(EffectRequest { id, effect }) = queue.recv().await {
         let work = match effect {
+            // The hub hands jobs over itself: what feeds one must not overtake its start.
+            Effect::FeedJob(..) | Effect::StartJob(_) | Effect::StopJob(_) => continue,
             Effect::Whois(ip) => {
                 // A closed queue means that the process ends.
                 let _ = whois.try_send((id, ip));
                 continue;
             }
+            Effect::KeepExecApprovals { text, over } => Work::KeepApprovals { text, over },
             Effect::KeepToken(token) => Work::KeepToken(token),
             Effect::ReadConfig => Work::Config,
+            Effect::ReadExecApprovals => Work::Approvals,
             Effect::ReadProcess => Work::Process,
             Effect::ReadSecrets => Work::Secrets,
             Effect::ReadTranscript(query) => Work::Transcript(query),
@@ -112,6 +129,8 @@ pub(crate) async fn ask_tailscale(
 
 /// What blocks the thread that does it.
 enum Work {
+    Approvals,
+    KeepApprovals { text: Secret, over: ApprovalsText },
     Config,
     KeepToken(Secret),
     Log(TailLog),
@@ -124,9 +143,20 @@ fn carry_out(work: &Work, tools: &Tools) -> EffectOutcome {
     let Tools {
         files,
         secrets,
+        approvals,
         transcripts,
     } = tools;
     match work {
+        Work::Approvals => with_approvals(approvals.as_ref(), |host| {
+            EffectOutcome::ExecApprovals(host.read())
+        }),
+        Work::KeepApprovals { text, over } => {
+            with_approvals(approvals.as_ref(), |host| match host.replace(over, text) {
+                Written::Changed => EffectOutcome::ExecApprovals(host.read()),
+                Written::Done => EffectOutcome::Done,
+                Written::Failed(why) => EffectOutcome::Failed(why),
+            })
+        }
         Work::Config => match read_config(files) {
             Ok(text) => EffectOutcome::Config(ConfigText { text }),
             Err(error) => failed("configuration file", &error),
@@ -151,6 +181,16 @@ fn carry_out(work: &Work, tools: &Tools) -> EffectOutcome {
             Ok(tail) => EffectOutcome::Log(tail),
             Err(error) => failed("log file", &error),
         },
+    }
+}
+
+fn with_approvals(
+    approvals: Option<&Arc<dyn ApprovalsHost>>,
+    act: impl FnOnce(&dyn ApprovalsHost) -> EffectOutcome,
+) -> EffectOutcome {
+    match approvals {
+        Some(approvals) => act(approvals.as_ref()),
+        None => EffectOutcome::Failed("this gateway keeps no file of exec approvals".into()),
     }
 }
 

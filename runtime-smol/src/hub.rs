@@ -4,7 +4,7 @@ use std::{
     collections::{HashMap, VecDeque},
     io,
     sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
         atomic::{AtomicU64, Ordering},
     },
     time::{Instant, SystemTime, UNIX_EPOCH},
@@ -12,11 +12,13 @@ use std::{
 
 use atomic_waker::AtomicWaker;
 use clawgate_core::{
+    agent::Agent,
     gateway::{
         Effect, EffectOutcome, EffectRequest, Gateway, GatewaySetup, HttpRequest, HttpVerdict,
         IngressPolicy, OpenRefusal, Phase,
     },
     ids::{ConnId, EffectId},
+    job::JobSpec,
     limits::Limits,
     policy::{LocalAddresses, RequestHeaders},
     rng::{Rng, Seed},
@@ -30,11 +32,12 @@ use tracing::{debug, warn};
 use crate::{
     conn::Arrival,
     interfaces,
+    jobs::Jobs,
     store::{Store, StoreFile},
 };
 
 /// Reads both clocks.
-pub(crate) fn now() -> Now {
+pub fn now() -> Now {
     let wall = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
@@ -66,6 +69,9 @@ pub(crate) struct Hub {
     ingress: IngressPolicy,
     next_conn: AtomicU64,
     effects: smol::channel::Sender<EffectRequest>,
+    jobs: Jobs,
+    /// The hub itself, for what comes of jobs.
+    own: Weak<Self>,
     /// Where changes are kept, if they are kept at all.
     store: OnceLock<Store>,
     /// Told when the gateway's deadline moved forward.
@@ -91,13 +97,19 @@ impl Hub {
         rows: &[Row],
         seed: Seed,
         effects: smol::channel::Sender<EffectRequest>,
-    ) -> Self {
+        agent: Option<Box<dyn Agent>>,
+        jobs: Jobs,
+    ) -> Arc<Self> {
         let mut rng = Rng::new(seed);
         let now = now();
         let (limits, ingress) = (Arc::clone(&setup.limits), setup.admission.ingress());
-        Self {
+        let mut gateway = Gateway::restore(setup, rows, rng.seed(), now);
+        if let Some(agent) = agent {
+            gateway = gateway.with_agent(agent);
+        }
+        Arc::new_cyclic(|own| Self {
             state: Mutex::new(State {
-                gateway: Gateway::restore(setup, rows, rng.seed(), now),
+                gateway,
                 memory: MemoryStore::default(),
                 lines: HashMap::new(),
                 rng,
@@ -107,10 +119,22 @@ impl Hub {
             ingress,
             next_conn: AtomicU64::new(0),
             effects,
+            jobs,
+            own: Weak::clone(own),
             store: OnceLock::new(),
             rearm: Signal::new(),
             changed: Signal::new(),
-        }
+        })
+    }
+
+    fn start_job(&self, id: EffectId, spec: JobSpec) {
+        let own = Weak::clone(&self.own);
+        self.jobs.start(id, spec, move |id, event| {
+            if let Some(hub) = own.upgrade() {
+                hub.with(|gateway, now| gateway.handle_job(now, id, event));
+                hub.changed.notify(usize::MAX);
+            }
+        });
     }
 
     /// From now on, changes are written to this file.
@@ -289,12 +313,16 @@ impl Hub {
                 }
             }
             while let Some(request) = state.gateway.poll_effect() {
-                match (&request.effect, self.store.get()) {
+                let EffectRequest { id, effect } = request;
+                match (effect, self.store.get()) {
                     (Effect::ReadTranscript(query), None) => {
-                        answered.push_back((request.id, state.memory.query(query)));
+                        answered.push_back((id, state.memory.query(&query)));
                     }
+                    (Effect::StartJob(spec), _) => self.start_job(id, *spec),
+                    (Effect::FeedJob(job, bytes), _) => self.jobs.feed(job, bytes),
+                    (Effect::StopJob(job), _) => self.jobs.stop(job),
                     // A closed queue means that the process ends.
-                    _ => drop(self.effects.try_send(request)),
+                    (effect, _) => drop(self.effects.try_send(EffectRequest { id, effect })),
                 }
             }
             if let Some(commit) = state.gateway.poll_commit() {

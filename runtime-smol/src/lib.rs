@@ -39,7 +39,8 @@ pub mod store;
 pub mod websocket;
 
 pub use bind::listen;
-pub use effects::{HostFiles, SecretsHost};
+pub use effects::{ApprovalsHost, HostFiles, SecretsHost};
+pub use hub::now;
 pub use owner::OwnerSocket;
 pub use server::{ManagedPort, Server, ServerOptions, State, Stopper};
 pub use tailscale::{Tailscale, TailscaleError};

@@ -9,14 +9,16 @@ use std::{
 };
 
 use clawgate_core::{
-    gateway::GatewaySetup, policy::Listener, rng::Seed, store::Row, tailscale::Publication,
+    agent::Agent, gateway::GatewaySetup, policy::Listener, rng::Seed, store::Row,
+    tailscale::Publication,
 };
 use smol::Async;
 use tracing::{info, warn};
 
 use crate::{
-    effects::{self, HostFiles, SecretsHost, Tools},
+    effects::{self, ApprovalsHost, HostFiles, SecretsHost, Tools},
     hub::Hub,
+    jobs::Jobs,
     listener,
     owner::OwnerSocket,
     store::{Readers, StoreFile},
@@ -41,6 +43,10 @@ pub struct ServerOptions {
     pub files: HostFiles,
     /// Where the secrets are read again; nothing where they never change.
     pub secrets: Option<Arc<dyn SecretsHost>>,
+    /// The file of exec approvals; nothing where none is kept.
+    pub approvals: Option<Arc<dyn ApprovalsHost>>,
+    /// Who answers messages; nothing for the built-in agent without rules.
+    pub agent: Option<Box<dyn Agent>>,
     /// What is kept across restarts.
     pub state: State,
     /// The way in for the owner of the gateway's files.
@@ -119,11 +125,12 @@ impl Server {
         let transcripts = file
             .as_ref()
             .map(|file| Arc::new(Readers::new(file.path().to_owned())));
-        let hub = Arc::new(Hub::new(setup, &rows, options.seed, effects));
+        let executor = Arc::new(smol::Executor::new());
+        let jobs = Jobs::new(Arc::clone(&executor));
+        let hub = Hub::new(setup, &rows, options.seed, effects, options.agent, jobs);
         if let Some(file) = file {
             hub.keep_in(file)?;
         }
-        let executor = Arc::new(smol::Executor::new());
         let managed = options.managed.map(|port| {
             let kind = port.publication.listener();
             (port.listener, kind, None)
@@ -149,6 +156,7 @@ impl Server {
         let tools = Tools {
             files: options.files,
             secrets: options.secrets,
+            approvals: options.approvals,
             transcripts,
         };
         for _ in 0..EFFECT_WORKERS {

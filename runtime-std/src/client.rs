@@ -12,8 +12,8 @@ use std::{
 
 use clawgate_core::{
     client::{
-        Call, CallError as NoAnswer, Disconnected, Ending, Gap, Hello, Limits, Next, Phase,
-        Profile, RequestError, Target,
+        Call, CallError as NoAnswer, Disconnected, Ending, Gap, Hello, HistoryLoss, Limits, Next,
+        Phase, Profile, RequestError, Target,
     },
     frame::{IncomingEvent, RawJson},
 };
@@ -63,8 +63,17 @@ pub enum ClientEvent {
     ForgetDeviceToken,
     /// The gateway skipped events because this client was slow.
     Gap(Gap),
+    /// Events are missing, and the gateway cannot give them any more. Only for a profile with the
+    /// capability [`RESUME_CAP`](clawgate_core::protocol::RESUME_CAP).
+    HistoryLost(HistoryLoss),
     /// Events were dropped because they were not read in time.
     Missed(u64),
+    /// The gateway gives the events that were missed: so many, which come next. Only for a profile
+    /// with the capability.
+    Resumed {
+        /// How many.
+        events: usize,
+    },
 }
 
 /// A lasting client with reconnection. Clones are not needed: share it in an `Arc`.

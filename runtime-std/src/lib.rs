@@ -37,6 +37,8 @@ pub use client::{Client, ClientEvent, ClientOptions, PendingCall};
 pub use connection::{Connection, Options, call};
 pub use error::{CallError, ConnectError, Problem, TokenFate};
 pub use first_use::look_at_certificate;
-pub use node::{Node, NodeEnd, NodeEvent, NodeSetup, NodeStop, find_program};
+pub use node::{
+    Node, NodeEnd, NodeEvent, NodeSetup, NodeStop, find_program, read_approvals, replace_approvals,
+};
 pub use secrets::read_secrets;
 pub use timings::{Stage, Timings};

@@ -267,6 +267,8 @@ impl Worker {
                 SessionEvent::Event(event) => self.tell(ClientEvent::Event(event)),
                 SessionEvent::ForgetDeviceToken => self.tell(ClientEvent::ForgetDeviceToken),
                 SessionEvent::Gap(gap) => self.tell(ClientEvent::Gap(gap)),
+                SessionEvent::HistoryLost(loss) => self.tell(ClientEvent::HistoryLost(loss)),
+                SessionEvent::Resumed { events } => self.tell(ClientEvent::Resumed { events }),
             }
         }
         while let Some(action) = self.session.poll_action() {

@@ -1,5 +1,7 @@
 //! `clawgate gateway run`: reads what the core wants to know, and carries out what it decides.
 
+mod agents;
+mod approvals_file;
 mod auth;
 mod error;
 mod facts;
@@ -43,6 +45,7 @@ pub(crate) use error::RunError;
 pub(crate) use facts::host_facts;
 pub(crate) use logging::Verbosity;
 
+use approvals_file::ApprovalsFile;
 use auth::{Decided, decide};
 use reload::Reloader;
 use state::StateFolder;
@@ -141,6 +144,10 @@ pub(crate) fn gateway_run(request: RunRequest) -> Result<(), RunError> {
             log,
         },
         secrets: Some(Arc::new(Reloader::new(request.clone()))),
+        approvals: Some(Arc::new(ApprovalsFile::new(
+            own.file("exec-approvals.json"),
+        ))),
+        agent: Some(agents::build(&file, &request.env, random()?)),
         state: kept.state,
         owner: owner_socket(&own),
         managed,

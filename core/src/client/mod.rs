@@ -16,6 +16,7 @@ mod hello;
 mod introduction;
 mod options;
 mod pending;
+mod resume;
 mod sequence;
 mod session;
 mod session_event;
@@ -31,6 +32,7 @@ pub use event::{Event, Stage, Timer};
 pub use hello::{Hello, IssuedToken};
 pub use options::{Call, CallDeadline, Limits, Profile};
 pub use pending::Expect;
+pub use resume::HistoryLoss;
 pub use sequence::Gap;
 pub use session::Session;
 pub use session_event::{

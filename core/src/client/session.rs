@@ -7,13 +7,15 @@ use bytestring::ByteString;
 
 use super::{
     Action, Attempt, AttemptId, Backoff, Call, ClientConn, DialFailure, Disconnected, Ending,
-    Event, Limits, Next, PauseReason, Phase, Profile, RequestError, RetryHint, SessionEvent,
+    Event, Gap, Limits, Next, PauseReason, Phase, Profile, RequestError, RetryHint, SessionEvent,
     SessionTimer, Stage, Target, Verdict, judge,
+    resume::Resumption,
     verdict::{close_spoils_stored_token, spoils_stored_token},
 };
 use crate::{
     error::Error,
     ids::RequestId,
+    protocol::RESUME_CAP,
     rng::{Rng, Seed},
     time::{Now, Timers},
     transmit::Transmit,
@@ -75,6 +77,7 @@ pub struct Session {
     state: State,
     attempts: u64,
     device_retry: DeviceRetry,
+    resumption: Resumption,
     timers: Timers<Own>,
     actions: VecDeque<Action>,
     events: VecDeque<SessionEvent>,
@@ -96,6 +99,7 @@ impl Session {
         let mut session = Self {
             backoff: Backoff::new(Rng::new(rng.seed())),
             rng,
+            resumption: Resumption::of(&profile),
             target,
             profile,
             state: State::Waiting,
@@ -337,11 +341,21 @@ impl Session {
                     self.events
                         .push_back(SessionEvent::Accepted { id, payload });
                 }
+                Event::Answer { id, outcome } if self.resumption.is_its(&id) => {
+                    self.events.extend(self.resumption.answered(outcome));
+                }
                 Event::Answer { id, outcome } => {
                     self.events.push_back(SessionEvent::Answer { id, outcome });
                 }
-                Event::Ended(ending) => self.on_ended(now, ending),
-                Event::Event(event) => self.events.push_back(SessionEvent::Event(event)),
+                Event::Ended(ending) => {
+                    self.resumption.cut();
+                    self.on_ended(now, ending);
+                }
+                Event::Event(event) => {
+                    let events = self.resumption.arrived(event, self.limits.max_events);
+                    self.events.extend(events);
+                }
+                Event::Gap(gap) if self.resumption.covers() => self.ask_for_past(now, gap),
                 Event::Gap(gap) => self.events.push_back(SessionEvent::Gap(gap)),
                 Event::Hello(hello) => {
                     self.backoff.reset();
@@ -349,7 +363,12 @@ impl Session {
                     if let Some(issued) = &hello.device_token {
                         self.target.store(issued.token.clone());
                     }
+                    let offered = hello.capabilities.iter().any(|cap| cap == RESUME_CAP);
                     self.events.push_back(SessionEvent::Connected(hello));
+                    self.events.extend(self.resumption.connected(offered));
+                    if self.resumption.is_offered() {
+                        self.ask_for_events(now);
+                    }
                 }
             }
         }
@@ -358,6 +377,28 @@ impl Session {
             && !conn.wants_write()
         {
             self.state = State::Stopped;
+        }
+    }
+
+    /// Events are missing in the middle of a connection: the gateway may still have them.
+    fn ask_for_past(&mut self, now: Now, gap: Gap) {
+        if !self.ask_for_events(now) {
+            self.events.push_back(SessionEvent::Gap(gap));
+        }
+    }
+
+    /// Asks for what was missed, unless it is being asked for. Tells whether it is on its way.
+    fn ask_for_events(&mut self, now: Now) -> bool {
+        if self.resumption.is_asking() {
+            return true;
+        }
+        let call = Call::new("events.resume", self.resumption.question());
+        match self.request(now, call) {
+            Ok(id) => {
+                self.resumption.asked(id);
+                true
+            }
+            Err(_) => false,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{CallError, Ending, Gap, Hello, PauseReason, Timer};
+use super::{CallError, Ending, Gap, Hello, HistoryLoss, PauseReason, Timer};
 use crate::{
     frame::{IncomingEvent, RawJson},
     ids::RequestId,
@@ -112,6 +112,15 @@ pub enum SessionEvent {
     ForgetDeviceToken,
     /// Events are missing.
     Gap(Gap),
+    /// Events are missing, and the gateway cannot give them any more. Only for a profile with the
+    /// capability [`RESUME_CAP`](crate::protocol::RESUME_CAP).
+    HistoryLost(HistoryLoss),
+    /// The gateway gives the events that were missed: so many, which come next. Only for a profile
+    /// with the capability.
+    Resumed {
+        /// How many.
+        events: usize,
+    },
 }
 
 /// The deadlines of a session.

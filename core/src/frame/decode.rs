@@ -105,6 +105,8 @@ pub struct IncomingEvent {
     pub seq: Option<u64>,
     /// Versions of the state that it belongs to.
     pub state_version: Option<StateVersion>,
+    /// Its number in the gateway's own count, for clients that resume.
+    pub resume_seq: Option<u64>,
 }
 
 /// What a client receives.
@@ -134,6 +136,7 @@ impl Incoming {
                     payload: payload(),
                     seq: envelope.seq,
                     state_version: envelope.state_version,
+                    resume_seq: envelope.resume_seq,
                 }))
             }
             "res" => {
@@ -263,6 +266,8 @@ struct GatewayEnvelope<'a> {
     seq: Option<u64>,
     #[serde(rename = "stateVersion", default)]
     state_version: Option<StateVersion>,
+    #[serde(rename = "resumeSeq", default)]
+    resume_seq: Option<u64>,
 }
 
 fn parse_envelope<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, FrameError> {

@@ -16,6 +16,11 @@ pub struct StateVersion {
     pub health: u64,
 }
 
+const SEQ: &str = r#","seq":"#;
+
+/// An addition of this gateway, sent only to clients that asked for it by a capability.
+const RESUME_SEQ: &str = r#","resumeSeq":"#;
+
 /// What happens to an event for a connection whose buffer is full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Droppable {
@@ -29,6 +34,8 @@ pub enum Droppable {
 #[derive(Clone, Debug)]
 pub struct OutboundEvent {
     inner: Arc<Inner>,
+    /// Its number in the gateway's own count, for clients that resume.
+    resume_seq: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -79,7 +86,31 @@ impl OutboundEvent {
                 tail: tail.into_boxed_str(),
                 droppable,
             }),
+            resume_seq: None,
         }
+    }
+
+    /// The same event with its number in the gateway's own count.
+    #[must_use]
+    pub fn numbered(&self, resume_seq: u64) -> Self {
+        Self {
+            inner: Arc::clone(&self.inner),
+            resume_seq: Some(resume_seq),
+        }
+    }
+
+    /// The same event for a client that does not resume.
+    #[must_use]
+    pub fn unnumbered(&self) -> Self {
+        Self {
+            inner: Arc::clone(&self.inner),
+            resume_seq: None,
+        }
+    }
+
+    /// Its number in the gateway's own count.
+    pub fn resume_seq(&self) -> Option<u64> {
+        self.resume_seq
     }
 
     /// The event's name.
@@ -94,13 +125,20 @@ impl OutboundEvent {
 
     /// An upper bound of the encoded size, in bytes.
     pub fn max_len(&self) -> usize {
-        self.inner.head.len() + self.inner.tail.len() + r#","seq":18446744073709551615"#.len()
+        let number = |name: &str| name.len() + "18446744073709551615".len();
+        self.inner.head.len()
+            + self.inner.tail.len()
+            + number(SEQ)
+            + self.resume_seq.map_or(0, |_| number(RESUME_SEQ))
     }
 
     /// The exact size of the text with this number, in bytes.
     pub fn encoded_len(&self, seq: u64) -> usize {
-        let digits = seq.checked_ilog10().unwrap_or(0) as usize + 1;
-        self.inner.head.len() + r#","seq":"#.len() + digits + self.inner.tail.len()
+        let digits = |number: u64| number.checked_ilog10().unwrap_or(0) as usize + 1;
+        let resume = self
+            .resume_seq
+            .map_or(0, |number| RESUME_SEQ.len() + digits(number));
+        self.inner.head.len() + SEQ.len() + digits(seq) + resume + self.inner.tail.len()
     }
 
     /// The text for one connection: `seq` is its number there, `None` for an event outside the
@@ -108,11 +146,38 @@ impl OutboundEvent {
     pub fn encode(&self, seq: Option<u64>) -> ByteString {
         let mut text = String::with_capacity(self.max_len());
         text.push_str(&self.inner.head);
-        if let Some(seq) = seq {
-            text.push_str(r#","seq":"#);
-            text.push_str(&seq.to_string());
+        for (name, number) in [(SEQ, seq), (RESUME_SEQ, self.resume_seq)] {
+            if let Some(number) = number {
+                text.push_str(name);
+                text.push_str(&number.to_string());
+            }
         }
         text.push_str(&self.inner.tail);
         text.into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_announced_size_is_exact() {
+        let plain = OutboundEvent::new("e", &RawJson::empty_object(), None, Droppable::Never);
+        for event in [plain.clone(), plain.numbered(0), plain.numbered(12_345)] {
+            for seq in [1, 9, 10, 99, 100, u64::MAX] {
+                let text = event.encode(Some(seq));
+                assert_eq!(text.len(), event.encoded_len(seq), "{text}");
+                assert!(text.len() <= event.max_len());
+            }
+        }
+        assert_eq!(
+            plain.numbered(7).encode(Some(1)),
+            r#"{"type":"event","event":"e","payload":{},"seq":1,"resumeSeq":7}"#
+        );
+        assert_eq!(
+            plain.numbered(7).unnumbered().encode(None),
+            plain.encode(None)
+        );
     }
 }

@@ -6,7 +6,7 @@ use super::{Gateway, Phase, PresenceEntry, admission::Proof};
 use crate::{
     frame::OutboundEvent,
     ids::ConnId,
-    protocol::{ClientInfo, CloseCode, CloseReason, Role},
+    protocol::{ClientInfo, CloseCode, CloseReason, RESUME_CAP, Role},
     scope::{Scope, ScopeSet},
     server::Delivery,
     time::Now,
@@ -52,6 +52,18 @@ pub(super) struct Client {
     /// Its presence row, if it has one.
     pub(super) presence_key: Option<String>,
     pub(super) since: crate::time::WallTime,
+}
+
+impl Client {
+    /// Whether events of this scope are for it.
+    pub(super) fn may_see(&self, scope: Option<Scope>) -> bool {
+        scope.is_none_or(|scope| self.role == Role::Operator && self.scopes.allows(scope))
+    }
+
+    /// Whether it resumes.
+    pub(super) fn resumes(&self) -> bool {
+        self.caps.iter().any(|cap| cap == RESUME_CAP)
+    }
 }
 
 impl Gateway {
@@ -110,15 +122,21 @@ impl Gateway {
         self.end_input(now);
     }
 
-    /// Sends an event to everybody, or to operators that hold a scope (spec protocol §5.1).
+    /// Sends an event to everybody, or to operators that hold a scope (spec protocol §5.1). Clients
+    /// that were away get it when they resume.
     pub(super) fn broadcast(&mut self, event: &OutboundEvent, scope: Option<Scope>) {
+        let event = self.remember_event(event, scope);
+        self.broadcast_once(&event, scope);
+    }
+
+    /// As [`Gateway::broadcast`], for what a client that comes back does not miss: a `hello-ok` says
+    /// as much.
+    pub(super) fn broadcast_once(&mut self, event: &OutboundEvent, scope: Option<Scope>) {
         for (conn, state) in &self.conns {
             let Conn::Admitted(client) = state else {
                 continue;
             };
-            let wanted = scope
-                .is_none_or(|scope| client.role == Role::Operator && client.scopes.allows(scope));
-            if wanted {
+            if client.may_see(scope) {
                 self.out.deliver(*conn, Delivery::Event(event.clone()));
             }
         }
@@ -195,6 +213,9 @@ impl Gateway {
             };
             self.presence.connected(now, key, entry);
             self.presence_changed(now);
+        }
+        if client.resumes() {
+            self.events.begin(now.mono);
         }
         if let Some(Conn::Opened(ip)) = self.conns.insert(conn, Conn::Admitted(Box::new(client))) {
             self.left_pre_auth(ip);

@@ -95,11 +95,12 @@ impl Gateway {
                 Timer::Run => self.expire_runs(now),
                 Timer::RetiredSecret => self.expire_secrets(now),
                 Timer::Tick => {
+                    self.events.age(now.mono, self.setup.limits.resume_age);
                     self.timers
                         .arm(Timer::Tick, now.mono + self.setup.limits.tick_interval);
                     if let Ok(payload) = RawJson::encode(&json!({ "ts": now.wall })) {
                         let event = OutboundEvent::new("tick", &payload, None, Droppable::Never);
-                        self.broadcast(&event, None);
+                        self.broadcast_once(&event, None);
                     }
                 }
             }
@@ -129,7 +130,7 @@ impl Gateway {
         let payload = self.health.payload();
         let version = Some(self.state_version());
         let event = OutboundEvent::new("health", &payload, version, Droppable::IfSlow);
-        self.broadcast(&event, None);
+        self.broadcast_once(&event, None);
     }
 
     pub(super) fn presence_changed(&mut self, now: Now) {
@@ -150,7 +151,7 @@ impl Gateway {
         if let Ok(payload) = payload {
             let version = Some(self.state_version());
             let event = OutboundEvent::new("presence", &payload, version, Droppable::IfSlow);
-            self.broadcast(&event, Some(Scope::Read));
+            self.broadcast_once(&event, Some(Scope::Read));
         }
     }
 

@@ -56,7 +56,7 @@ impl Gateway {
         self.stop_invokes(now);
         if let Ok(payload) = payload {
             let event = OutboundEvent::new("shutdown", &payload, None, Droppable::Never);
-            self.broadcast(&event, None);
+            self.broadcast_once(&event, None);
         }
         for conn in self.connection_ids() {
             self.deliver(

@@ -10,6 +10,7 @@ use crate::{
     config::AuthMode,
     ids::EffectId,
     job::JobSpec,
+    node::ApprovalsText,
     policy::{Whois, server_auth::ServerSecret},
     secret::Secret,
     store::{TranscriptPage, TranscriptQuery},
@@ -42,9 +43,21 @@ pub enum Effect {
     StartJob(Box<JobSpec>),
     /// End the job that this effect started. No answer is needed.
     StopJob(EffectId),
+    /// Put this text in the place of the file of exec approvals, readable to its owner alone, whole
+    /// and on disk before the outcome. When the file is not as it was, leave it, and answer with what
+    /// is there.
+    KeepExecApprovals {
+        /// The new text.
+        text: Secret,
+        /// What the file was like.
+        over: ApprovalsText,
+    },
     /// Put this token in the place of the one that the gateway made for itself. It is there whole, and
     /// on disk, before the outcome.
     KeepToken(Secret),
+    /// Read the file of exec approvals in the state directory; at most
+    /// [`MAX_APPROVALS`](crate::node::MAX_APPROVALS) bytes.
+    ReadExecApprovals,
     /// Answer a question about transcripts.
     ReadTranscript(TranscriptQuery),
     /// Read the end of the log file.
@@ -62,8 +75,10 @@ pub const WHOIS_TIMEOUT: Duration = Duration::from_secs(5);
 pub enum EffectOutcome {
     /// [`Effect::ReadConfig`].
     Config(ConfigText),
-    /// [`Effect::KeepToken`].
+    /// [`Effect::KeepToken`] and [`Effect::KeepExecApprovals`].
     Done,
+    /// [`Effect::ReadExecApprovals`], and [`Effect::KeepExecApprovals`] where another text is there.
+    ExecApprovals(ApprovalsText),
     /// It could not be done; in words for the caller, without secrets.
     Failed(String),
     /// [`Effect::TailLog`].

@@ -18,6 +18,7 @@ use super::{
     invites::InviteBook,
     nodes::Nodes,
     outputs::Outputs,
+    past_events::PastEvents,
     presence::Presence,
     rotation::Rotation,
     runs::RunBook,
@@ -64,6 +65,7 @@ pub struct Gateway {
     pub(super) subscriptions: Subscriptions,
     pub(super) runs: RunBook,
     pub(super) agent: Box<dyn Agent>,
+    pub(super) events: PastEvents,
     pub(super) audit: Audit,
     /// How often the operator is told of refused proxies.
     pub(super) warnings: Bucket,
@@ -154,6 +156,7 @@ impl Gateway {
             subscriptions: Subscriptions::default(),
             runs,
             agent: Box::new(BuiltinAgent::new(PerAgent::default())),
+            events: PastEvents::default(),
             audit: Audit::new(now),
             warnings: Bucket::new(now.mono, http::WARNINGS, http::WARNING_PAUSE),
             whois: WhoisDesk::default(),
@@ -214,6 +217,7 @@ impl Gateway {
                 self.nodes.book.settle(commit);
                 self.rotation.settle(commit);
                 self.approvals.settle(commit);
+                self.events.settle(commit);
                 self.settings.settle(commit);
                 self.sessions.settle(commit);
                 self.runs.settle(commit);
@@ -233,6 +237,7 @@ impl Gateway {
                 self.settings.roll_back(commit);
                 self.sessions.roll_back(commit);
                 self.runs.roll_back(commit);
+                self.events.roll_back(commit);
                 self.dedupe.roll_back(commit, now);
                 for effect in self.out.fail(&failure) {
                     self.go_on(now, effect, EffectOutcome::Failed(failure.to_string()));
@@ -288,6 +293,7 @@ impl Gateway {
     /// become a commit.
     pub(super) fn end_input(&mut self, now: Now) {
         self.settle_departed(now);
+        self.take_decisions(now);
         self.out.seal();
     }
 

@@ -24,6 +24,7 @@ mod invites;
 mod machine;
 mod nodes;
 mod outputs;
+mod past_events;
 mod presence;
 mod rotation;
 mod runs;

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::{
     Effect, EffectOutcome, Gateway,
-    calls::{PendingCall, PendingTranscript, SecretsCall},
+    calls::{ApprovalsCall, PendingCall, PendingTranscript, SecretsCall},
     clients::Conn,
 };
 use crate::{
@@ -18,6 +18,7 @@ use crate::{
 /// A call that waits for a piece of work.
 #[derive(Debug)]
 pub(super) enum Waiter {
+    Approvals(Box<ApprovalsCall>),
     Call(PendingCall),
     /// A run whose agent has to know what was said before.
     History(RunId),
@@ -29,6 +30,7 @@ impl Waiter {
     /// Whether it ends with this connection.
     pub(super) fn is_of(&self, conn: ConnId) -> bool {
         match self {
+            Self::Approvals(call) => call.conn == conn && call.ends_with_caller(),
             Self::Call(call) => call.conn == conn,
             Self::History(_) => false,
             Self::Transcript(call) => call.conn == conn,
@@ -67,6 +69,7 @@ impl Gateway {
     pub(super) fn fail_pending_calls(&mut self, message: &str) {
         for (_, Pending { waiter, .. }) in std::mem::take(&mut self.pending) {
             let (conn, id) = match waiter {
+                Waiter::Approvals(call) => (call.conn, call.id),
                 Waiter::Call(call) => (call.conn, call.id),
                 // The next start finds it unfinished.
                 Waiter::History(_) => continue,
@@ -81,6 +84,7 @@ impl Gateway {
     /// Whoever waits for an effect goes on with its outcome.
     pub(super) fn go_on(&mut self, now: Now, effect: EffectId, outcome: EffectOutcome) {
         match self.pending.remove(&effect).map(|pending| pending.waiter) {
+            Some(Waiter::Approvals(call)) => return self.approvals_file_done(now, *call, outcome),
             Some(Waiter::Call(call)) => return self.resume(now, call, outcome),
             Some(Waiter::History(run)) => return self.history_ready(now, &run, outcome),
             Some(Waiter::Secrets(call)) => return self.secrets_done(now, call, outcome),
@@ -91,6 +95,7 @@ impl Gateway {
             EffectOutcome::Whois(whois) => whois,
             EffectOutcome::Config(_)
             | EffectOutcome::Done
+            | EffectOutcome::ExecApprovals(_)
             | EffectOutcome::Failed(_)
             | EffectOutcome::Log(_)
             | EffectOutcome::Process(_)

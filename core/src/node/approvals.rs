@@ -229,14 +229,14 @@ pub(super) struct FilePolicy {
 
 /// The file, read.
 #[derive(Clone, Debug)]
-pub(super) struct Approvals {
+pub(crate) struct Approvals {
     file: File,
     text: ApprovalsText,
 }
 
 impl Approvals {
     /// Reads the file. One that cannot be understood allows nothing.
-    pub(super) fn read(text: ApprovalsText) -> Self {
+    pub(crate) fn read(text: ApprovalsText) -> Self {
         let file = match &text {
             ApprovalsText::Missing => File {
                 version: 1,
@@ -249,16 +249,16 @@ impl Approvals {
     }
 
     /// What the file was read from.
-    pub(super) fn text(&self) -> &ApprovalsText {
+    pub(crate) fn text(&self) -> &ApprovalsText {
         &self.text
     }
 
-    pub(super) fn exists(&self) -> bool {
+    pub(crate) fn exists(&self) -> bool {
         self.text != ApprovalsText::Missing
     }
 
     /// Names this state of the file.
-    pub(super) fn hash(&self) -> String {
+    pub(crate) fn hash(&self) -> String {
         match &self.text {
             ApprovalsText::Missing => format!("missing:{}", hex(b"")),
             ApprovalsText::Text(text) => hex(text.expose().as_bytes()),
@@ -283,6 +283,17 @@ impl Approvals {
                 .find_map(|fields| fields.auto_allow_skills)
                 .unwrap_or(false),
         }
+    }
+
+    /// What holds where no agent says otherwise, in the published shape.
+    pub(crate) fn resolved_defaults(&self) -> Value {
+        let defaults = self.file.defaults.clone().unwrap_or_default();
+        json!({
+            "security": defaults.security.unwrap_or(Security::Full),
+            "ask": defaults.ask.unwrap_or(Ask::Off),
+            "askFallback": defaults.ask_fallback.unwrap_or(Security::Deny),
+            "autoAllowSkills": defaults.auto_allow_skills.unwrap_or(false),
+        })
     }
 
     fn agent(&self, agent: Option<&str>) -> Option<&Agent> {
@@ -334,7 +345,7 @@ impl Approvals {
     }
 
     /// What the gateway is told of the file. The token of the desktop app's socket is not.
-    pub(super) fn shown(&self, path: &str) -> Value {
+    pub(crate) fn shown(&self, path: &str) -> Value {
         let socket = self.file.socket.as_ref().and_then(|socket| {
             let path = socket.path.clone().filter(|path| !path.trim().is_empty())?;
             Some(Socket {
@@ -355,7 +366,7 @@ impl Approvals {
     }
 
     /// The text with another file in it; the socket stays unless the new file names one.
-    pub(super) fn replaced_by(&self, file: &Value) -> Result<Secret, String> {
+    pub(crate) fn replaced_by(&self, file: &Value) -> Result<Secret, String> {
         let mut file: File = serde_json::from_value(file.clone())
             .map_err(|error| format!("the file cannot be used: {error}"))?;
         if file.version != 1 {

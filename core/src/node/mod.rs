@@ -10,6 +10,7 @@
 //! | `request` | the events that a gateway sends |
 //! | `command` | which commands a node offers |
 //! | `system_run` | the parameters and results of `system.run` and what belongs to it |
+//! | `small_commands` | the other commands' parameters and results |
 //! | `exec_policy`, `pattern` | whether a program may run |
 //! | `approvals` | the file of exec approvals |
 //! | `environment` | which variables reach a program |
@@ -29,10 +30,12 @@ mod pattern;
 mod publication;
 mod repeat;
 mod request;
+mod small_commands;
 mod standing;
 mod system_run;
 mod work;
 
+pub(crate) use approvals::Approvals;
 pub use approvals::{ApprovalsText, Ask, MAX_APPROVALS, Security};
 pub use command::{CommandName, CustomCommand, InvalidCommand, NodeCommands, Notifier};
 pub use environment::{passes_on, refused_override};

@@ -16,3 +16,7 @@ pub use hello::{
     AuthMethod, HelloAuth, HelloFeatures, HelloOk, HelloPolicy, HelloServer, HelloTag,
 };
 pub use version::{PROBE_MIN_VERSION, PROTOCOL_VERSION, VersionRange, VersionRefused};
+
+/// The capability of clients that resume: the gateway numbers events for them, and
+/// `events.resume` gives those that they missed. An addition of this gateway.
+pub const RESUME_CAP: &str = "event-resume";

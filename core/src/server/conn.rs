@@ -8,7 +8,7 @@ use serde_json::json;
 use super::{
     Admission, Delivery, Event, PeerFacts, Refusal, TransportFault,
     handshake::{self, Rejected},
-    outbox::{Outbox, Overflow},
+    outbox::{Numbers, Outbox, Overflow},
 };
 use crate::{
     error::{ApiMisuse, Error, PeerFault},
@@ -19,7 +19,7 @@ use crate::{
     ids::RequestId,
     limits::Limits,
     methods::{self, Denied},
-    protocol::{CloseCode, CloseReason, Role, RpcError},
+    protocol::{CloseCode, CloseReason, RESUME_CAP, Role, RpcError},
     rng::{Rng, Seed},
     scope::ScopeSet,
     time::{Now, Timers},
@@ -98,6 +98,8 @@ struct Handshake {
 
 struct Deciding {
     id: RequestId,
+    /// Whether the client wants the gateway's own numbers of events.
+    numbers: Numbers,
     /// Frames that came before the decision.
     early: VecDeque<ByteString>,
 }
@@ -160,8 +162,14 @@ impl ServerConn {
                 let frame = Request::parse(&text);
                 match handshake::check(frame, &handshake.peer, &handshake.nonce, now.wall) {
                     Ok((id, connect)) => {
+                        let resumes = connect.params.caps.iter().any(|cap| cap == RESUME_CAP);
                         self.state = State::Deciding(Box::new(Deciding {
                             id,
+                            numbers: if resumes {
+                                Numbers::Shown
+                            } else {
+                                Numbers::LeftOut
+                            },
                             early: VecDeque::new(),
                         }));
                         self.events.push_back(Event::Connect(connect));
@@ -443,6 +451,7 @@ impl ServerConn {
         };
         let id = deciding.id.clone();
         let early = std::mem::take(&mut deciding.early);
+        self.outbox.show_numbers(deciding.numbers);
         self.state = State::Established(Established {
             role: admission.role,
             scopes: admission.scopes,

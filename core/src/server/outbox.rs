@@ -30,6 +30,14 @@ impl Waiting {
     }
 }
 
+/// Whether a client is told the gateway's own numbers of events.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Numbers {
+    #[default]
+    LeftOut,
+    Shown,
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
     queue: VecDeque<Waiting>,
@@ -39,6 +47,7 @@ pub(super) struct Outbox {
     seq: u64,
     dropped: u64,
     closing: bool,
+    numbers: Numbers,
 }
 
 /// The buffer is full of things that must not be dropped.
@@ -57,6 +66,10 @@ impl Outbox {
         Ok(())
     }
 
+    pub(super) fn show_numbers(&mut self, numbers: Numbers) {
+        self.numbers = numbers;
+    }
+
     /// Numbers an event and queues it. A dropped one keeps its number, so the client sees a gap.
     pub(super) fn event(&mut self, event: &OutboundEvent, max: usize) -> Result<(), Overflow> {
         if self.closing {
@@ -72,7 +85,11 @@ impl Outbox {
                 Droppable::Never => Err(Overflow),
             };
         }
-        self.push(Waiting::Event(event.clone(), self.seq));
+        let event = match self.numbers {
+            Numbers::LeftOut => event.unnumbered(),
+            Numbers::Shown => event.clone(),
+        };
+        self.push(Waiting::Event(event, self.seq));
         Ok(())
     }
 

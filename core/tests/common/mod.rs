@@ -161,6 +161,8 @@ pub struct Device {
     pub scopes: Vec<String>,
     /// The fields of `auth`.
     pub auth: Value,
+    /// Further fields of `connect`, such as `commands`.
+    pub claims: Value,
     pub peer: PeerFacts,
 }
 
@@ -173,6 +175,7 @@ impl Device {
             role: Role::Operator,
             scopes: scopes.iter().map(|&scope| scope.to_owned()).collect(),
             auth: json!({}),
+            claims: json!({}),
             peer: PeerFacts::direct([203, 0, 113, seed].into()),
         }
     }
@@ -219,7 +222,7 @@ impl Device {
             secret: &Secret::new(signed),
             nonce: challenge["payload"]["nonce"].as_str().unwrap(),
         };
-        json!({
+        let mut params = json!({
             "minProtocol": 4,
             "maxProtocol": 4,
             "client": self.client,
@@ -228,7 +231,11 @@ impl Device {
             "role": self.role,
             "scopes": self.scopes,
             "device": identity.prove(&facts, PayloadVersion::V3),
-        })
+        });
+        for (name, value) in self.claims.as_object().unwrap() {
+            params[name] = value.clone();
+        }
+        params
     }
 }
 
@@ -439,6 +446,9 @@ impl Host {
         params["device"] = json!(identity.prove(&facts, PayloadVersion::V3));
         self.call(conn, "1", "connect", params);
         assert_eq!(self.recv(conn)["payload"]["auth"]["role"], "node");
+        for greeting in ["voicewake.changed", "voicewake.routing.changed"] {
+            assert_eq!(self.recv(conn)["event"], greeting);
+        }
         conn
     }
 

@@ -262,6 +262,7 @@ impl Scene {
             role,
             scopes,
             auth: self.auth(cell, seed),
+            claims: json!({}),
             peer: self.peer(cell),
         }
     }

@@ -134,7 +134,9 @@ impl Client {
         assert_no_secret(event.payload.as_str());
         let rights = &self.card.rights;
         assert!(&*event.event != "presence" || rights.allow("operator.read"));
-        let seq = event.seq.unwrap();
+        let Some(seq) = event.seq else {
+            return;
+        };
         if let Some(link) = link {
             assert_eq!(self.gap.take(), link.book.gap(self.last_seq, seq));
         }
@@ -189,6 +191,8 @@ pub fn sight(event: &SessionEvent) -> Option<String> {
         SessionEvent::Accepted { .. }
         | SessionEvent::Connected(_)
         | SessionEvent::Event(_)
-        | SessionEvent::ForgetDeviceToken => None,
+        | SessionEvent::ForgetDeviceToken
+        | SessionEvent::HistoryLost(_)
+        | SessionEvent::Resumed { .. } => None,
     }
 }

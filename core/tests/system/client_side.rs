@@ -105,6 +105,9 @@ impl World {
                 SessionEvent::Event(event) => peer.on_event(&event, link),
                 SessionEvent::ForgetDeviceToken => panic!("there is no device token"),
                 SessionEvent::Gap(gap) => peer.gap = Some(gap),
+                SessionEvent::HistoryLost(_) | SessionEvent::Resumed { .. } => {
+                    panic!("nobody asked to resume")
+                }
             }
             self.seen.extend(sight);
         }

@@ -98,6 +98,11 @@ impl LineBook {
             Some("event") if frame["event"] == "connect.challenge" => {
                 assert_eq!((self.seq, &frame["seq"]), (0, &Value::Null));
             }
+            Some("event") if frame["seq"].is_null() => {
+                // What a node is told when it comes.
+                let name = frame["event"].as_str().unwrap();
+                assert!(name.starts_with("voicewake."), "sent {text}");
+            }
             Some("event") => {
                 let due = self.due.pop_front();
                 let sent = frame["seq"].as_u64().map(|seq| (seq, &frame["event"]));

@@ -4,6 +4,7 @@ use clawgate_core::{
     client::CallError,
     frame::RawJson,
     gateway::{ConfigText, Effect, EffectOutcome, LogTail, ProcessStats},
+    node::ApprovalsText,
     policy::Whois,
     protocol::{Role, RpcError},
     store::TranscriptPage,
@@ -199,7 +200,8 @@ pub fn carry_out(effect: &Effect) -> EffectOutcome {
             )),
         }),
         Effect::ReadProcess => EffectOutcome::Process(ProcessStats { rss_bytes: 7 }),
-        Effect::KeepToken(_) => EffectOutcome::Done,
+        Effect::KeepExecApprovals { .. } | Effect::KeepToken(_) => EffectOutcome::Done,
+        Effect::ReadExecApprovals => EffectOutcome::ExecApprovals(ApprovalsText::Missing),
         Effect::ReadSecrets => EffectOutcome::Failed("no secrets here".into()),
         Effect::FeedJob(..) | Effect::StartJob(_) | Effect::StopJob(_) => {
             EffectOutcome::Failed("no jobs here".into())

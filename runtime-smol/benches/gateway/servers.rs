@@ -124,6 +124,8 @@ fn gateway(listener: TcpListener) -> Outcome<Server> {
     let options = ServerOptions {
         seed: [2; 32],
         secrets: None,
+        approvals: None,
+        agent: None,
         state: State::Memory,
         owner: None,
         managed: None,

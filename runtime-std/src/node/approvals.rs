@@ -12,7 +12,8 @@ use clawgate_core::{
     secret::Secret,
 };
 
-pub(super) fn read(path: &Path) -> ApprovalsText {
+/// Reads a file of exec approvals (spec protocol §6.8). It may block.
+pub fn read_approvals(path: &Path) -> ApprovalsText {
     let file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return ApprovalsText::Missing,
@@ -28,8 +29,9 @@ pub(super) fn read(path: &Path) -> ApprovalsText {
     }
 }
 
-/// Replaces the file, if it still is what it was.
-pub(super) fn replace(path: &Path, before: &ApprovalsText, after: &Secret) -> Written {
+/// Replaces a file of exec approvals, if it still is what it was. The new one is for its owner only,
+/// whole and on disk. It may block.
+pub fn replace_approvals(path: &Path, before: &ApprovalsText, after: &Secret) -> Written {
     let written = (|| {
         if let Some(folder) = path.parent() {
             make_folder(folder)?;
@@ -40,7 +42,7 @@ pub(super) fn replace(path: &Path, before: &ApprovalsText, after: &Secret) -> Wr
             .truncate(false)
             .open(path.with_extension("lock"))?;
         lock.lock()?;
-        if read(path) != *before {
+        if read_approvals(path) != *before {
             return Ok(Written::Changed);
         }
         write(path, after.expose().as_bytes())?;
@@ -98,19 +100,22 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("own/exec-approvals.json");
         let text = |text: &str| ApprovalsText::Text(Secret::new(text));
-        assert_eq!(read(&path), ApprovalsText::Missing);
+        assert_eq!(read_approvals(&path), ApprovalsText::Missing);
         let one = Secret::new("one");
-        assert_eq!(replace(&path, &ApprovalsText::Missing, &one), Written::Done);
         assert_eq!(
-            replace(&path, &ApprovalsText::Missing, &one),
-            Written::Changed
-        );
-        assert_eq!(read(&path), text("one"));
-        assert_eq!(
-            replace(&path, &text("one"), &Secret::new("two")),
+            replace_approvals(&path, &ApprovalsText::Missing, &one),
             Written::Done
         );
-        assert_eq!(read(&path), text("two"));
+        assert_eq!(
+            replace_approvals(&path, &ApprovalsText::Missing, &one),
+            Written::Changed
+        );
+        assert_eq!(read_approvals(&path), text("one"));
+        assert_eq!(
+            replace_approvals(&path, &text("one"), &Secret::new("two")),
+            Written::Done
+        );
+        assert_eq!(read_approvals(&path), text("two"));
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt;
@@ -118,6 +123,9 @@ mod tests {
             assert_eq!(mode & 0o777, 0o600);
         }
         fs::write(&path, [0xff]).unwrap();
-        assert!(matches!(read(&path), ApprovalsText::Unreadable(_)));
+        assert!(matches!(
+            read_approvals(&path),
+            ApprovalsText::Unreadable(_)
+        ));
     }
 }

@@ -33,7 +33,8 @@ pub(super) fn start(
         }
         NodeWork::WriteApprovals { job, before, after } => {
             let path = places.approvals.clone();
-            let task = move || NodeOutcome::Wrote(approvals::replace(&path, &before, &after));
+            let task =
+                move || NodeOutcome::Wrote(approvals::replace_approvals(&path, &before, &after));
             (job, Box::new(task), None)
         }
         NodeWork::Run(job, spec) => match Kill::new() {

@@ -19,7 +19,7 @@ pub(super) fn look(wanted: &Look, file: &Path) -> Looked {
             .map(|program| find(program, base))
             .collect(),
         folder,
-        approvals: approvals::read(file),
+        approvals: approvals::read_approvals(file),
     }
 }
 

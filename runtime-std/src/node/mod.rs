@@ -28,6 +28,7 @@ use clawgate_core::{
     protocol::{RpcCode, RpcError},
 };
 
+pub use self::approvals::{read_approvals, replace_approvals};
 use self::job::Kill;
 pub use self::look::find_program;
 use crate::{
@@ -292,7 +293,7 @@ impl<T: FnMut(NodeEvent)> Running<T> {
                 (self.tell)(NodeEvent::Warning(words));
             }
             // The requests of a gateway are not numbered.
-            ClientEvent::Gap(_) => {}
+            ClientEvent::Gap(_) | ClientEvent::HistoryLost(_) | ClientEvent::Resumed { .. } => {}
         }
         None
     }

@@ -131,8 +131,10 @@ fn run_gateway(mut wire: Wire) -> Result<(), Failure> {
                     drain(&mut gateway, &mut conn, &mut work);
                     continue;
                 }
-                Effect::KeepToken(_)
+                Effect::KeepExecApprovals { .. }
+                | Effect::KeepToken(_)
                 | Effect::ReadConfig
+                | Effect::ReadExecApprovals
                 | Effect::ReadSecrets
                 | Effect::ReadTranscript(_)
                 | Effect::TailLog(_)

@@ -453,7 +453,10 @@ fn outcome(argument: &[u8], effect: Option<&Effect>) -> EffectOutcome {
                 r#"{{"gateway":{{"auth":{{"password":"{CONFIG_SECRET}"}}}}}}"#
             )),
         }),
-        (_, Some(Effect::KeepToken(_))) => EffectOutcome::Done,
+        (_, Some(Effect::KeepExecApprovals { .. } | Effect::KeepToken(_))) => EffectOutcome::Done,
+        (_, Some(Effect::ReadExecApprovals)) => {
+            EffectOutcome::ExecApprovals(clawgate_core::node::ApprovalsText::Missing)
+        }
         (_, Some(Effect::ReadSecrets)) => EffectOutcome::Secrets(Box::new(ServerSecrets {
             mode: AuthMode::Token,
             secret: Some(ServerSecret {

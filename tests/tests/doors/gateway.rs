@@ -78,8 +78,10 @@ impl Gateway {
         let store = StoreFile::open(&folder.path().join(FILE_NAME), StoreOptions::default())?;
         let options = ServerOptions {
             seed: [2; 32],
+            agent: None,
             state: State::Kept(store.file, store.rows),
             secrets: None,
+            approvals: None,
             owner: None,
             managed,
             tailscale,

@@ -80,6 +80,8 @@ impl TestServer {
         let options = ServerOptions {
             seed: [2; 32],
             secrets: None,
+            approvals: None,
+            agent: None,
             state: State::Memory,
             owner: None,
             managed: None,

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     gateway::{Gateway, clients::Client, devices::IssuedToken},
-    protocol::{HelloAuth, HelloFeatures, HelloOk, HelloPolicy, HelloServer, HelloTag},
+    protocol::{HelloAuth, HelloFeatures, HelloOk, HelloPolicy, HelloServer, HelloTag, RESUME_CAP},
     scope::{Scope, ScopeSet},
     server::ConnectRequest,
     time::{Now, millis},
@@ -58,7 +58,12 @@ impl Gateway {
                     .map(|spec| spec.name.into())
                     .collect(),
                 events: EVENTS.iter().map(|name| (*name).into()).collect(),
-                capabilities: Vec::new(),
+                // Told only to those who asked: nobody else knows it.
+                capabilities: client
+                    .resumes()
+                    .then(|| RESUME_CAP.into())
+                    .into_iter()
+                    .collect(),
             },
             auth: HelloAuth {
                 method: client.proof.method(),

@@ -60,7 +60,6 @@ pub(crate) struct ApprovalAsk {
 
 impl ApprovalAsk {
     /// May this command run? Set what is known beside it.
-    #[cfg_attr(not(test), expect(dead_code, reason = "runs ask by it"))]
     pub(crate) fn command(command: &str) -> Self {
         let request = ExecRequest {
             command: shown(command),
@@ -99,7 +98,6 @@ pub(crate) enum ApprovalOrigin {
         phases: Phases,
     },
     /// A run of an agent, which goes on with it.
-    #[cfg_attr(not(test), expect(dead_code, reason = "runs ask by it"))]
     Run { run: RunId, call: ToolCallId },
 }
 
@@ -515,7 +513,6 @@ impl Gateway {
     }
 
     /// The decisions that runs wait for, since the last time.
-    #[cfg_attr(not(test), expect(dead_code, reason = "runs fetch them"))]
     pub(crate) fn take_run_decisions(&mut self) -> Vec<RunDecision> {
         std::mem::take(&mut self.approvals.for_runs)
     }

@@ -3,12 +3,14 @@
 mod agent;
 mod agents;
 mod approval_views;
+mod approvals_file;
 mod chat;
 mod chat_history;
 mod chat_message;
 mod config;
 mod device_tokens;
 mod devices;
+mod events;
 mod exec_approvals;
 mod invites;
 mod lists;
@@ -41,6 +43,7 @@ use crate::{
     time::Now,
 };
 
+pub(super) use approvals_file::ApprovalsCall;
 use scope_upgrade::UpgradeWait;
 pub(super) use secrets::SecretsCall;
 pub(super) use transcripts::PendingTranscript;
@@ -165,6 +168,7 @@ impl Gateway {
                 _,
                 EffectOutcome::Config(_)
                 | EffectOutcome::Done
+                | EffectOutcome::ExecApprovals(_)
                 | EffectOutcome::Log(_)
                 | EffectOutcome::Process(_)
                 | EffectOutcome::Secrets(_)
@@ -231,6 +235,7 @@ impl Gateway {
             }
             Method::DeviceTokenRevoke => self.device_token_revoke(now, conn, params),
             Method::DeviceTokenRotate => self.device_token_rotate(now, conn, params),
+            Method::EventsResume => self.events_resume(now, conn, params),
             Method::ExecApprovalGet => self.exec_approval_get(params),
             Method::ExecApprovalGrantsList => self.exec_grants_list(params),
             Method::ExecApprovalGrantsRevoke => self.exec_grants_revoke(now, conn, params),
@@ -241,6 +246,12 @@ impl Gateway {
             Method::ExecApprovalResolve => self.exec_approval_resolve(now, conn, params),
             Method::ExecApprovalWaitDecision => {
                 return self.exec_approval_wait(conn, &request.id, params);
+            }
+            Method::ExecApprovalsGet => {
+                return self.exec_approvals_get(now, conn, &request.id, params);
+            }
+            Method::ExecApprovalsSet => {
+                return self.exec_approvals_set(now, conn, &request.id, params);
             }
             Method::GatewayIdentityGet => self.identity_get(),
             Method::Health => Ok(self.health.payload()),

@@ -289,6 +289,7 @@ fn why(outcome: EffectOutcome) -> String {
         EffectOutcome::Failed(why) => format!("{why}. The old secret stays valid"),
         EffectOutcome::Config(_)
         | EffectOutcome::Done
+        | EffectOutcome::ExecApprovals(_)
         | EffectOutcome::Log(_)
         | EffectOutcome::Process(_)
         | EffectOutcome::Secrets(_)

@@ -79,6 +79,7 @@ impl Gateway {
             }
             EffectOutcome::Config(_)
             | EffectOutcome::Done
+            | EffectOutcome::ExecApprovals(_)
             | EffectOutcome::Log(_)
             | EffectOutcome::Process(_)
             | EffectOutcome::Secrets(_)

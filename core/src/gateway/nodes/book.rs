@@ -24,7 +24,7 @@ const VISIT_EVERY_MS: u64 = 600_000;
 #[derive(Clone, Debug)]
 pub(crate) enum Asked {
     /// It waits now, in place of these.
-    New(NodeRequest, Vec<NodeRequest>),
+    New(Box<NodeRequest>, Vec<NodeRequest>),
     /// The same waits already.
     Same,
     /// Too many wait.
@@ -206,7 +206,7 @@ impl NodeBook {
             ..new
         };
         self.requests.put(journal, request.clone());
-        Asked::New(request, replaced)
+        Asked::New(Box::new(request), replaced)
     }
 
     /// Removes a request.

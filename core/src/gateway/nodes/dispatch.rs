@@ -81,7 +81,14 @@ impl Gateway {
         if call.command == RUN
             && let Some(params) = &call.params
         {
-            call.params = Some(system_run::without_verdict(params)?);
+            let verdict = match &origin {
+                InvokeOrigin::Run { verdict, .. } => *verdict,
+                InvokeOrigin::Caller { .. }
+                | InvokeOrigin::Relay { .. }
+                | InvokeOrigin::Tool { .. } => None,
+            };
+            let params = system_run::without_verdict(params)?;
+            call.params = Some(system_run::with_verdict(params, verdict)?);
         }
         let limits = &self.setup.limits;
         let room =
@@ -354,7 +361,7 @@ impl Gateway {
                 };
                 (conn, request, answer)
             }
-            InvokeOrigin::Run { run, call } => {
+            InvokeOrigin::Run { run, call, .. } => {
                 return self.run_call_ended(now, &run, &call, of_tool(outcome));
             }
             InvokeOrigin::Tool {

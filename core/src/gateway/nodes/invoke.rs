@@ -8,6 +8,7 @@ use std::{
 
 use crate::{
     frame::RawJson,
+    gateway::approvals::Decision,
     ids::{ConnId, InvokeId, RequestId, RunId, ToolCallId},
     store::CommitId,
 };
@@ -49,6 +50,8 @@ pub(crate) enum InvokeOrigin {
         run: RunId,
         /// Its call.
         call: ToolCallId,
+        /// Somebody's word that the node may run the program.
+        verdict: Option<Decision>,
     },
     /// A caller of `tools.invoke`.
     Tool {

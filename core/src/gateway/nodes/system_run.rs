@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     frame::RawJson,
+    gateway::approvals::Decision,
     protocol::{RpcCode, RpcError},
 };
 
@@ -42,13 +43,35 @@ pub(crate) fn without_verdict(params: &RawJson) -> Result<RawJson, RpcError> {
         None | Some(Value::Null | Value::Bool(false)) => false,
         Some(_) => true,
     };
-    if VERDICTS.iter().any(|name| claims(name)) {
+    if VERDICTS.iter().any(claims) {
         let message = "a call of system.run cannot bring its own approval; ask for one by \
                        exec.approval.request";
         return Err(RpcError::invalid_request(message)
             .with_details(json!({ "code": "APPROVALS_UNAVAILABLE" })));
     }
     fields.retain(|name, _| FIELDS.contains(&name.as_str()));
+    RawJson::encode(&fields).map_err(|_| {
+        RpcError::new(
+            RpcCode::Unavailable,
+            "the params could not be written as JSON",
+        )
+    })
+}
+
+/// Adds somebody's word.
+///
+/// # Errors
+/// Never: the parameters are an object.
+pub(crate) fn with_verdict(
+    params: RawJson,
+    verdict: Option<Decision>,
+) -> Result<RawJson, RpcError> {
+    let Some(verdict) = verdict else {
+        return Ok(params);
+    };
+    let mut fields = params.parse::<Map<String, Value>>().unwrap_or_default();
+    fields.insert("approved".into(), json!(true));
+    fields.insert("approvalDecision".into(), json!(verdict));
     RawJson::encode(&fields).map_err(|_| {
         RpcError::new(
             RpcCode::Unavailable,

@@ -4,8 +4,9 @@ use std::{collections::BTreeMap, time::Instant};
 
 use crate::{
     agent::{Attachment, JobNo},
+    frame::RawJson,
     gateway::sessions::SessionKey,
-    ids::{EffectId, InvokeId, ToolCallId},
+    ids::{ApprovalId, EffectId, InvokeId, ToolCallId},
 };
 
 /// A run under way.
@@ -41,8 +42,27 @@ pub(super) enum Told {
 /// A call of a node that is under way.
 #[derive(Clone, Debug)]
 pub(super) struct OpenCall {
+    /// The tool, as clients see it.
     pub(super) name: String,
-    pub(super) invoke: Option<InvokeId>,
+    pub(super) node: String,
+    pub(super) command: String,
+    pub(super) params: RawJson,
+    pub(super) stage: Stage,
+}
+
+/// What a call of a node waits for.
+#[derive(Clone, Debug)]
+pub(super) enum Stage {
+    /// It is about to be sent.
+    New,
+    /// The node works on it.
+    Sent(InvokeId),
+    /// The node says what exactly it would run, so that somebody can decide.
+    Planning(InvokeId),
+    /// Somebody has to decide whether the node may run this.
+    Asking(ApprovalId, RawJson),
+    /// Somebody said yes, and the node works on it.
+    Approved(InvokeId),
 }
 
 impl ActiveRun {

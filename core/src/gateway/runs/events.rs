@@ -304,13 +304,18 @@ impl Gateway {
         droppable: Droppable,
     ) {
         let hearers = self.hearers(key, audience);
-        if hearers.is_empty() {
+        // Subscriptions end with their connection: what only they bring is not missed by who comes back.
+        let is_kept = audience == Audience::Readers && self.events.is_open();
+        if hearers.is_empty() && !is_kept {
             return;
         }
         let Ok(payload) = RawJson::encode(payload) else {
             return;
         };
-        let event = OutboundEvent::new(name, &payload, None, droppable);
+        let mut event = OutboundEvent::new(name, &payload, None, droppable);
+        if is_kept {
+            event = self.remember_event(&event, Some(Scope::Read));
+        }
         for (conn, role) in hearers {
             let delivery = match role {
                 Role::Operator => Delivery::Event(event.clone()),

@@ -9,12 +9,14 @@
 //! | `start` | whose turn it is, and what the agent is given |
 //! | `drive` | what the agent wants |
 //! | `tools` | its calls of nodes |
+//! | `consent` | somebody's word before a node runs a program |
 //! | `events` | what clients hear |
 //! | `finish` | the end, whatever it is |
 //! | `recover` | runs that a crash or a full disk left behind |
 //! | `wait` | callers that wait for an end |
 
 mod active;
+mod consent;
 mod drive;
 mod events;
 mod finish;

@@ -141,6 +141,7 @@ impl Gateway {
                 EffectOutcome::Failed(why) => why,
                 EffectOutcome::Config(_)
                 | EffectOutcome::Done
+                | EffectOutcome::ExecApprovals(_)
                 | EffectOutcome::Log(_)
                 | EffectOutcome::Process(_)
                 | EffectOutcome::Secrets(_)

@@ -4,7 +4,8 @@
 use serde_json::{Value, json};
 
 use super::{
-    active::OpenCall,
+    active::{OpenCall, Stage},
+    consent,
     record::{CallRecord, CallState},
 };
 use crate::{
@@ -12,10 +13,11 @@ use crate::{
     frame::RawJson,
     gateway::{
         Gateway,
+        approvals::{Decision, Ending},
         nodes::{CallTime, InvokeOrigin, NodeCall},
         sessions::MessageDraft,
     },
-    ids::{RunId, ToolCallId},
+    ids::{InvokeId, RunId, ToolCallId},
     protocol::RpcError,
     time::Now,
 };
@@ -55,7 +57,17 @@ impl Gateway {
                     code: "UNKNOWN_NODE".into(),
                     message: unknown.to_string(),
                 };
-                return self.tool_ended(now, run, &id, &name, Err(error));
+                let open = OpenCall {
+                    name,
+                    node,
+                    command,
+                    params,
+                    stage: Stage::New,
+                };
+                if let Some(active) = self.runs.active.get_mut(run) {
+                    active.calls.insert(id.clone(), open);
+                }
+                return self.tool_ended(now, run, &id, Err(error));
             }
         };
         let made = CallRecord {
@@ -67,36 +79,66 @@ impl Gateway {
         };
         self.runs
             .change(&mut self.out.journal, run, |record| record.calls.push(made));
-        let Some(active) = self.runs.active.get_mut(run) else {
-            return;
-        };
         let open = OpenCall {
-            name: name.clone(),
-            invoke: None,
+            name,
+            node: node_id,
+            command,
+            params,
+            stage: Stage::New,
         };
-        active.calls.insert(id.clone(), open);
-        let left = active.deadline.saturating_duration_since(now.mono);
+        if let Some(active) = self.runs.active.get_mut(run) {
+            active.calls.insert(id.clone(), open.clone());
+        }
+        let call = self.node_call(now, run, &id, &open, open.params.clone());
+        self.send_call(now, run, &id, call, None, Stage::Sent);
+    }
+
+    /// What is sent to the node for a call.
+    pub(super) fn node_call(
+        &self,
+        now: Now,
+        run: &RunId,
+        id: &ToolCallId,
+        open: &OpenCall,
+        params: RawJson,
+    ) -> NodeCall {
+        let active = self.runs.active.get(run);
+        let left = active.map(|active| active.deadline.saturating_duration_since(now.mono));
+        NodeCall {
+            node: open.node.clone(),
+            command: open.command.clone(),
+            params: Some(params),
+            time: CallTime::Within(left.unwrap_or_default()),
+            idempotency_key: format!("{run}:{id}"),
+            session_key: active.map(|active| active.key.to_string()),
+        }
+    }
+
+    /// Sends a call; one that cannot be sent has ended.
+    pub(super) fn send_call(
+        &mut self,
+        now: Now,
+        run: &RunId,
+        id: &ToolCallId,
+        call: NodeCall,
+        verdict: Option<Decision>,
+        stage: fn(InvokeId) -> Stage,
+    ) {
         let origin = InvokeOrigin::Run {
             run: run.clone(),
             call: id.clone(),
-        };
-        let call = NodeCall {
-            node: node_id,
-            command,
-            params: Some(params),
-            time: CallTime::Within(left),
-            idempotency_key: format!("{run}:{id}"),
-            session_key: Some(active.key.to_string()),
+            verdict,
         };
         match self.invoke_node(now, origin, call) {
-            Ok(invoke) => {
-                if let Some(active) = self.runs.active.get_mut(run)
-                    && let Some(open) = active.calls.get_mut(&id)
-                {
-                    open.invoke = Some(invoke);
-                }
-            }
-            Err(error) => self.tool_ended(now, run, &id, &name, Err(tool_error(&error))),
+            Ok(invoke) => self.set_stage(run, id, stage(invoke)),
+            Err(error) => self.tool_ended(now, run, id, Err(tool_error(&error))),
+        }
+    }
+
+    pub(super) fn set_stage(&mut self, run: &RunId, id: &ToolCallId, stage: Stage) {
+        let active = self.runs.active.get_mut(run);
+        if let Some(open) = active.and_then(|active| active.calls.get_mut(id)) {
+            open.stage = stage;
         }
     }
 
@@ -108,28 +150,33 @@ impl Gateway {
         call: &ToolCallId,
         outcome: Result<RawJson, ToolError>,
     ) {
-        let Some(active) = self.runs.active.get_mut(run) else {
+        let active = self.runs.active.get(run);
+        let Some(open) = active.and_then(|active| active.calls.get(call)).cloned() else {
             return;
         };
-        let Some(open) = active.calls.remove(call) else {
-            return;
-        };
-        self.tool_ended(now, run, call, &open.name, outcome);
+        match (&open.stage, outcome) {
+            (Stage::Sent(_), Err(error)) if consent::is_wanted(&open.command, &error) => {
+                self.plan_call(now, run, call, &open);
+            }
+            (Stage::Planning(_), Ok(plan)) => self.ask_for_consent(now, run, call, &open, &plan),
+            (_, outcome) => self.tool_ended(now, run, call, outcome),
+        }
         self.drive_agent(now);
     }
 
-    fn tool_ended(
+    pub(super) fn tool_ended(
         &mut self,
         now: Now,
         run: &RunId,
         call: &ToolCallId,
-        name: &str,
         outcome: Result<RawJson, ToolError>,
     ) {
         let Some(active) = self.runs.active.get_mut(run) else {
             return;
         };
-        active.calls.remove(call);
+        let Some(OpenCall { name, .. }) = active.calls.remove(call) else {
+            return;
+        };
         let key = active.key.clone();
         let state = if outcome.is_ok() {
             CallState::Done
@@ -149,7 +196,7 @@ impl Gateway {
             Ok(result) => Ok(result.as_str()),
             Err(_) => Err(error.as_deref().unwrap_or_default()),
         };
-        let draft = MessageDraft::tool_result(self.rng.uuid(), run, call, name, text);
+        let draft = MessageDraft::tool_result(self.rng.uuid(), run, call, &name, text);
         if let Some(message) = self
             .sessions
             .append(&mut self.out.journal, now, &key, draft)
@@ -175,13 +222,19 @@ impl Gateway {
 
     /// The run does not want a call any more.
     pub(super) fn cancel_call(&mut self, now: Now, open: &OpenCall) {
-        if let Some(invoke) = open.invoke {
-            self.cancel_invoke(now, invoke);
+        match &open.stage {
+            Stage::New => {}
+            Stage::Sent(invoke) | Stage::Planning(invoke) | Stage::Approved(invoke) => {
+                self.cancel_invoke(now, *invoke);
+            }
+            Stage::Asking(approval, _) => {
+                self.end_approval(now, approval, Ending::RunAborted, None);
+            }
         }
     }
 }
 
-fn tool_error(error: &RpcError) -> ToolError {
+pub(super) fn tool_error(error: &RpcError) -> ToolError {
     ToolError {
         code: error.detail_code().unwrap_or(&error.code).to_owned(),
         message: error.message.clone(),

@@ -3,6 +3,7 @@
 mod invocation;
 mod program;
 mod steps;
+mod telling;
 
 #[cfg(test)]
 mod tests;
@@ -11,8 +12,6 @@ use std::{
     collections::{BTreeMap, VecDeque},
     time::{Duration, Instant},
 };
-
-use serde_json::{Value, json};
 
 use self::invocation::{Invocation, Stage, StopCause, Waiter};
 use super::{
@@ -27,8 +26,6 @@ use crate::{frame::RawJson, protocol::RpcError, time::Now};
 
 /// How often a node tells its host's figures (spec protocol §8.5).
 const STATS_INTERVAL: Duration = Duration::from_secs(60);
-/// Bytes of a frame around a result.
-const FRAME: usize = 4096;
 /// What the gateway does before it gives up is to read the answer, which needs time too.
 const MOST_MARGIN: Duration = Duration::from_millis(500);
 
@@ -450,92 +447,9 @@ impl NodeHost {
             self.replies.keep(now.mono, key, print, reply);
         }
     }
-
-    fn answer(&mut self, waiters: &[Waiter], reply: &Reply) {
-        let Some(link) = self.link else { return };
-        let limit = self
-            .options
-            .limits
-            .max_result
-            .min(link.max_payload.saturating_sub(FRAME));
-        for waiter in waiters.iter().filter(|waiter| waiter.link == link.number) {
-            let id = waiter.id.as_str();
-            let mut params = self.result(id, reply);
-            if params.as_str().len() > limit {
-                let words = format!("the result is longer than {limit} bytes");
-                params = self.result(id, &Reply::Failed("RESULT_TOO_LARGE", words));
-            }
-            self.call("node.invoke.result", params);
-        }
-    }
-
-    fn result(&self, id: &str, reply: &Reply) -> RawJson {
-        let node = &self.options.node_id;
-        encode(&match reply {
-            Reply::Done(payload) => {
-                json!({ "id": id, "nodeId": node, "ok": true, "payloadJSON": payload })
-            }
-            Reply::Failed(code, message) => json!({
-                "id": id, "nodeId": node, "ok": false,
-                "error": { "code": code, "message": message },
-            }),
-        })
-    }
-
-    /// Sends an event, if there is a connection.
-    fn tell(&mut self, event: &str, payload: &Value) {
-        if self.link.is_some() {
-            let params = json!({ "event": event, "payloadJSON": payload.to_string() });
-            self.call("node.event", encode(&params));
-        }
-    }
-
-    fn call(&mut self, method: &'static str, params: RawJson) {
-        let id = self.next_call();
-        self.calls.push_back(NodeCall { id, method, params });
-    }
-
-    const fn next_call(&mut self) -> NodeCallId {
-        self.last_call += 1;
-        NodeCallId(self.last_call)
-    }
-
-    const fn next_job(&mut self) -> JobId {
-        self.last_job += 1;
-        JobId(self.last_job)
-    }
-
-    /// Sends what is due.
-    fn keep_telling(&mut self, now: Now) {
-        if self.link.is_none() {
-            return;
-        }
-        for at in 0..self.publications.len() {
-            let id = self.next_call();
-            if let Some(publication) = self.publications.get_mut(at)
-                && let Some(params) = publication.send(now.mono, id)
-            {
-                let params = encode(params);
-                let method = publication.method;
-                self.calls.push_back(NodeCall { id, method, params });
-            }
-        }
-        if let Stats::Due(at) = self.stats
-            && at <= now.mono
-        {
-            let job = self.next_job();
-            self.stats = Stats::Sampling(job);
-            self.work.push_back(NodeWork::Sample(job));
-        }
-    }
 }
 
 /// What is kept of a request's time for the way back.
 fn margin(time: Duration) -> Duration {
     (time / 10).min(MOST_MARGIN)
-}
-
-/// Values that are made here always have a JSON form.
-fn encode(value: &Value) -> RawJson {
-    RawJson::checked(value.to_string()).unwrap_or_else(|_| RawJson::empty_object())
 }

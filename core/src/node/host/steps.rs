@@ -19,6 +19,7 @@ use crate::{
         machine_facts,
         repeat::{Key, Print},
         request::Invoke,
+        small_commands,
         system_run::{self, CommandLine, RunRequest, RunResult, Unusable},
         work::{Capture, Look, Looked, NodeOutcome, NodeWork, Part, RunSpec, Written},
     },
@@ -105,11 +106,11 @@ impl NodeHost {
             Builtin::DeviceStatus => First::Figures,
             Builtin::ExecApprovalsGet => First::Look(Stage::GetLook, file_only()),
             Builtin::ExecApprovalsSet => {
-                let (file, base) = system_run::set(params)?;
+                let (file, base) = small_commands::set(params)?;
                 First::Look(Stage::SetLook { file, base }, file_only())
             }
             Builtin::Notify => {
-                let (title, body) = system_run::notify(params)?;
+                let (title, body) = small_commands::notify(params)?;
                 match &self.options.commands.notifier {
                     Some(notifier) => {
                         let spec = program::notification(notifier, title, body);
@@ -132,7 +133,7 @@ impl NodeHost {
                 First::Look(Stage::PrepareLook(command), look)
             }
             Builtin::Which => {
-                let names = system_run::which(params)?;
+                let names = small_commands::which(params)?;
                 let look = Look {
                     programs: names.clone(),
                     folder: None,
@@ -177,7 +178,7 @@ impl NodeHost {
             }
             (Stage::SetLook { file, base }, NodeOutcome::Looked(looked)) => {
                 let present = Approvals::read(looked.approvals);
-                let judged = system_run::same_state(base.as_deref(), &present)
+                let judged = small_commands::same_state(base.as_deref(), &present)
                     .map_err(Reply::from)
                     .and_then(|()| {
                         present
@@ -236,7 +237,7 @@ impl NodeHost {
                 }
             },
             (Stage::WhichLook(names), NodeOutcome::Looked(looked)) => {
-                done(&system_run::which_found(&names, &looked))
+                done(&small_commands::which_found(&names, &looked))
             }
             (Stage::Program(program), outcome) => self.ended(&invocation, program, outcome),
             (_, _) => Reply::Failed("UNAVAILABLE", "node invocation failed".to_owned()),
