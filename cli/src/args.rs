@@ -13,6 +13,7 @@ use clawgate_core::policy::port::{InvalidPort, parse_port_option};
 use clawgate_core::policy::{InvalidPinPlace, PinPlace};
 use clawgate_core::secret::Secret;
 
+use crate::approval_args::{ApprovalsCommand, TailArgs};
 use crate::device_args::DevicesCommand;
 use crate::help;
 use crate::node_args::{NodeCommand, NodesCommand};
@@ -76,6 +77,12 @@ pub(crate) enum Command {
     /// Devices of a gateway: who is paired, who asks, and their tokens
     #[command(subcommand, after_help = help::DEVICES)]
     Devices(DevicesCommand),
+    /// Questions whether a program may run: list, watch, decide
+    #[command(subcommand, after_help = help::APPROVALS)]
+    Approvals(ApprovalsCommand),
+    /// The gateway's log
+    #[command(after_help = help::LOGS)]
+    Logs(TailArgs),
     /// Be a node: let a gateway run commands on this machine
     #[command(subcommand, after_help = help::NODE_RUN)]
     Node(NodeCommand),

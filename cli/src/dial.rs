@@ -1,6 +1,6 @@
 //! Connecting to the gateway of a command, and calling it.
 
-use std::sync::Arc;
+use std::sync::{Arc, mpsc::Receiver};
 use std::time::{Duration, Instant};
 
 use clawgate_core::client::{
@@ -13,7 +13,10 @@ use clawgate_core::methods::{Access, METHODS};
 use clawgate_core::policy::TlsTrust;
 use clawgate_core::protocol::{ClientId, ClientInfo, ClientMode, Role};
 use clawgate_core::scope::Scope;
-use clawgate_std::{CallError, ConnectError, Connection, Options, TokenFate, look_at_certificate};
+use clawgate_std::{
+    CallError, Client, ClientEvent, ClientOptions, ConnectError, Connection, Options, TokenFate,
+    look_at_certificate,
+};
 
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -111,19 +114,7 @@ impl<'a> Link<'a> {
         timeout: Duration,
         device: DeviceUse,
     ) -> Result<Self, NoLink> {
-        let end = Instant::now() + timeout;
-        let target = first_use(ClientTarget::from(&resolved.target), resolved, timeout)?;
-        let asks = !scopes.is_empty();
-        let caller = Caller {
-            resolved,
-            scopes,
-            end,
-        };
-        let connection = match device {
-            DeviceUse::AtOnce => caller.as_device(&target)?,
-            DeviceUse::Never => caller.without_device(&target)?,
-            DeviceUse::WhenAsked => caller.as_device_when_asked(&target, asks)?,
-        };
+        let Came { connection, .. } = come(resolved, scopes, &[], timeout, device)?;
         Ok(Self {
             connection,
             resolved,
@@ -201,6 +192,56 @@ impl<'a> Link<'a> {
     }
 }
 
+/// A connection, and by which way it came to be.
+struct Came {
+    connection: Connection,
+    target: ClientTarget,
+    profile: Profile,
+}
+
+fn come(
+    resolved: &Resolved,
+    scopes: Vec<String>,
+    caps: &[&str],
+    timeout: Duration,
+    device: DeviceUse,
+) -> Result<Came, NoLink> {
+    let end = Instant::now() + timeout;
+    let target = first_use(ClientTarget::from(&resolved.target), resolved, timeout)?;
+    let asks = !scopes.is_empty();
+    let caller = Caller {
+        resolved,
+        scopes,
+        caps: caps.iter().map(|&cap| cap.to_owned()).collect(),
+        end,
+    };
+    match device {
+        DeviceUse::AtOnce => caller.as_device(&target),
+        DeviceUse::Never => Ok(caller.without_device(&target)?),
+        DeviceUse::WhenAsked => caller.as_device_when_asked(&target, asks),
+    }
+}
+
+/// Connects to stay: asks for what these methods need, says what this client can do, and comes back
+/// by itself after each loss. The timeout is for the first connection.
+///
+/// # Errors
+/// When there is no connection at first.
+pub(crate) fn stay(
+    resolved: &Resolved,
+    methods: &[&str],
+    caps: &[&str],
+    timeout: Duration,
+) -> Result<(Client, Receiver<ClientEvent>), Failure> {
+    let scopes = scopes(methods);
+    let need = DeviceNeed::of(&resolved.target, resolved.purpose, !scopes.is_empty());
+    let came = come(resolved, scopes, caps, timeout, device_use(need))
+        .map_err(|error| error.explain(resolved))?;
+    came.connection.close();
+    Client::start(came.target, came.profile, ClientOptions::default())
+        .map_err(|error| Failure::new(Exit::Failed, "client", error.to_string(), ""))
+}
+
 /// Pins a certificate that is seen for the first time, before anything is sent to who shows it.
 pub(crate) fn first_use(
     target: ClientTarget,
@@ -250,6 +291,7 @@ pub(crate) fn options(timeout: Duration) -> Options {
 struct Caller<'a> {
     resolved: &'a Resolved,
     scopes: Vec<String>,
+    caps: Vec<String>,
     end: Instant,
 }
 
@@ -260,14 +302,23 @@ impl Caller<'_> {
 
     /// Connects without a device. Without a shared secret, a gateway on this machine lets only the
     /// backend client in (spec protocol §3.5).
-    fn without_device(&self, target: &ClientTarget) -> Result<Connection, Box<ConnectError>> {
+    fn without_device(&self, target: &ClientTarget) -> Result<Came, Box<ConnectError>> {
         let info = if self.resolved.target.auth().is_empty() {
             client_info(ClientId::GatewayClient, ClientMode::Backend)
         } else {
             client_info(ClientId::Cli, ClientMode::Cli)
         };
-        let profile = Profile::operator(info, self.scopes.clone());
-        Connection::open(&target.without_stored(), profile, self.options())
+        let profile = Profile {
+            caps: self.caps.clone(),
+            ..Profile::operator(info, self.scopes.clone())
+        };
+        let target = target.without_stored();
+        let connection = Connection::open(&target, profile.clone(), self.options())?;
+        Ok(Came {
+            connection,
+            target,
+            profile,
+        })
     }
 
     /// Connects without a device, and once more with it where the answer shows that it helps.
@@ -275,10 +326,10 @@ impl Caller<'_> {
         &self,
         target: &ClientTarget,
         asks_scopes: bool,
-    ) -> Result<Connection, NoLink> {
+    ) -> Result<Came, NoLink> {
         let first = self.without_device(target);
         let outcome = match &first {
-            Ok(connection) => Some(Ok(connection.hello())),
+            Ok(came) => Some(Ok(came.connection.hello())),
             Err(error) => error.ending().map(Err),
         };
         let refused = match outcome {
@@ -303,7 +354,7 @@ impl Caller<'_> {
     }
 
     /// Connects with this machine's device, and keeps what the gateway says of its token.
-    fn as_device(&self, target: &ClientTarget) -> Result<Connection, NoLink> {
+    fn as_device(&self, target: &ClientTarget) -> Result<Came, NoLink> {
         let Some(files) = &self.resolved.device else {
             return Ok(self.without_device(target)?);
         };
@@ -316,18 +367,23 @@ impl Caller<'_> {
         };
         let profile = Profile {
             device: Some(Arc::clone(&identity)),
+            caps: self.caps.clone(),
             ..Profile::operator(
                 device_info(ClientId::Cli, ClientMode::Cli),
                 self.held_scopes(),
             )
         };
         let who = (&*identity, Role::Operator);
-        match Connection::open(target, profile, self.options()) {
+        match Connection::open(target, profile.clone(), self.options()) {
             Ok(connection) => {
                 if let Some(issued) = &connection.hello().device_token {
                     files.remember(target.route(), who, issued);
                 }
-                Ok(connection)
+                Ok(Came {
+                    connection,
+                    target: target.clone(),
+                    profile,
+                })
             }
             Err(error) => {
                 let auth = self.resolved.target.auth();

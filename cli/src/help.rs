@@ -174,6 +174,44 @@ Examples:
   clawgate security log
   clawgate security log --limit 200 --json";
 
+pub(crate) const APPROVALS: &str = "\
+A program that asks before it runs something waits until somebody decides, for 30 minutes at most.
+
+Examples:
+  clawgate approvals list
+  clawgate approvals resolve 3f2b9c1e allow-once
+  clawgate approvals get --gateway";
+
+pub(crate) const APPROVALS_WATCH: &str = "\
+While it runs, the gateway has somebody to ask. It comes back by itself when the connection is lost,
+and shows what it missed. With --json, one document a line.
+
+Examples:
+  clawgate approvals watch
+  clawgate approvals watch --json";
+
+pub(crate) const APPROVALS_RESOLVE: &str = "\
+allow-always is for the same command of the same agent, in the same folder and with the same
+environment; other questions about it are answered by themselves from then on.
+
+Examples:
+  clawgate approvals resolve 3f2b9c1e allow-once
+  clawgate approvals resolve 3f2b9c1e allow-always --days 30
+  clawgate approvals resolve 3f2b9c1e deny";
+
+pub(crate) const APPROVALS_GET: &str = "\
+Examples:
+  clawgate approvals get --gateway
+  clawgate approvals get --node workshop --json";
+
+pub(crate) const LOGS: &str = "\
+It reads the log over the connection, so it works from elsewhere too. With --follow it goes on where it
+was after the connection was lost. With --json, one document a line.
+
+Examples:
+  clawgate logs --limit 50
+  clawgate logs --follow";
+
 pub(crate) const NODE_RUN: &str = "\
 A gateway that approved this node can look up programs, run what the rules allow, and call the
 commands that are given here. The rules are in exec-approvals.json in the state folder. Without --url

@@ -1,6 +1,7 @@
 //! The clawgate command line: parses arguments, calls, prints.
 #![forbid(unsafe_code)]
 
+mod approval_args;
 mod args;
 mod commands;
 mod context;

@@ -16,6 +16,26 @@ pub(crate) enum Format {
     Json,
 }
 
+/// Whether anybody still reads what is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reader {
+    Gone,
+    There,
+}
+
+/// Prints one piece of an output without an end: one JSON document on a line, or text. Nothing needs
+/// to be printed any more when the reader is gone.
+pub(crate) fn stream(
+    format: Format,
+    value: &serde_json::Value,
+    text: &str,
+) -> Result<Reader, Failure> {
+    match format {
+        Format::Json => write(format!("{value}\n").as_bytes()),
+        Format::Text => write(text.as_bytes()),
+    }
+}
+
 /// Prints text as it is.
 pub(crate) fn text(text: &str) -> Result<(), Failure> {
     print(text.as_bytes())
@@ -62,10 +82,15 @@ fn line(encoded: Result<Vec<u8>, serde_json::Error>) -> Result<(), Failure> {
 }
 
 fn print(bytes: &[u8]) -> Result<(), Failure> {
+    write(bytes).map(|_| ())
+}
+
+fn write(bytes: &[u8]) -> Result<Reader, Failure> {
     let mut out = io::stdout().lock();
     match out.write_all(bytes).and_then(|()| out.flush()) {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        other => other.map_err(|error| broken(&error.to_string())),
+        Ok(()) => Ok(Reader::There),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Reader::Gone),
+        Err(error) => Err(broken(&error.to_string())),
     }
 }
 

@@ -1,4 +1,5 @@
 //! `node run` and `nodes …` against small gateways.
+#![cfg(unix)]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
 mod common;

@@ -117,7 +117,8 @@ fn next_word(host: &mut Host, conn: ConnId) -> Value {
 
 #[test]
 fn the_window_has_an_end_in_number_bytes_and_age() {
-    let cases: [(fn(&mut clawgate_core::limits::Limits), u64); 3] = [
+    type Bound = (fn(&mut clawgate_core::limits::Limits), u64);
+    let cases: [Bound; 3] = [
         (|limits| limits.resume_events = 2, 0),
         (|limits| limits.resume_bytes = 300, 0),
         (|limits| limits.resume_age = Duration::from_secs(60), 200),

@@ -1,5 +1,6 @@
 //! One module for each command.
 
+mod approvals;
 mod auth;
 mod backup;
 mod call;
@@ -8,6 +9,7 @@ mod config;
 mod devices;
 mod gateway_status;
 mod health;
+mod logs;
 mod node;
 mod nodes;
 mod pins;
@@ -34,6 +36,7 @@ pub(crate) fn dispatch(cli: Cli, format: Format) -> Result<Exit, Failure> {
     let Cli { instance, command } = cli;
     let context = || Context::read(&instance, format);
     match command {
+        Command::Approvals(command) => approvals::run(command, &context()?),
         Command::Auth(AuthCommand::Explain(args)) => {
             let flags = TargetFlags::read(args.target)?;
             auth::explain(args.surface.into(), &flags, &context()?)
@@ -53,6 +56,7 @@ pub(crate) fn dispatch(cli: Cli, format: Format) -> Result<Exit, Failure> {
         Command::Gateway(GatewayCommand::Status(args)) => {
             gateway_status::run(&TargetFlags::read(args)?, &context()?)
         }
+        Command::Logs(args) => logs::run(args, &context()?),
         Command::Node(NodeCommand::Run(args)) => node::run(*args, &context()?),
         Command::Nodes(command) => nodes::run(command, &context()?),
         Command::Pins(command) => pins::run(command, &context()?),

@@ -145,7 +145,7 @@ pub(crate) fn gateway_run(request: RunRequest) -> Result<(), RunError> {
         },
         secrets: Some(Arc::new(Reloader::new(request.clone()))),
         approvals: Some(Arc::new(ApprovalsFile::new(
-            own.file("exec-approvals.json"),
+            request.places.exec_approvals_file(),
         ))),
         agent: Some(agents::build(&file, &request.env, random()?)),
         state: kept.state,
@@ -292,6 +292,7 @@ fn host_info(request: &RunRequest, file: &ConfigFile) -> HostInfo {
         config_path: request.places.config.clone(),
         config_hash: file.exists.then(|| file.hash.clone()),
         state_dir: request.places.state.clone(),
+        exec_approvals: request.places.exec_approvals_file(),
         agents,
         ..HostInfo::new(
             env!("CARGO_PKG_VERSION"),

@@ -133,6 +133,20 @@ mod tests {
     }
 
     #[test]
+    fn keys_of_providers_and_profiles_go() {
+        let shown = redact(&json!({
+            "models": { "providers": { "a": { "baseUrl": "https://x", "apiKey": "s3cret" } } },
+            "auth": { "profiles": {
+                "a:b": { "provider": "a", "mode": "api_key", "key": "s3cret" },
+                "a:c": { "provider": "a", "key": { "source": "env", "id": "K" } },
+            } },
+        }));
+        assert!(!shown.to_string().contains("s3cret"), "{shown}");
+        assert_eq!(shown["auth"]["profiles"]["a:c"]["key"]["id"], "K");
+        assert_eq!(shown["models"]["providers"]["a"]["baseUrl"], "https://x");
+    }
+
+    #[test]
     fn a_secret_one_step_too_high_goes_too() {
         let shown = redact(&json!({ "gateway": { "auth": "s3cret" }, "auth": ["s3cret"] }));
         assert!(!shown.to_string().contains("s3cret"), "{shown}");

@@ -55,7 +55,7 @@ pub enum Effect {
     /// Put this token in the place of the one that the gateway made for itself. It is there whole, and
     /// on disk, before the outcome.
     KeepToken(Secret),
-    /// Read the file of exec approvals in the state directory; at most
+    /// Read the file of exec approvals of this host; at most
     /// [`MAX_APPROVALS`](crate::node::MAX_APPROVALS) bytes.
     ReadExecApprovals,
     /// Answer a question about transcripts.

@@ -24,6 +24,8 @@ pub struct HostInfo {
     pub config_hash: Option<String>,
     /// The state directory.
     pub state_dir: PathBuf,
+    /// The file of exec approvals of this host.
+    pub exec_approvals: PathBuf,
     /// Ids of the configured agents; never empty.
     pub agents: Vec<String>,
     /// The URL by which others reach this gateway, if it listens on more than loopback.
@@ -49,6 +51,7 @@ impl HostInfo {
             config_path: "openclaw.json".into(),
             config_hash: None,
             state_dir: "state".into(),
+            exec_approvals: "state/exec-approvals.json".into(),
             agents: vec!["main".into()],
             url: None,
             tls_fingerprint: None,

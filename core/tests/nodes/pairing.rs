@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::{
     common::Device,
     scene::{
-        ADMIN, TOKEN, approve, approved, drain, events, finish, host, join, linux, operator,
+        ADMIN, Node, TOKEN, approve, approved, drain, events, finish, host, join, linux, operator,
         request_of, row, start,
     },
 };
@@ -227,7 +227,10 @@ fn removing_a_node_takes_its_role_its_approval_and_its_connection() {
 #[test]
 fn a_device_that_is_also_an_operator_stays_one() {
     let mut host = host();
-    let node = approved(&mut host, &linux(1, &["weather.get"]));
+    let (conn, auth) = host.welcome(&linux(1, &["weather.get"]));
+    let id = linux(1, &[]).id();
+    let node = Node { conn, id };
+    approve(&mut host, &node.id);
     let mut app = linux(1, &[]);
     app.claims = json!({});
     app.role = Role::Operator;
@@ -240,6 +243,15 @@ fn a_device_that_is_also_an_operator_stays_one() {
     let paired = host.get(admin, "device.pair.list", json!({}))["paired"].clone();
     assert_eq!(paired[0]["roles"], json!(["operator"]));
     assert_eq!(row(&mut host, &node.id, ADMIN), None);
+
+    // Its old token does not come back with the role.
+    let mut again = linux(1, &["weather.get"]);
+    let refusal = host.refused(&again);
+    let params = json!({ "requestId": refusal["details"]["requestId"] });
+    host.get(admin, "device.pair.approve", params);
+    again.auth = json!({ "deviceToken": auth["deviceToken"] });
+    let refusal = host.refused(&again);
+    assert_eq!(refusal["details"]["code"], "AUTH_DEVICE_TOKEN_MISMATCH");
 }
 
 #[test]

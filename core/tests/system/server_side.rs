@@ -274,8 +274,10 @@ impl World {
                     });
                     match effect {
                         Effect::TailLog(_) => (Duration::ZERO, honest),
-                        Effect::KeepToken(_)
+                        Effect::KeepExecApprovals { .. }
+                        | Effect::KeepToken(_)
                         | Effect::ReadConfig
+                        | Effect::ReadExecApprovals
                         | Effect::ReadProcess
                         | Effect::ReadSecrets
                         | Effect::ReadTranscript(_)

@@ -53,11 +53,10 @@ async fn exchange(job: &HttpJob, trust: &Trust, teller: &Teller) -> Result<(), J
         .await
         .map_err(failure(Reached::No))?;
     let lost = |error: io::Error| {
-        let message = match error.kind() {
-            io::ErrorKind::TimedOut => {
-                format!("{host} said nothing for {} s", job.idle.as_secs_f32())
-            }
-            _ => format!("the connection to {host} broke: {}", plain(&error)),
+        let message = if error.kind() == io::ErrorKind::TimedOut {
+            format!("{host} said nothing for {} s", job.idle.as_secs_f32())
+        } else {
+            format!("the connection to {host} broke: {}", plain(&error))
         };
         failure(Reached::Perhaps)(message)
     };

@@ -1,8 +1,15 @@
 //! Jobs against a scripted server on loopback and against real programs.
-
-#[path = "rig.rs"]
-mod rig;
+#![allow(
+    missing_docs,
+    clippy::disallowed_methods,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
+    reason = "tests"
+)]
 
 mod http;
 #[cfg(unix)]
 mod programs;
+mod rig;

@@ -24,6 +24,7 @@ use clawgate_core::gateway::{
     AdmissionPolicy, Effect, EffectOutcome, Gateway, GatewaySetup, HostInfo, ProcessStats,
 };
 use clawgate_core::ids::ConnId;
+use clawgate_core::job::{JobEvent, JobFailure, Reached};
 use clawgate_core::limits::Limits;
 use clawgate_core::policy::{AuthRule, Endpoint, Scheme, SecretKind, TailscaleLogin};
 use clawgate_core::protocol::{AuthParams, ClientId, ClientInfo, ClientMode};

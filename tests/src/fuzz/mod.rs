@@ -6,6 +6,7 @@
     reason = "panicking is how a body reports a broken promise"
 )]
 
+mod agent;
 mod client;
 mod config;
 mod credentials;
@@ -19,6 +20,7 @@ mod secret_ref;
 mod server;
 mod signature;
 
+pub use agent::{agent_lines, sse};
 pub use client::client_handshake;
 pub use config::config;
 pub use credentials::credentials;
@@ -37,6 +39,7 @@ pub type Body = fn(&[u8]);
 /// All targets by name. The name is also that of the file in `fuzz/fuzz_targets` and of the folder
 /// in `fuzz/corpus`.
 pub const TARGETS: &[(&str, Body)] = &[
+    ("agent_lines", agent_lines),
     ("client_handshake", client_handshake),
     ("config", config),
     ("credentials", credentials),
@@ -49,4 +52,5 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("secret_ref", secret_ref),
     ("server_handshake", server_handshake),
     ("signature", signature),
+    ("sse", sse),
 ];

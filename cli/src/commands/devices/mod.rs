@@ -65,7 +65,8 @@ fn all(desk: &mut Desk<'_>) -> Result<Value, Failure> {
 
 /// What can be named by its id.
 #[derive(Clone, Copy, Debug)]
-enum Kind {
+pub(in crate::commands) enum Kind {
+    Approval,
     Request,
     Device,
     Invite,
@@ -75,6 +76,7 @@ impl Kind {
     /// Where its id stands.
     const fn field(self) -> &'static str {
         match self {
+            Self::Approval => "id",
             Self::Request => "requestId",
             Self::Device => "deviceId",
             Self::Invite => "inviteId",
@@ -83,6 +85,10 @@ impl Kind {
 
     const fn words(self) -> (&'static str, &'static str) {
         match self {
+            Self::Approval => (
+                "pending approval",
+                "`clawgate approvals list` shows those that wait.",
+            ),
             Self::Request => ("pairing request", "`clawgate devices list` shows who asks."),
             Self::Device => (
                 "paired device",
@@ -97,7 +103,11 @@ impl Kind {
 }
 
 /// Finds what an id, or a beginning that no other one has, stands for.
-fn find<'a>(kind: Kind, given: &str, all: &'a [Value]) -> Result<&'a Value, Failure> {
+pub(in crate::commands) fn find<'a>(
+    kind: Kind,
+    given: &str,
+    all: &'a [Value],
+) -> Result<&'a Value, Failure> {
     let given = given.trim();
     let id = |item: &'a Value| item.get(kind.field()).and_then(Value::as_str);
     if let Some(exact) = all.iter().find(|item| id(item) == Some(given)) {
@@ -135,7 +145,7 @@ fn find<'a>(kind: Kind, given: &str, all: &'a [Value]) -> Result<&'a Value, Fail
 }
 
 /// The items of a list in an answer.
-pub(super) fn items(answer: &Value, field: &str) -> Vec<Value> {
+pub(in crate::commands) fn items(answer: &Value, field: &str) -> Vec<Value> {
     answer
         .get(field)
         .and_then(Value::as_array)
@@ -144,7 +154,7 @@ pub(super) fn items(answer: &Value, field: &str) -> Vec<Value> {
 }
 
 /// A text in an answer, or nothing.
-pub(super) fn word<'a>(item: &'a Value, field: &str) -> &'a str {
+pub(in crate::commands) fn word<'a>(item: &'a Value, field: &str) -> &'a str {
     item.get(field).and_then(Value::as_str).unwrap_or_default()
 }
 
@@ -173,7 +183,7 @@ pub(super) fn short(id: &str) -> String {
 }
 
 /// How long ago something was, as far as the clocks agree.
-pub(super) fn ago(item: &Value, field: &str) -> String {
+pub(in crate::commands) fn ago(item: &Value, field: &str) -> String {
     let now = crate::device::wall_time().0;
     match item.get(field).and_then(Value::as_u64) {
         None => String::new(),

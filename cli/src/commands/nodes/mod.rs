@@ -52,7 +52,7 @@ fn waiting(desk: &mut Desk<'_>) -> Result<Vec<Value>, Failure> {
 }
 
 /// The node that is meant: by its id, by its name, or by a beginning of its id.
-fn find<'a>(given: &str, nodes: &'a [Value]) -> Result<&'a Value, Failure> {
+pub(super) fn find<'a>(given: &str, nodes: &'a [Value]) -> Result<&'a Value, Failure> {
     let given = given.trim();
     let id = |node: &&Value| word(node, "nodeId") == given;
     if let Some(exact) = nodes.iter().find(id) {

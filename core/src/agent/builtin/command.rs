@@ -95,6 +95,7 @@ fn word(text: &str) -> Option<(String, &str)> {
 mod tests {
     use super::*;
 
+    #[allow(clippy::wildcard_enum_match_arm, reason = "anything else is a mistake")]
     fn invoke(text: &str) -> Result<(String, String, String), String> {
         match Command::parse(text).unwrap() {
             Command::Invoke(invoke) => Ok((

@@ -1,3 +1,8 @@
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "a test panics on what it does not expect"
+)]
+
 use serde_json::{Value, json};
 
 use super::*;

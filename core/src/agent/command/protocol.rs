@@ -56,9 +56,10 @@ impl Said {
             return Ok(None);
         }
         let line: Line<'_> = serde_json::from_str(text).map_err(|error| {
-            let what = match error.classify() {
-                serde_json::error::Category::Data => "it is JSON of another shape",
-                _ => "it is no JSON",
+            let what = if error.is_data() {
+                "it is JSON of another shape"
+            } else {
+                "it is no JSON"
             };
             format!("{what} (column {})", error.column())
         })?;

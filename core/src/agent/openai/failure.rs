@@ -169,9 +169,11 @@ fn said(body: &[u8], key: Option<&Secret>) -> Option<String> {
     let error = value.get("error").unwrap_or(&value);
     let text = match error {
         Value::String(text) => text.as_str(),
-        other => ["message", "detail", "error"]
-            .iter()
-            .find_map(|name| other.get(*name).and_then(Value::as_str))?,
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
+            ["message", "detail", "error"]
+                .iter()
+                .find_map(|name| error.get(*name).and_then(Value::as_str))?
+        }
     };
     Some(shown(text, key)).filter(|text| !text.is_empty())
 }

@@ -241,6 +241,7 @@ mod tests {
         )
     }
 
+    #[allow(clippy::disallowed_methods, reason = "any instant will do")]
     fn now() -> Now {
         Now {
             mono: Instant::now(),

@@ -15,9 +15,6 @@ use crate::{
     time::Now,
 };
 
-/// The file's name in the state directory.
-const FILE: &str = "exec-approvals.json";
-
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct SetParams {
@@ -156,7 +153,7 @@ impl Gateway {
     }
 
     fn shown_file(&self, text: ApprovalsText) -> Answer {
-        let path = self.setup.host.state_dir.join(FILE);
+        let path = &self.setup.host.exec_approvals;
         let approvals = Approvals::read(text);
         let mut answer = approvals.shown(&path.to_string_lossy());
         if let Value::Object(fields) = &mut answer {

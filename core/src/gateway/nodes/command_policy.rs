@@ -371,6 +371,22 @@ pub enum CommandRefusal {
 }
 
 /// The configured part of the policy: `gateway.nodes.commands`.
+///
+/// ```
+/// use clawgate_core::gateway::{
+///     CommandRefusal, CustomCommands, NodeCommandPolicy, NodeProfile, PlatformClass, Reach, Talk,
+/// };
+///
+/// let policy = NodeCommandPolicy::new(&["camera.snap"], &["system.run"], CustomCommands::default());
+/// let node = NodeProfile { class: PlatformClass::Linux, talk: Talk::Silent };
+/// let admit = |command| policy.admit(node, Reach::Callers, command);
+/// assert_eq!(admit("system.which"), Ok(()));
+/// assert_eq!(admit("camera.snap"), Ok(()));
+/// assert_eq!(admit("camera.clip"), Err(CommandRefusal::Dangerous));
+/// assert_eq!(admit("system.run"), Err(CommandRefusal::Denied));
+/// assert_eq!(admit("location.get"), Err(CommandRefusal::OtherPlatform));
+/// assert_eq!(admit("weather.get"), Ok(()));
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct NodeCommandPolicy {
     allow: BTreeSet<String>,

@@ -10,7 +10,7 @@ use crate::{
     frame::RawJson,
     gateway::{
         Gateway,
-        approvals::{ApprovalAsk, ApprovalOrigin, Decision, RunDecision},
+        approvals::{ApprovalAsk, ApprovalOrigin, Decision, Reach, RunDecision},
     },
     ids::{RunId, ToolCallId},
     time::Now,
@@ -85,6 +85,8 @@ impl Gateway {
         ask.request.tool_call_id = Some(call.to_string());
         ask.request.system_run_plan = Some(plan.clone());
         ask.argv = argv;
+        // Nobody may be looking now; the question waits as long as the run does.
+        ask.reach = Reach::Optional;
         let plan = RawJson::encode(&plan).unwrap_or_else(|_| RawJson::empty_object());
         let origin = ApprovalOrigin::Run {
             run: run.clone(),
@@ -133,10 +135,12 @@ impl Gateway {
         let Some(open) = active.and_then(|active| active.calls.get(call)).cloned() else {
             return;
         };
-        let plan = match &open.stage {
-            Stage::Asking(asked, plan) if asked == approval => plan.clone(),
-            _ => return,
+        let Stage::Asking(asked, plan) = &open.stage else {
+            return;
         };
+        if asked != approval {
+            return;
+        }
         let verdict = match decision {
             Some(verdict @ (Decision::AllowOnce | Decision::AllowAlways)) => *verdict,
             Some(Decision::Deny) | None => {
