@@ -27,7 +27,7 @@ pub(super) fn create(
         }
     }
     let answer = call("sessions.create", &params, target, context)?;
-    told(context, &answer, "there is")
+    told(context, &answer, "created")
 }
 
 pub(super) fn send(

@@ -69,7 +69,12 @@ fn call(
     let mut link = Link::open_or_explain(&resolved, &[method], flags.timeout)?;
     let params = RawJson::encode(params)
         .map_err(|error| Failure::new(Exit::Failed, "params", error.to_string(), ""))?;
-    let result = link.call(method, params)?;
+    let result = link.call(method, params).map_err(|mut failure| {
+        if failure.exit == Exit::Refused {
+            failure.next = "`clawgate sessions list` shows all sessions.".to_owned();
+        }
+        failure
+    })?;
     link.connection.close();
     Ok(result.parse().unwrap_or(Value::Null))
 }
