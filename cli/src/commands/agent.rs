@@ -89,14 +89,14 @@ pub(super) fn run(args: AgentArgs, context: &Context) -> Result<Exit, Failure> {
         stopping: false,
         end: Instant::now() + args.timeout + MARGIN,
     };
-    let outcome = run.to_its_end();
+    let outcome = run.follow();
     let closed = run.screen.close_line();
     run.line.close();
     outcome.and_then(|exit| closed.map(|()| exit))
 }
 
 impl Run<'_> {
-    fn to_its_end(&mut self) -> Result<Exit, Failure> {
+    fn follow(&mut self) -> Result<Exit, Failure> {
         self.ask();
         loop {
             let input = match self.line.next(Some(self.end)) {

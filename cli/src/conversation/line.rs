@@ -267,30 +267,29 @@ impl TokenKeeper {
     }
 
     fn look_at(&self, event: &ClientEvent) {
-        let is_about_tokens = match event {
-            ClientEvent::Connected(hello) => hello.device_token.is_some(),
-            ClientEvent::ForgetDeviceToken => true,
-            _ => false,
+        let issued = if let ClientEvent::Connected(hello) = event {
+            hello.device_token.as_ref()
+        } else {
+            None
         };
-        let files = self.resolved.device.as_ref().filter(|_| is_about_tokens);
+        let is_spoilt = matches!(event, ClientEvent::ForgetDeviceToken);
+        if issued.is_none() && !is_spoilt {
+            return;
+        }
+        let files = self.resolved.device.as_ref();
         let Some((files, known)) = files.and_then(|files| Some((files, files.known()?))) else {
             return;
         };
-        let who = (&*known.identity, Role::Operator);
+        let (route, who) = (self.target.route(), (&*known.identity, Role::Operator));
+        if let Some(issued) = issued {
+            files.remember(route, who, issued);
+        }
         let auth = self.resolved.target.auth();
         let stored = auth
             .device_token()
             .or_else(|| auth.device_token_for_retry());
-        match (event, stored) {
-            (ClientEvent::Connected(hello), _) => {
-                if let Some(issued) = &hello.device_token {
-                    files.remember(self.target.route(), who, issued);
-                }
-            }
-            (ClientEvent::ForgetDeviceToken, Some(stored)) => {
-                files.forget(self.target.route(), who, stored);
-            }
-            _ => {}
+        if let Some(stored) = stored.filter(|_| is_spoilt) {
+            files.forget(route, who, stored);
         }
     }
 }

@@ -90,7 +90,9 @@ impl News {
         };
         let run = match &what {
             What::Kept(entry) => entry.run.clone().unwrap_or_default(),
-            _ => text(&payload, "runId"),
+            What::Text(_) | What::End(_) | What::ToolCalled { .. } | What::ToolDone { .. } => {
+                text(&payload, "runId")
+            }
         };
         Some(Self {
             session: text(&payload, "sessionKey"),

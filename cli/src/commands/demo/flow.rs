@@ -206,7 +206,11 @@ fn approve(stage: &Stage, client: &Client, tell: &impl Fn(&str)) -> Result<(), F
                     request = id.map(str::to_owned);
                 }
             }
-            _ => {}
+            Heard::Answer(..)
+            | Heard::Client(_)
+            | Heard::Ended(_)
+            | Heard::Interrupt
+            | Heard::Said(..) => {}
         }
         Ok(request.clone().filter(|_| is_connected))
     })?;
@@ -235,7 +239,7 @@ fn approve(stage: &Stage, client: &Client, tell: &impl Fn(&str)) -> Result<(), F
                 let said: Value = serde_json::from_str(&line).unwrap_or_default();
                 is_ready |= is_state(&said, "ready");
             }
-            _ => {}
+            Heard::Client(_) | Heard::Ended(_) | Heard::Interrupt | Heard::Said(..) => {}
         }
         Ok((answers == 2 && is_ready).then_some(()))
     })?;
@@ -279,7 +283,7 @@ fn follow(stage: &Stage, client: &Client) -> Result<Flow, Failure> {
                     What::Kept(_) | What::Text(_) => {}
                 }
             }
-            _ => {}
+            Heard::Client(_) | Heard::Ended(_) | Heard::Interrupt | Heard::Said(..) => {}
         }
         Ok(seen.reply.clone().filter(|_| seen.is_whole()))
     })?;
