@@ -32,6 +32,9 @@ const WAIT: Duration = Duration::from_secs(30);
 /// Time for the gateway to stop a run.
 const STOP: Duration = Duration::from_secs(10);
 
+/// Time for the last events of a run to come, after its answer.
+const TAIL: Duration = Duration::from_secs(1);
+
 /// The calls of this command.
 #[derive(Clone, Copy, Debug)]
 enum Asked {
@@ -50,8 +53,13 @@ struct Run<'a> {
     context: &'a Context,
     screen: Screen,
     reply: Reply,
-    /// Since when it is being stopped.
     stopping: bool,
+    /// Whether events may have been missed.
+    has_gaps: bool,
+    /// Whether the event of its end came.
+    has_ended: bool,
+    /// The final answer, when the last events are still to come.
+    answer: Option<Value>,
     end: Instant,
 }
 
@@ -87,6 +95,9 @@ pub(super) fn run(args: AgentArgs, context: &Context) -> Result<Exit, Failure> {
         screen: Screen::new(),
         reply: Reply::default(),
         stopping: false,
+        has_gaps: false,
+        has_ended: false,
+        answer: None,
         end: Instant::now() + args.timeout + MARGIN,
     };
     let outcome = run.follow();
@@ -102,6 +113,7 @@ impl Run<'_> {
             let input = match self.line.next(Some(self.end)) {
                 Ok(input) => input,
                 Err(Ended::Gone(failure)) => return Err(failure),
+                Err(Ended::Late) if self.answer.is_some() => return self.done(),
                 Err(Ended::Late) if self.stopping => return Err(interrupted()),
                 Err(Ended::Late) => return Err(self.goes_on("No reply before the deadline.")),
             };
@@ -113,7 +125,12 @@ impl Run<'_> {
                 }
                 Input::Connected(_) if self.stopping => self.abort(),
                 Input::Connected(_) => self.ask(),
-                Input::Event(event) => self.on_event(&event)?,
+                Input::Event(event) => {
+                    self.on_event(&event)?;
+                    if self.has_ended && self.answer.is_some() {
+                        return self.done();
+                    }
+                }
                 Input::Interrupt if self.stopping => return Err(interrupted()),
                 Input::Interrupt => {
                     self.stopping = true;
@@ -121,6 +138,7 @@ impl Run<'_> {
                     self.abort();
                 }
                 Input::Lost(why) => {
+                    self.has_gaps = true;
                     self.note(&format!(
                         "connection lost ({why}); the run goes on, reconnecting"
                     ));
@@ -179,7 +197,14 @@ impl Run<'_> {
             }
             (Asked::Agent, Some("timeout")) if self.stopping => Err(interrupted()),
             (Asked::Agent, Some("timeout")) => Err(self.stopped(&payload)),
-            (Asked::Agent, _) => self.done(&payload).map(Some),
+            (Asked::Agent, _) => {
+                self.answer = Some(payload);
+                if self.stream && !self.has_ended && !self.has_gaps {
+                    self.end = self.end.min(Instant::now() + TAIL);
+                    return Ok(None);
+                }
+                self.done().map(Some)
+            }
             (Asked::Wait, status) => {
                 let is_over =
                     payload.get("endedAt").is_some() || matches!(status, Some("ok" | "error"));
@@ -206,11 +231,16 @@ impl Run<'_> {
         let Some(news) = News::of(event).filter(|news| news.run == self.key) else {
             return Ok(());
         };
+        self.has_ended |= matches!(news.what, What::End(_));
         if self.context.format == Format::Json {
             let payload = event.payload.parse::<Value>().unwrap_or_default();
             return output::json_line(&json!({ "event": &*event.event, "payload": payload }));
         }
-        match &news.what {
+        self.show(&news.what)
+    }
+
+    fn show(&mut self, what: &What) -> Result<(), Failure> {
+        match what {
             What::Text(text) => match self.reply.come_to(text) {
                 Some(piece) => self.screen.piece(&piece),
                 None => Ok(()),
@@ -223,7 +253,8 @@ impl Run<'_> {
         }
     }
 
-    fn done(&mut self, payload: &Value) -> Result<Exit, Failure> {
+    fn done(&mut self) -> Result<Exit, Failure> {
+        let payload = &self.answer.take().unwrap_or_default();
         match (self.context.format, self.stream) {
             (Format::Json, true) => output::json_line(payload)?,
             (Format::Json, false) => output::json(payload)?,
