@@ -106,6 +106,21 @@ impl Agent for Scripted {
         }
     }
 
+    fn steer(&mut self, _: Now, run: &RunId, text: &str) -> bool {
+        let takes = self.idle.contains(run) && text.starts_with("more");
+        if takes {
+            self.idle.retain(|idle| idle != run);
+            let text = format!("heard {text}");
+            let done = RunDone {
+                text,
+                ..RunDone::default()
+            };
+            self.outputs
+                .push_back((run.clone(), AgentOutput::Done(done)));
+        }
+        takes
+    }
+
     fn handle_timeout(&mut self, _: Now) {}
 
     fn poll_output(&mut self) -> Option<(RunId, AgentOutput)> {
@@ -164,9 +179,10 @@ fn answers<'a>(frames: &'a [Value], id: &str) -> Vec<&'a Value> {
 }
 
 fn texts(history: &Value) -> Vec<String> {
-    let text = |message: &Value| match &message["content"] {
-        Value::String(text) => text.clone(),
-        content => content[0]["text"].as_str().unwrap_or_default().to_owned(),
+    let text = |message: &Value| {
+        let content = &message["content"];
+        let text = content.as_str().or_else(|| content[0]["text"].as_str());
+        text.unwrap_or_default().to_owned()
     };
     history["messages"]
         .as_array()
@@ -325,6 +341,28 @@ fn an_interrupt_goes_first_and_collected_messages_are_answered_together() {
     let last = kept.last().unwrap();
     assert!(last.ends_with("Assistant:later|User:one"), "{last}");
     for key in ["k4", "k5"] {
+        let state = host.get(conn, "agent.wait", json!({ "runId": key }));
+        assert_eq!(state["status"], "ok", "{key}");
+    }
+}
+
+#[test]
+fn a_run_hears_more_if_its_agent_can_and_answers_both_messages() {
+    let mut host = host();
+    let conn = operator(&mut host);
+    send(&mut host, conn, "k1", "wait x");
+    send(&mut host, conn, "k2", "say later");
+    send(&mut host, conn, "k3", "more words");
+    // Those that wait have their turn first.
+    assert_eq!(history(&mut host, conn)["pendingInputs"]["total"], 2);
+    for key in ["k3", "k2"] {
+        let stop = json!({ "sessionKey": "main", "runId": key });
+        host.get(conn, "chat.abort", stop);
+    }
+    send(&mut host, conn, "k4", "more words");
+    let kept = texts(&history(&mut host, conn));
+    assert_eq!(kept, ["wait x", "more words", "heard more words"]);
+    for key in ["k1", "k4"] {
         let state = host.get(conn, "agent.wait", json!({ "runId": key }));
         assert_eq!(state["status"], "ok", "{key}");
     }

@@ -99,6 +99,20 @@ impl Gateway {
         self.wait_for(now, effect, Waiter::History(run.clone()));
     }
 
+    /// The message of a run becomes a part of the one under way, which answers both.
+    pub(super) fn join_run(&mut self, now: Now, key: &SessionKey, run: &RunId, active: &RunId) {
+        let Some(session) = self.sessions.get(key).map(|entry| entry.session_id.clone()) else {
+            return;
+        };
+        for input in self.take_input(now, run, &session) {
+            if let Some(message) = self.sessions.append(&mut self.out.journal, now, key, input) {
+                self.tell_message(key, &message);
+            }
+        }
+        self.runs.merged_into(run, active);
+        self.tell_session(now, key, "message");
+    }
+
     /// Marks a run as under way, and gives its message.
     fn take_input(
         &mut self,

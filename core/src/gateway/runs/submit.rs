@@ -114,6 +114,9 @@ impl Gateway {
             outcome: None,
         };
         self.runs.put(&mut self.out.journal, record);
+        if mode == QueueMode::Steer && self.steer_run(now, &key, &run_id) {
+            return Ok(Submitted::New);
+        }
         let queue = self.runs.queues.entry(key.clone()).or_default();
         match (mode, self.runs.busy.get(&key).cloned()) {
             (QueueMode::Interrupt, Some(active)) => {
@@ -127,6 +130,28 @@ impl Gateway {
         }
         self.start_next(now, &key);
         Ok(Submitted::New)
+    }
+
+    /// Says a message to the run under way, if that can still make use of it.
+    fn steer_run(&mut self, now: Now, key: &SessionKey, run: &RunId) -> bool {
+        // Those that came before have their turn first.
+        if self.runs.queues.contains_key(key) {
+            return false;
+        }
+        let Some(active) = self.runs.busy.get(key).cloned() else {
+            return false;
+        };
+        let input = self.runs.get(run).and_then(|record| record.input.as_ref());
+        let Some(text) = input.filter(|input| input.attachments().is_empty()) else {
+            return false;
+        };
+        let text = text.text.clone();
+        if !self.agent.steer(now, &active, &text) {
+            return false;
+        }
+        self.join_run(now, key, run, &active);
+        self.drive_agent(now);
+        true
     }
 
     /// A message that comes from the gateway or a node and not from a caller. Gives whether it was
