@@ -96,7 +96,13 @@ pub fn arguments(leaf: &str, names: &Names) -> Option<Vec<Vec<String>>> {
         "secrets reload" | "secrets rotate" => one(&["--grace", "1m"]),
         "status" => vec![vec![], vec!["--all".into()]],
         "url check" => one(&[&names.url]),
-        "chat" | "demo" | "sessions list" | "sessions usage" => one(&[]),
+        "approvals get" | "approvals list" | "logs" => one(&[]),
+        "approvals resolve" => one(&["no-such-question", "deny"]),
+        // One that finds a gateway goes on until it is ended.
+        "approvals watch" => one(&["--port", "1"]),
+        // What is on standard input would be said: here it is a token.
+        "chat" => one(&["--token-file", "-"]),
+        "demo" | "sessions list" | "sessions usage" => one(&[]),
         "config path" | "config validate" | "devices invites" | "devices list" | "nodes list"
         | "nodes pending" | "nodes status" | "gateway health" | "gateway probe"
         | "gateway status" | "health" | "pins list" | "secrets status" | "security audit"
