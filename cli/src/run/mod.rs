@@ -147,7 +147,7 @@ pub(crate) fn gateway_run(request: RunRequest) -> Result<(), RunError> {
         approvals: Some(Arc::new(ApprovalsFile::new(
             request.places.exec_approvals_file(),
         ))),
-        agent: Some(agents::build(&file, &request.env, random()?)),
+        agent: Some(Box::new(agents::build(&file, &request.env, random()?))),
         state: kept.state,
         owner: owner_socket(&own),
         managed,

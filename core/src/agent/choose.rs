@@ -166,6 +166,10 @@ impl Agent for Agents {
         }
     }
 
+    fn take_up(&mut self, newer: Agents) {
+        self.replace(newer);
+    }
+
     fn steer(&mut self, now: Now, run: &RunId, text: &str) -> bool {
         // Backends that do not know the run take nothing.
         self.of_run(run).is_some_and(|backends| {

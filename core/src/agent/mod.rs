@@ -91,6 +91,12 @@ pub trait Agent: fmt::Debug + Send {
         false
     }
 
+    /// Takes up another state of the config, if it was made from one. Runs that go on keep what they
+    /// began with.
+    fn take_up(&mut self, newer: Agents) {
+        drop(newer);
+    }
+
     /// Acts on every deadline that is due.
     fn handle_timeout(&mut self, now: Now);
 
