@@ -1,6 +1,9 @@
 //! Looks at sessions (spec protocol §6.4).
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -220,16 +223,16 @@ impl Gateway {
                 Some(SortBy::Activity | SortBy::UpdatedAt) | None => ListOrder::Update,
             },
         };
-        let mut found = filter.apply(self.sessions.values(), now.wall);
-        if list.active_only == Some(true) {
-            found.retain(|entry| !self.runs.unfinished(&entry.key).is_empty());
-        }
-        let total = found.len();
+        let active_only = list.active_only == Some(true);
+        let candidates = self
+            .sessions
+            .values()
+            .filter(|entry| !active_only || !self.runs.unfinished(&entry.key).is_empty());
         let offset = list.offset.unwrap_or(0);
+        let part = offset..offset.saturating_add(limit);
+        let (found, total) = filter.page(candidates, now.wall, part);
         let rows: Vec<Value> = found
             .into_iter()
-            .skip(offset)
-            .take(limit)
             .map(|entry| {
                 let extras = RowExtras {
                     with_title: list.include_derived_titles == Some(true),
@@ -542,15 +545,22 @@ impl Gateway {
     }
 
     pub(super) fn search_hits(&self, call: &SearchCall, page: TranscriptPage) -> Answer {
+        let hits: BTreeSet<&SessionId> = page
+            .messages
+            .iter()
+            .map(|message| &message.session)
+            .collect();
+        let entries = self.sessions.values();
+        let entries: BTreeMap<&SessionId, &SessionEntry> = entries
+            .filter(|entry| hits.contains(&entry.session_id))
+            .map(|entry| (&entry.session_id, entry))
+            .collect();
         let results: Vec<Value> = page
             .messages
             .iter()
             .enumerate()
             .filter_map(|(place, message)| {
-                let entry = self
-                    .sessions
-                    .values()
-                    .find(|entry| entry.session_id == message.session)?;
+                let entry = entries.get(&message.session)?;
                 Some(json!({
                     "sessionKey": entry.key,
                     "sessionId": message.session,

@@ -97,7 +97,7 @@ impl Gateway {
         self.check_queue(&key, input.weight())?;
         self.open_session(now, &key)?;
         let record = RunRecord {
-            run_id: run_id.clone(),
+            run_id,
             session_key: key.clone(),
             agent_id,
             fingerprint,
@@ -113,17 +113,15 @@ impl Gateway {
             calls: Vec::new(),
             outcome: None,
         };
+        match mode {
+            QueueMode::Interrupt => self.runs.queues.push_front(&record),
+            QueueMode::Collect | QueueMode::Followup | QueueMode::Steer => {
+                self.runs.queues.push_back(&record);
+            }
+        }
         self.runs.put(&mut self.out.journal, record);
-        let queue = self.runs.queues.entry(key.clone()).or_default();
-        match (mode, self.runs.busy.get(&key).cloned()) {
-            (QueueMode::Interrupt, Some(active)) => {
-                queue.push_front(run_id);
-                self.abort_run(now, &active, "interrupted by a new message");
-            }
-            (QueueMode::Interrupt, None) => queue.push_front(run_id),
-            (QueueMode::Collect | QueueMode::Followup | QueueMode::Steer, _) => {
-                queue.push_back(run_id);
-            }
+        if let (QueueMode::Interrupt, Some(active)) = (mode, self.runs.busy.get(&key).cloned()) {
+            self.abort_run(now, &active, "interrupted by a new message");
         }
         self.start_next(now, &key);
         Ok(Submitted::New)
@@ -177,21 +175,14 @@ impl Gateway {
 
     fn check_queue(&self, key: &SessionKey, weight: usize) -> Result<(), RpcError> {
         let limits = &self.setup.limits;
-        if self.runs.waiting(key).count() >= limits.max_queued_runs {
+        if self.runs.queues.runs_of(key) >= limits.max_queued_runs {
             let message = format!(
                 "{} messages wait in this session already",
                 limits.max_queued_runs
             );
             return Err(RpcError::retry_later(message, 1_000));
         }
-        let waiting: usize = self
-            .runs
-            .queues
-            .values()
-            .flatten()
-            .filter_map(|run| Some(self.runs.get(run)?.input.as_ref()?.weight()))
-            .sum();
-        if waiting.saturating_add(weight) > limits.max_queued_bytes {
+        if self.runs.queues.bytes().saturating_add(weight) > limits.max_queued_bytes {
             return Err(RpcError::retry_later(
                 "the messages that wait take too much room",
                 1_000,
