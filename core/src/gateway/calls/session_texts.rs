@@ -1,6 +1,6 @@
 //! What was said in sessions, in part: the last messages, previews, searches (spec protocol §6.4).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     frame::Request,
-    gateway::sessions::SessionKey,
+    gateway::sessions::{SessionEntry, SessionKey},
     ids::{ConnId, SessionId},
     protocol::RpcError,
     store::{Author, TranscriptPage, TranscriptQuery, excerpt},
@@ -239,15 +239,22 @@ impl Gateway {
     }
 
     pub(super) fn search_hits(&self, call: &SearchCall, page: TranscriptPage) -> Answer {
+        let hits: BTreeSet<&SessionId> = page
+            .messages
+            .iter()
+            .map(|message| &message.session)
+            .collect();
+        let entries = self.sessions.values();
+        let entries: BTreeMap<&SessionId, &SessionEntry> = entries
+            .filter(|entry| hits.contains(&entry.session_id))
+            .map(|entry| (&entry.session_id, entry))
+            .collect();
         let results: Vec<Value> = page
             .messages
             .iter()
             .enumerate()
             .filter_map(|(place, message)| {
-                let entry = self
-                    .sessions
-                    .values()
-                    .find(|entry| entry.session_id == message.session)?;
+                let entry = entries.get(&message.session)?;
                 Some(json!({
                     "sessionKey": entry.key,
                     "sessionId": message.session,

@@ -158,16 +158,16 @@ impl Gateway {
                 Some(SortBy::Activity | SortBy::UpdatedAt) | None => ListOrder::Update,
             },
         };
-        let mut found = filter.apply(self.sessions.values(), now.wall);
-        if list.active_only == Some(true) {
-            found.retain(|entry| !self.runs.unfinished(&entry.key).is_empty());
-        }
-        let total = found.len();
+        let active_only = list.active_only == Some(true);
+        let candidates = self
+            .sessions
+            .values()
+            .filter(|entry| !active_only || !self.runs.unfinished(&entry.key).is_empty());
         let offset = list.offset.unwrap_or(0);
+        let part = offset..offset.saturating_add(limit);
+        let (found, total) = filter.page(candidates, now.wall, part);
         let rows: Vec<Value> = found
             .into_iter()
-            .skip(offset)
-            .take(limit)
             .map(|entry| {
                 let extras = RowExtras {
                     with_title: list.include_derived_titles == Some(true),

@@ -225,7 +225,7 @@ impl Gateway {
             return false;
         };
         let key = record.session_key.clone();
-        self.runs.unqueue(&key, run);
+        self.runs.queues.remove(&key, run);
         let outcome = RunEnd::Aborted(why.into()).outcome(String::new());
         self.keep_end(now, run, RunState::Aborted, &outcome);
         self.tell_end(now, &key, run, RunState::Aborted, &outcome, None, None);

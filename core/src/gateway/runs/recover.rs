@@ -13,7 +13,7 @@ impl Gateway {
     pub(in crate::gateway) fn recover_runs(&mut self, now: Now) {
         self.runs.to_recover = false;
         self.end_lost_runs(now);
-        let keys: Vec<SessionKey> = self.runs.queues.keys().cloned().collect();
+        let keys: Vec<SessionKey> = self.runs.queues.sessions().cloned().collect();
         for key in keys {
             self.start_next(now, &key);
         }
@@ -59,11 +59,7 @@ impl Gateway {
         self.runs.rebuild_queues();
         let known = |run: &RunId| self.runs.records.get(run.as_str()).is_some();
         // The caller of a run that is not there any more was told so in its answer.
-        let waiters = std::mem::take(&mut self.runs.waiters);
-        self.runs.waiters = waiters
-            .into_iter()
-            .filter(|waiter| known(&waiter.run))
-            .collect();
+        self.runs.waiters.retain(|waiter| known(&waiter.run));
         // Ends that were not kept, and turns that were not taken, are tried again when the disk works.
         self.runs.to_recover = true;
     }

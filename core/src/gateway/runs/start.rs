@@ -20,31 +20,24 @@ impl Gateway {
     /// Starts the next run of a session, if there is one and nothing stands in its way.
     pub(super) fn start_next(&mut self, now: Now, key: &SessionKey) {
         let stops = self.phase != Phase::Running;
-        if stops || self.runs.busy.contains_key(key) || !self.runs.queues.contains_key(key) {
+        if stops || self.runs.busy.contains_key(key) || self.runs.queues.runs_of(key) == 0 {
             return;
         }
         if self.runs.active.len() >= self.setup.limits.max_active_runs {
-            if !self.runs.ready.contains(key) {
-                self.runs.ready.push_back(key.clone());
-            }
+            self.runs.ready.push(key);
             return;
         }
-        let Some(first) = self
-            .runs
-            .queues
-            .get(key)
-            .and_then(|queue| queue.front().cloned())
-        else {
+        let Some(first) = self.runs.queues.first(key).cloned() else {
             return;
         };
-        self.runs.unqueue(key, &first);
+        self.runs.queues.remove(key, &first);
         self.start_run(now, key, &first);
     }
 
     /// Starts runs of sessions that waited for a place.
     pub(super) fn start_ready(&mut self, now: Now) {
         while self.runs.active.len() < self.setup.limits.max_active_runs
-            && let Some(key) = self.runs.ready.pop_front()
+            && let Some(key) = self.runs.ready.pop()
         {
             self.start_next(now, &key);
         }
@@ -59,7 +52,7 @@ impl Gateway {
         let mut inputs = self.take_input(now, run, &entry.session_id);
         // What waits to be answered together is answered now.
         for other in self.collected_with(key, run) {
-            self.runs.unqueue(key, &other);
+            self.runs.queues.remove(key, &other);
             inputs.extend(self.take_input(now, &other, &entry.session_id));
             self.runs.merged_into(&other, run);
         }
