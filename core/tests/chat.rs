@@ -835,3 +835,27 @@ fn a_wake_makes_the_agent_look() {
     host.get(conn, "wake", json!({ "mode": "now", "text": "two" }));
     assert_eq!(texts(&history(&mut host, conn)), ["one\ntwo", "?"]);
 }
+
+#[test]
+fn transcripts_of_before_are_kept_up_to_a_number() {
+    let mut host = host();
+    let conn = operator(&mut host);
+    let mut lives = Vec::new();
+    for number in 0..34 {
+        send(
+            &mut host,
+            conn,
+            &format!("k{number}"),
+            &format!("say {number}"),
+        );
+        let here = history(&mut host, conn);
+        lives.push(here["sessionId"].as_str().unwrap().to_owned());
+        host.get(conn, "sessions.reset", json!({ "key": "main" }));
+    }
+    let ask = |host: &mut Host, life: &str| {
+        let params = json!({ "sessionKey": "main", "sessionId": life });
+        host.ask(conn, "chat.history", params)
+    };
+    assert_eq!(ask(&mut host, &lives[1])["ok"], false);
+    assert_eq!(texts(&ask(&mut host, &lives[2])["payload"]), ["say 2", "2"]);
+}

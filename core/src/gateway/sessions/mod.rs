@@ -21,6 +21,9 @@ use crate::{
     time::Now,
 };
 
+/// Lives of a session whose transcripts are kept beside the present one's.
+const MAX_EARLIER: usize = 32;
+
 /// All sessions.
 #[derive(Debug)]
 pub(super) struct SessionBook {
@@ -106,9 +109,20 @@ impl SessionBook {
         key: &SessionKey,
         new_id: String,
     ) -> Option<SessionEntry> {
-        self.change(journal, key, |entry| {
+        let mut dropped = None;
+        let entry = self.change(journal, key, |entry| {
             entry.reset(SessionId::new(new_id), now.wall);
-        })
+            if entry.earlier.len() > MAX_EARLIER {
+                dropped = Some(entry.earlier.remove(0));
+            }
+        });
+        if let Some(session) = dropped {
+            journal.stage(Write::Forget {
+                session,
+                keep_from: None,
+            });
+        }
+        entry
     }
 
     /// Forgets the oldest messages of a session, but for the last ones.
