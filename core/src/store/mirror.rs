@@ -97,6 +97,11 @@ impl<R: Record> Mirror<R> {
         changes.find(|(_, of, _)| of == key).map(|(id, _, _)| *id)
     }
 
+    /// Whether every change is durable.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.undo.is_empty()
+    }
+
     /// A commit is durable: there is no way back.
     pub(crate) fn settle(&mut self, commit: CommitId) {
         while self.undo.front().is_some_and(|(id, _, _)| *id <= commit) {

@@ -123,8 +123,6 @@ impl Gateway {
         for ended in &all {
             self.answer_waiters(now, ended);
         }
-        let max = self.setup.limits.max_runs;
-        self.runs.trim(&mut self.out.journal, max);
         self.start_next(now, &key);
         self.start_ready(now);
     }
@@ -139,7 +137,15 @@ impl Gateway {
         outcome: &RunOutcome,
         active: Option<super::ActiveRun>,
     ) {
-        let message = self.keep_words(now, key, run, state, outcome);
+        // A session that has begun anew since does not hear of its former life.
+        let life = self.sessions.get(key).map(|entry| &entry.session_id);
+        let is_here = self
+            .runs
+            .get(run)
+            .is_some_and(|record| record.session_id.as_ref() == life);
+        let message = is_here
+            .then(|| self.keep_words(now, key, run, state, outcome))
+            .flatten();
         self.keep_end(now, run, state, outcome);
         self.sessions.change(&mut self.out.journal, key, |entry| {
             if let Some(usage) = outcome.usage {
@@ -226,11 +232,24 @@ impl Gateway {
         };
         let key = record.session_key.clone();
         self.runs.unqueue(&key, run);
-        let outcome = RunEnd::Aborted(why.into()).outcome(String::new());
-        self.keep_end(now, run, RunState::Aborted, &outcome);
-        self.tell_end(now, &key, run, RunState::Aborted, &outcome, None, None);
-        self.answer_waiters(now, run);
+        self.end_queued(now, &key, run, RunEnd::Aborted(why.into()));
         true
+    }
+
+    /// Ends a run that has not begun and cannot.
+    pub(super) fn drop_queued(&mut self, now: Now, run: &RunId, why: &str) {
+        let Some(key) = self.runs.get(run).map(|record| record.session_key.clone()) else {
+            return;
+        };
+        self.end_queued(now, &key, run, RunEnd::Failed(own_failure(why)));
+    }
+
+    fn end_queued(&mut self, now: Now, key: &SessionKey, run: &RunId, end: RunEnd) {
+        let state = end.state();
+        let outcome = end.outcome(String::new());
+        self.keep_end(now, run, state, &outcome);
+        self.tell_end(now, key, run, state, &outcome, None, None);
+        self.answer_waiters(now, run);
     }
 
     /// Stops everything that a session has under way or waiting. Gives what was stopped.
@@ -255,15 +274,7 @@ impl Gateway {
     /// Ends a run because of the gateway and not of its agent.
     pub(super) fn fail_run(&mut self, now: Now, run: &RunId, message: &str) {
         self.cancel_agent(now, run);
-        let failed = RunFailed {
-            kind: FailureKind::Unknown,
-            message: message.into(),
-            provider: None,
-            model: None,
-            http_status: None,
-            usage: None,
-        };
-        self.end_run(now, run, RunEnd::Failed(failed));
+        self.end_run(now, run, RunEnd::Failed(own_failure(message)));
     }
 
     /// Ends a run that does more than the gateway lets it.
@@ -280,6 +291,18 @@ impl Gateway {
         if self.runs.flush_at.is_some_and(|at| at <= now.mono) {
             self.flush_text(now);
         }
+    }
+}
+
+/// A failure that is none of the agent's.
+fn own_failure(message: &str) -> RunFailed {
+    RunFailed {
+        kind: FailureKind::Unknown,
+        message: message.into(),
+        provider: None,
+        model: None,
+        http_status: None,
+        usage: None,
     }
 }
 

@@ -1,6 +1,6 @@
 //! Runs that a crash or a full disk left behind.
 
-use super::{RunEnd, RunState};
+use super::{RunEnd, RunState, Wants};
 use crate::{
     gateway::{Gateway, sessions::SessionKey},
     ids::RunId,
@@ -56,13 +56,15 @@ impl Gateway {
             }
             self.runs.take_merged(&run);
         }
+        self.runs.forget_unmerged();
         self.runs.rebuild_queues();
         let known = |run: &RunId| self.runs.records.get(run.as_str()).is_some();
-        // The caller of a run that is not there any more was told so in its answer.
+        // The caller of `agent` for a run that is not there any more was told so in its answer. One who
+        // only waits, waits for its time.
         let waiters = std::mem::take(&mut self.runs.waiters);
         self.runs.waiters = waiters
             .into_iter()
-            .filter(|waiter| known(&waiter.run))
+            .filter(|waiter| waiter.wants != Wants::Final || known(&waiter.run))
             .collect();
         // Ends that were not kept, and turns that were not taken, are tried again when the disk works.
         self.runs.to_recover = true;
