@@ -495,6 +495,38 @@ fn what_was_acknowledged_is_there_after_a_crash_and_what_ran_is_not_run_again() 
 }
 
 #[test]
+fn messages_that_wait_for_an_agent_that_is_gone_are_kept_and_end() {
+    let mut host = host();
+    let conn = operator(&mut host);
+    let made = json!({ "name": "temp" });
+    let agent = host.get(conn, "agents.create", made)["agentId"].clone();
+    let key = format!("agent:{}:main", agent.as_str().unwrap());
+    for (id, message) in [("k1", "wait half"), ("k2", "say two"), ("k3", "say three")] {
+        let params = json!({ "sessionKey": key, "message": message, "idempotencyKey": id });
+        host.get(conn, "chat.send", params);
+    }
+    host.get(conn, "agents.delete", json!({ "agentId": agent }));
+    let abort = json!({ "sessionKey": key, "runId": "k1" });
+    host.get(conn, "chat.abort", abort);
+    for id in ["k2", "k3"] {
+        let over = host.get(conn, "agent.wait", json!({ "runId": id }));
+        assert_eq!(over["status"], "error");
+        assert!(
+            over["error"].as_str().unwrap().contains("unknown agent"),
+            "{over}"
+        );
+    }
+    let kept = host.get(conn, "chat.history", json!({ "sessionKey": key }));
+    let texts = texts(&kept);
+    assert_eq!(
+        (texts[0].as_str(), texts[2].as_str()),
+        ("wait half", "say two")
+    );
+    assert_eq!(texts[4], "say three");
+    assert_eq!(kept["pendingInputs"]["total"], 0);
+}
+
+#[test]
 fn nothing_is_acknowledged_that_could_not_be_kept() {
     let mut host = host();
     let conn = operator(&mut host);

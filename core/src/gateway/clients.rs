@@ -47,7 +47,6 @@ pub(super) struct Client {
     /// The device, or nothing for a client without one.
     pub(super) device_id: Option<String>,
     /// What it says that it can do, or offers.
-    #[allow(dead_code, reason = "methods of operators ask for it as they come")]
     pub(super) caps: Vec<String>,
     /// Its presence row, if it has one.
     pub(super) presence_key: Option<String>,
@@ -216,6 +215,9 @@ impl Gateway {
         }
         if client.resumes() {
             self.events.begin(now.mono);
+        }
+        if client.role == Role::Operator {
+            self.subscriptions.admitted(conn, &client.caps);
         }
         if let Some(Conn::Opened(ip)) = self.conns.insert(conn, Conn::Admitted(Box::new(client))) {
             self.left_pre_auth(ip);

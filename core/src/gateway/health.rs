@@ -80,10 +80,18 @@ impl Health {
         let sessions = |agent: Option<&str>| {
             let of = |entry: &&SessionEntry| agent.is_none_or(|agent| agent == entry.agent_id);
             let mut found: Vec<&SessionEntry> = kept.values().filter(of).collect();
-            found.sort_by_key(|entry| std::cmp::Reverse(entry.updated_at));
+            let count = found.len();
+            let order = |a: &&SessionEntry, b: &&SessionEntry| {
+                let newest = b.updated_at.cmp(&a.updated_at);
+                newest.then_with(|| a.key.cmp(&b.key))
+            };
+            if count > RECENT {
+                found.select_nth_unstable_by(RECENT, order);
+                found.truncate(RECENT);
+            }
+            found.sort_unstable_by(order);
             let recent: Vec<_> = found
                 .iter()
-                .take(RECENT)
                 .map(|entry| {
                     json!({
                         "key": entry.key,
@@ -92,7 +100,7 @@ impl Health {
                     })
                 })
                 .collect();
-            json!({ "path": host.state_dir, "count": found.len(), "recent": recent })
+            json!({ "path": host.state_dir, "count": count, "recent": recent })
         };
         let agents: Vec<_> = host
             .agents

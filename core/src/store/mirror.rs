@@ -22,6 +22,8 @@ pub(crate) struct Mirror<R> {
     rows: BTreeMap<String, R>,
     /// What each change replaced, the oldest first, for commits that are not durable yet.
     undo: VecDeque<(CommitId, String, Option<R>)>,
+    /// The last of those commits that changed a row.
+    changed: BTreeMap<String, CommitId>,
 }
 
 impl<R> Default for Mirror<R> {
@@ -29,6 +31,7 @@ impl<R> Default for Mirror<R> {
         Self {
             rows: BTreeMap::new(),
             undo: VecDeque::new(),
+            changed: BTreeMap::new(),
         }
     }
 }
@@ -69,7 +72,7 @@ impl<R: Record> Mirror<R> {
             return;
         };
         let before = self.rows.insert(key.clone(), record);
-        self.undo.push_back((journal.next(), key.clone(), before));
+        self.remember(journal.next(), &key, before);
         let table = R::TABLE;
         journal.stage(Write::Put {
             table,
@@ -82,8 +85,7 @@ impl<R: Record> Mirror<R> {
     pub(crate) fn remove(&mut self, journal: &mut Journal, key: &str) -> Option<R> {
         let record = self.rows.remove(key)?;
         let before = Some(record.clone());
-        self.undo
-            .push_back((journal.next(), key.to_owned(), before));
+        self.remember(journal.next(), key, before);
         journal.stage(Write::Delete {
             table: R::TABLE,
             key: key.to_owned(),
@@ -93,8 +95,12 @@ impl<R: Record> Mirror<R> {
 
     /// The last change of a record that is not durable yet.
     pub(crate) fn unsettled(&self, key: &str) -> Option<CommitId> {
-        let mut changes = self.undo.iter().rev();
-        changes.find(|(_, of, _)| of == key).map(|(id, _, _)| *id)
+        self.changed.get(key).copied()
+    }
+
+    fn remember(&mut self, commit: CommitId, key: &str, before: Option<R>) {
+        self.undo.push_back((commit, key.to_owned(), before));
+        self.changed.insert(key.to_owned(), commit);
     }
 
     /// Whether every change is durable.
@@ -104,8 +110,10 @@ impl<R: Record> Mirror<R> {
 
     /// A commit is durable: there is no way back.
     pub(crate) fn settle(&mut self, commit: CommitId) {
-        while self.undo.front().is_some_and(|(id, _, _)| *id <= commit) {
-            self.undo.pop_front();
+        while let Some((id, key, _)) = self.undo.pop_front_if(|(id, _, _)| *id <= commit) {
+            if self.changed.get(&key) == Some(&id) {
+                self.changed.remove(&key);
+            }
         }
     }
 
@@ -120,6 +128,8 @@ impl<R: Record> Mirror<R> {
                 None => self.rows.remove(&key),
             };
         }
+        let changes = self.undo.iter();
+        self.changed = changes.map(|(id, key, _)| (key.clone(), *id)).collect();
     }
 }
 
@@ -162,8 +172,14 @@ mod tests {
         notes.remove(&mut journal, "a");
         let third = journal.seal().unwrap();
         assert_eq!((first.id.0, second.id.0, third.id.0), (1, 2, 3));
+        assert_eq!(notes.unsettled("a"), Some(third.id));
+        assert_eq!(notes.unsettled("b"), Some(second.id));
         notes.settle(first.id);
+        assert_eq!(notes.unsettled("a"), Some(third.id));
+        notes.roll_back(third.id);
+        assert_eq!(notes.unsettled("a"), Some(second.id));
         notes.roll_back(second.id);
+        assert_eq!(notes.unsettled("a"), None);
         assert_eq!(notes.get("a"), Some(&note("a", "1")));
         assert_eq!(notes.len(), 1);
         notes.roll_back(first.id);

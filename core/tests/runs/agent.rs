@@ -162,6 +162,9 @@ fn job() -> JobSpec {
 
 impl Agent for Scripted {
     fn start(&mut self, now: Now, run: RunId, request: RunRequest) {
+        let before = request.history.iter();
+        let is_new = before.into_iter().all(|said| said.text != request.message);
+        assert!(is_new, "{run} hears its message twice");
         GIVEN.with_borrow_mut(|given| given.push((run.clone(), request.message.clone())));
         let script = Script {
             steps: request

@@ -7,6 +7,7 @@ use std::{
 };
 
 use mio::{Events, Interest, Poll, Token, event::Event, net::TcpStream};
+use serde_json::Value;
 
 use crate::{
     Outcome, protocol,
@@ -45,10 +46,14 @@ pub(crate) struct Fleet {
     entry: Entry,
 }
 
+/// What a client says first, by its number and the server's challenge, as far as that has come. One
+/// that says nothing waits for the challenge.
+pub(crate) type Greeting = Box<dyn Fn(usize, Option<&[u8]>) -> Option<String>>;
+
 /// How clients come in.
 struct Entry {
     upgrade: Vec<u8>,
-    connect: Vec<u8>,
+    greeting: Greeting,
     /// From dialling to `hello-ok`, or to the echo of `connect`.
     times: Vec<Duration>,
     refused: usize,
@@ -68,6 +73,7 @@ struct Client {
 enum Stage {
     Dialling,
     Upgrading,
+    Challenge,
     Hello,
     Ready,
     Refused,
@@ -76,6 +82,17 @@ enum Stage {
 impl Fleet {
     /// Opens `count` connections, with at most `at_once` of them on their way in at a time.
     pub(crate) fn open(server: SocketAddr, count: usize, at_once: usize) -> Outcome<Self> {
+        let greeting = Box::new(|_, _: Option<&[u8]>| Some(protocol::connect(&[])));
+        Self::open_as(server, count, at_once, greeting)
+    }
+
+    /// As [`Fleet::open`], with words of their own for each client.
+    pub(crate) fn open_as(
+        server: SocketAddr,
+        count: usize,
+        at_once: usize,
+        greeting: Greeting,
+    ) -> Outcome<Self> {
         let mut fleet = Self {
             poll: Poll::new()?,
             events: Events::with_capacity(1_024),
@@ -83,7 +100,7 @@ impl Fleet {
             clients: Vec::with_capacity(count),
             entry: Entry {
                 upgrade: wire::upgrade(&server.to_string()),
-                connect: wire::text(&protocol::connect()),
+                greeting,
                 times: Vec::with_capacity(count),
                 refused: 0,
             },
@@ -131,6 +148,30 @@ impl Fleet {
         }
     }
 
+    /// Calls once from one client, and gives the payload of the answer.
+    pub(crate) fn ask(&mut self, client: usize, call: &str) -> Outcome<Value> {
+        struct Catch(usize, Option<Vec<u8>>);
+        impl Watch for Catch {
+            fn message(&mut self, client: usize, message: Incoming<'_>) {
+                if let (true, Incoming::Answer(text)) = (client == self.0, message) {
+                    self.1 = Some(text.to_vec());
+                }
+            }
+
+            fn read(&mut self, _client: usize) -> &[u8] {
+                &[]
+            }
+        }
+        self.send(client, &wire::text(call))?;
+        let mut catch = Catch(client, None);
+        self.watch(&mut catch, |catch| catch.1.is_some())?;
+        let mut answer: Value = serde_json::from_slice(&catch.1.unwrap_or_default())?;
+        match answer.get_mut("payload") {
+            Some(payload) => Ok(payload.take()),
+            None => Err(format!("refused: {call}: {answer}").into()),
+        }
+    }
+
     /// Turns until `done` says so.
     pub(crate) fn watch<W: Watch>(
         &mut self,
@@ -162,8 +203,9 @@ impl Fleet {
             match client.stage {
                 Stage::Refused => {}
                 Stage::Ready => client.go_on(index, event, &mut self.scratch, watch)?,
-                Stage::Dialling | Stage::Upgrading | Stage::Hello => {
-                    if client.enter(&mut self.entry, &mut self.scratch).is_err() {
+                Stage::Dialling | Stage::Upgrading | Stage::Challenge | Stage::Hello => {
+                    let entered = client.enter(index, &mut self.entry, &mut self.scratch);
+                    if entered.is_err() {
                         client.stage = Stage::Refused;
                         self.entry.refused += 1;
                     }
@@ -191,7 +233,7 @@ impl Fleet {
 }
 
 impl Client {
-    fn enter(&mut self, entry: &mut Entry, scratch: &mut [u8]) -> io::Result<()> {
+    fn enter(&mut self, index: usize, entry: &mut Entry, scratch: &mut [u8]) -> io::Result<()> {
         if self.stage == Stage::Dialling {
             if let Some(error) = self.stream.take_error()? {
                 return Err(error);
@@ -211,16 +253,35 @@ impl Client {
                 return Err(ErrorKind::ConnectionRefused.into());
             }
             self.unparsed.drain(..at + end.len());
-            self.send(&entry.connect)?;
-            self.stage = Stage::Hello;
+            self.stage = Stage::Challenge;
+            self.greet(&entry.greeting, index, None)?;
         }
         let mut welcome = false;
-        self.receive(scratch, |message| {
-            welcome |= matches!(message, Incoming::Answer(_));
+        let mut challenge = None;
+        self.receive(scratch, |message| match message {
+            Incoming::Answer(_) => welcome = true,
+            Incoming::Event(text) => challenge = Some(text.to_vec()),
+            Incoming::Close | Incoming::Ping => {}
         })?;
+        if self.stage == Stage::Challenge {
+            self.greet(&entry.greeting, index, challenge.as_deref())?;
+        }
         if welcome {
             self.stage = Stage::Ready;
             entry.times.push(self.started.elapsed());
+        }
+        Ok(())
+    }
+
+    fn greet(
+        &mut self,
+        greeting: &Greeting,
+        index: usize,
+        challenge: Option<&[u8]>,
+    ) -> io::Result<()> {
+        if let Some(words) = greeting(index, challenge) {
+            self.send(&wire::text(&words))?;
+            self.stage = Stage::Hello;
         }
         Ok(())
     }

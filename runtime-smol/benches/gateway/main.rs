@@ -1,18 +1,25 @@
-//! What the gateway costs: calls, idle connections, events for many, the start, and durable state.
+//! What the gateway costs: calls, idle connections, events for many, the start, durable state, calls of
+//! nodes, messages to agents, and what grows with the number of sessions.
 //!
 //! `cargo bench -p clawgate-smol` measures everything in a few minutes; `-- --quick` takes seconds
-//! and says little; `-- calls`, `idle`, `broadcast`, `cold`, `durable` choose. Nothing here passes or fails by
+//! and says little; `-- calls`, `idle`, `broadcast`, `cold`, `durable`, `nodes`, `chat`, `fanout`,
+//! `growth` choose. Nothing here passes or fails by
 //! time: the tables are for people, on a machine that does nothing else.
 #![forbid(unsafe_code)]
 #![allow(missing_docs, reason = "a program")]
 
 mod broadcast;
 mod calls;
+mod chat;
 mod child;
 mod cold;
 mod durable;
+mod fanout;
 mod fleet;
+mod growth;
 mod idle;
+mod load;
+mod nodes;
 mod protocol;
 mod servers;
 mod table;
@@ -39,12 +46,16 @@ pub(crate) enum Effort {
 type Measurement = fn(Effort) -> Outcome;
 
 /// Names and measurements, in the order in which they run.
-const MEASUREMENTS: [(&str, Measurement); 5] = [
+const MEASUREMENTS: [(&str, Measurement); 9] = [
     ("calls", calls::measure),
     ("idle", idle::measure),
     ("broadcast", broadcast::measure),
     ("cold", cold::measure),
     ("durable", durable::measure),
+    ("nodes", nodes::measure),
+    ("chat", chat::measure),
+    ("fanout", fanout::measure),
+    ("growth", growth::measure),
 ];
 
 fn main() -> ExitCode {

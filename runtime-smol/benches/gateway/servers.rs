@@ -4,9 +4,10 @@
 use std::{
     io::{self, BufRead, Read, Write},
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     thread,
+    time::Instant,
 };
 
 use async_tungstenite::{
@@ -14,13 +15,19 @@ use async_tungstenite::{
     tungstenite::{Message, Utf8Bytes, protocol::WebSocketConfig},
 };
 use clawgate_core::{
+    agent::{Agent, AgentInput, AgentOutput, ModelInfo, ProfileStatus, RunRequest},
     device::DeviceIdentity,
     gateway::{AdmissionPolicy, GatewaySetup, HostInfo},
+    ids::RunId,
     limits::Limits,
     policy::{AuthRule, SecretKind, TailscaleLogin},
     secret::Secret,
+    time::Now,
 };
-use clawgate_smol::{HostFiles, Server, ServerOptions, State, Tailscale};
+use clawgate_smol::{
+    HostFiles, Server, ServerOptions, State, Tailscale,
+    store::{FILE_NAME, StoreFile, StoreOptions},
+};
 use futures_lite::StreamExt;
 use smol::{Async, Executor};
 
@@ -29,8 +36,12 @@ use crate::{Outcome, protocol};
 /// A server that can be measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// The gateway.
+    /// The gateway, with its state in memory.
     Gateway,
+    /// The gateway, with its state in the folder that it is told.
+    Durable,
+    /// The same, with an agent that never answers.
+    Held,
     /// What it is compared with.
     Bare(Bare),
 }
@@ -45,23 +56,31 @@ pub(crate) enum Bare {
     DefaultEcho,
     /// Sends one text to every connection when a message comes from one of them.
     Megaphone,
+    /// Passes what one of two connections says on to the other.
+    Relay,
 }
 
 impl Kind {
-    const ALL: [Self; 4] = [
+    const ALL: [Self; 7] = [
         Self::Gateway,
+        Self::Durable,
+        Self::Held,
         Self::Bare(Bare::Echo),
         Self::Bare(Bare::DefaultEcho),
         Self::Bare(Bare::Megaphone),
+        Self::Bare(Bare::Relay),
     ];
 
     /// The name in tables and on the command line.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Gateway => "gateway",
+            Self::Durable => "durable",
+            Self::Held => "held",
             Self::Bare(Bare::Echo) => "echo",
             Self::Bare(Bare::DefaultEcho) => "echo-default",
             Self::Bare(Bare::Megaphone) => "megaphone",
+            Self::Bare(Bare::Relay) => "relay",
         }
     }
 
@@ -75,15 +94,15 @@ impl Bare {
         let limits = Limits::default();
         match self {
             Self::DefaultEcho => WebSocketConfig::default(),
-            Self::Echo | Self::Megaphone => {
+            Self::Echo | Self::Megaphone | Self::Relay => {
                 clawgate_smol::websocket::config(limits.max_payload, limits.max_buffered_bytes)
             }
         }
     }
 }
 
-/// Serves until standard input ends. Its first line is the text to answer with; the address is
-/// the first line of standard output.
+/// Serves until standard input ends. Its first line is the text to answer with, or the folder of the
+/// state; the address is the first line of standard output.
 pub(crate) fn serve(kind: Kind) -> Outcome {
     rlimit::increase_nofile_limit(u64::MAX)?;
     let mut input = io::stdin().lock();
@@ -92,9 +111,11 @@ pub(crate) fn serve(kind: Kind) -> Outcome {
     let text = Utf8Bytes::from(text.trim_end());
     let listener = clawgate_smol::listen(IpAddr::V4(Ipv4Addr::LOCALHOST), 0)?;
     let address = listener.local_addr()?;
-    // Kept until the end: dropping it would end nothing, but it belongs to this scope.
-    let _server = match kind {
-        Kind::Gateway => Some(gateway(listener)?),
+    let folder = Path::new(text.as_str()).to_owned();
+    let server = match kind {
+        Kind::Gateway => Some(gateway(listener, State::Memory, None)?),
+        Kind::Durable => Some(gateway(listener, kept(&folder)?, None)?),
+        Kind::Held => Some(gateway(listener, kept(&folder)?, Some(Box::new(Silent)))?),
         Kind::Bare(kind) => {
             bare(kind, Async::new(listener)?, text)?;
             None
@@ -102,12 +123,55 @@ pub(crate) fn serve(kind: Kind) -> Outcome {
     };
     writeln!(io::stdout(), "{address}")?;
     input.read_to_end(&mut Vec::new())?;
+    if let (Kind::Durable | Kind::Held, Some(server)) = (kind, server) {
+        server.stopper().stop("measured");
+        server.join();
+    }
     Ok(())
 }
 
-fn gateway(listener: TcpListener) -> Outcome<Server> {
-    let state_dir = PathBuf::from("/var/lib/clawgate");
-    let setup = GatewaySetup {
+/// What was kept in a folder.
+fn kept(folder: &Path) -> Outcome<State> {
+    let opened = StoreFile::open(&folder.join(FILE_NAME), StoreOptions::default())?;
+    Ok(State::Kept(opened.file, opened.rows))
+}
+
+/// An agent that never answers.
+#[derive(Debug)]
+struct Silent;
+
+impl Agent for Silent {
+    fn start(&mut self, _: Now, _: RunId, _: RunRequest) {}
+
+    fn handle(&mut self, _: Now, _: &RunId, _: AgentInput) {}
+
+    fn handle_timeout(&mut self, _: Now) {}
+
+    fn poll_output(&mut self) -> Option<(RunId, AgentOutput)> {
+        None
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        None
+    }
+
+    fn models(&self) -> Vec<ModelInfo> {
+        Vec::new()
+    }
+
+    fn profiles(&self, _: Now) -> Vec<ProfileStatus> {
+        Vec::new()
+    }
+}
+
+fn state_dir() -> PathBuf {
+    PathBuf::from("/var/lib/clawgate")
+}
+
+/// How the measured gateway is set up.
+pub(crate) fn setup() -> GatewaySetup {
+    let state_dir = state_dir();
+    GatewaySetup {
         limits: Arc::new(Limits::default()),
         admission: AdmissionPolicy::new(AuthRule::Shared {
             kind: SecretKind::Token,
@@ -120,13 +184,17 @@ fn gateway(listener: TcpListener) -> Outcome<Server> {
             ..HostInfo::new(env!("CARGO_PKG_VERSION"), "measured")
         },
         identity: Arc::new(DeviceIdentity::from_seed(&[1; 32])),
-    };
+    }
+}
+
+fn gateway(listener: TcpListener, state: State, agent: Option<Box<dyn Agent>>) -> Outcome<Server> {
+    let state_dir = state_dir();
     let options = ServerOptions {
         seed: [2; 32],
         secrets: None,
         approvals: None,
-        agent: None,
-        state: State::Memory,
+        agent,
+        state,
         owner: None,
         managed: None,
         tailscale: Tailscale::of_system(),
@@ -137,12 +205,13 @@ fn gateway(listener: TcpListener) -> Outcome<Server> {
         },
         tls: None,
     };
-    Ok(Server::start(vec![listener], setup, options)?)
+    Ok(Server::start(vec![listener], setup(), options)?)
 }
 
 type Socket = WebSocketStream<Async<TcpStream>>;
 
-type Megaphones = Arc<Mutex<Vec<WebSocketSender<Async<TcpStream>>>>>;
+/// The ways to all connections, as far as nobody has taken them.
+type Megaphones = Arc<Mutex<Vec<Option<WebSocketSender<Async<TcpStream>>>>>>;
 
 /// Starts a bare server on as many threads as the gateway takes.
 fn bare(kind: Bare, listener: Async<TcpListener>, text: Utf8Bytes) -> Outcome {
@@ -183,6 +252,7 @@ async fn connection(
     match kind {
         Bare::Echo | Bare::DefaultEcho => echo(socket, text).await,
         Bare::Megaphone => megaphone(socket, text, megaphones).await,
+        Bare::Relay => relay(socket, megaphones).await,
     }
 }
 
@@ -208,14 +278,41 @@ async fn megaphone(socket: Socket, text: Utf8Bytes, megaphones: Megaphones) -> O
         sender.send(message?).await?;
     }
     let all = || megaphones.lock().unwrap_or_else(PoisonError::into_inner);
-    all().push(sender);
+    all().push(Some(sender));
     while let Some(message) = receiver.next().await {
         message?;
         let mut senders = std::mem::take(&mut *all());
-        for sender in &mut senders {
+        for sender in senders.iter_mut().flatten() {
             sender.send(Message::Text(text.clone())).await?;
         }
         all().append(&mut senders);
+    }
+    Ok(())
+}
+
+/// Passes on what comes to whoever else is there.
+async fn relay(socket: Socket, others: Megaphones) -> Outcome {
+    let (mut sender, mut receiver) = socket.split();
+    // The first message asks to be let in.
+    if let Some(message) = receiver.next().await {
+        sender.send(message?).await?;
+    }
+    let all = || others.lock().unwrap_or_else(PoisonError::into_inner);
+    let own = all().len();
+    all().push(Some(sender));
+    let mut other: Option<WebSocketSender<Async<TcpStream>>> = None;
+    while let Some(message) = receiver.next().await {
+        let message = message?;
+        let sender = match &mut other {
+            Some(sender) => sender,
+            None => {
+                // With two connections, the other one is the only one that is left to take.
+                let at = usize::from(own == 0);
+                let found = all().get_mut(at).and_then(Option::take);
+                other.insert(found.ok_or("nobody to pass this on to")?)
+            }
+        };
+        sender.send(message).await?;
     }
     Ok(())
 }

@@ -3,6 +3,7 @@
 use std::{
     fmt,
     io::{self, Write},
+    path::Path,
     time::Duration,
 };
 
@@ -100,4 +101,13 @@ pub(crate) fn kib(bytes: f64) -> String {
 
 pub(crate) fn mib(bytes: u64) -> String {
     format!("{:.1} MiB", bytes as f64 / 1024.0 / 1024.0)
+}
+
+pub(crate) fn micros(seconds: f64) -> String {
+    format!("{:.1} µs", seconds * 1e6)
+}
+
+/// A path as text, for a command line.
+pub(crate) fn text(path: &Path) -> Outcome<&str> {
+    Ok(path.to_str().ok_or("a path that is no text")?)
 }

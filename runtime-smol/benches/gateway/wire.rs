@@ -81,3 +81,23 @@ pub(crate) fn take<'a>(bytes: &mut &'a [u8]) -> Option<Incoming<'a>> {
         _ => Incoming::Answer(payload),
     })
 }
+
+/// Whether an answer says that the call failed.
+pub(crate) fn is_refusal(answer: &[u8]) -> bool {
+    const REFUSED: &[u8] = br#""ok":false"#;
+    let start = answer.get(..200).unwrap_or(answer);
+    start.windows(REFUSED.len()).any(|part| part == REFUSED)
+}
+
+/// The text after the first `name":"` of a message, up to the next quote.
+pub(crate) fn text_after<'a>(message: &'a [u8], name: &str) -> Option<&'a str> {
+    let message = std::str::from_utf8(message).ok()?;
+    let (_, rest) = message.split_once(name)?;
+    let (text, _) = rest.strip_prefix("\":\"")?.split_once('"')?;
+    Some(text)
+}
+
+/// Whether a part stands somewhere in a message.
+pub(crate) fn contains(message: &[u8], part: &[u8]) -> bool {
+    message.windows(part.len()).any(|window| window == part)
+}

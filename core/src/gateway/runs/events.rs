@@ -9,7 +9,6 @@ use crate::{
     frame::{Droppable, OutboundEvent, RawJson},
     gateway::{
         Gateway,
-        clients::Conn,
         sessions::{RowExtras, SessionKey, row, usage_json, without_data},
     },
     ids::{ConnId, RunId},
@@ -22,9 +21,6 @@ use crate::{
 
 /// Time for which text is gathered into one event.
 const TEXT_PAUSE: Duration = Duration::from_millis(50);
-
-/// The capability of clients that want only events of sessions to which they subscribed.
-const SESSION_SCOPED: &str = "session-scoped-events";
 
 /// The capability of clients that want to see calls of tools.
 const TOOL_EVENTS: &str = "tool-events";
@@ -234,6 +230,9 @@ impl Gateway {
 
     /// A new row of a transcript, for those who follow it.
     pub(super) fn tell_message(&mut self, key: &SessionKey, message: &Message) {
+        if self.subscriptions.followers(key).next().is_none() {
+            return;
+        }
         let document = message.document.parse::<Value>().unwrap_or_default();
         let payload = json!({
             "sessionKey": key,
@@ -253,6 +252,9 @@ impl Gateway {
 
     /// A change of a session, for those who follow the list.
     pub(in crate::gateway) fn tell_session(&mut self, now: Now, key: &SessionKey, reason: &str) {
+        if self.subscriptions.list_followers().next().is_none() {
+            return;
+        }
         let mut payload = json!({ "sessionKey": key, "reason": reason, "ts": now.wall });
         if let Some(entry) = self.sessions.get(key) {
             let extras = self.row_extras(key);
@@ -330,32 +332,27 @@ impl Gateway {
     }
 
     fn hearers(&self, key: &SessionKey, audience: Audience) -> Vec<(ConnId, Role)> {
-        let has = |caps: &[String], cap: &str| caps.iter().any(|held| held == cap);
-        let nodes: Vec<ConnId> = self.node_subscribers(key.as_str()).collect();
-        let wanted = |conn: &ConnId, state: &Conn| {
-            let Conn::Admitted(client) = state else {
-                return None;
-            };
-            if client.role == Role::Node {
-                let hears = audience == Audience::Readers && nodes.contains(conn);
-                return hears.then_some(Role::Node);
-            }
-            if !client.scopes.allows(Scope::Read) {
-                return None;
-            }
-            let follows = self.subscriptions.follows(*conn, key);
-            let scoped = || !has(&client.caps, SESSION_SCOPED) || follows;
-            let hears = match audience {
-                Audience::Readers => scoped(),
-                Audience::Followers => follows,
-                Audience::ListFollowers => self.subscriptions.follows_list(*conn),
-                Audience::ToolReaders => has(&client.caps, TOOL_EVENTS) && scoped(),
-            };
-            hears.then_some(Role::Operator)
+        let subscriptions = &self.subscriptions;
+        let sees = |conn: &ConnId| {
+            let client = self.client(*conn);
+            client.is_some_and(|client| {
+                let tools = || client.caps.iter().any(|cap| cap == TOOL_EVENTS);
+                client.may_see(Some(Scope::Read)) && (audience != Audience::ToolReaders || tools())
+            })
         };
-        self.conns
-            .iter()
-            .filter_map(|(conn, state)| Some((*conn, wanted(conn, state)?)))
+        let operators: Vec<ConnId> = match audience {
+            Audience::Readers | Audience::ToolReaders => {
+                subscriptions.hearers(key).filter(sees).collect()
+            }
+            Audience::Followers => subscriptions.followers(key).filter(sees).collect(),
+            Audience::ListFollowers => subscriptions.list_followers().filter(sees).collect(),
+        };
+        let nodes = (audience == Audience::Readers).then(|| self.node_subscribers(key.as_str()));
+        let nodes = nodes.into_iter().flatten();
+        let nodes = nodes.filter(|conn| self.client(*conn).is_some());
+        let operators = operators.into_iter().map(|conn| (conn, Role::Operator));
+        operators
+            .chain(nodes.map(|conn| (conn, Role::Node)))
             .collect()
     }
 }

@@ -231,25 +231,12 @@ impl Gateway {
             return false;
         };
         let key = record.session_key.clone();
-        self.runs.unqueue(&key, run);
-        self.end_queued(now, &key, run, RunEnd::Aborted(why.into()));
-        true
-    }
-
-    /// Ends a run that has not begun and cannot.
-    pub(super) fn drop_queued(&mut self, now: Now, run: &RunId, why: &str) {
-        let Some(key) = self.runs.get(run).map(|record| record.session_key.clone()) else {
-            return;
-        };
-        self.end_queued(now, &key, run, RunEnd::Failed(own_failure(why)));
-    }
-
-    fn end_queued(&mut self, now: Now, key: &SessionKey, run: &RunId, end: RunEnd) {
-        let state = end.state();
-        let outcome = end.outcome(String::new());
-        self.keep_end(now, run, state, &outcome);
-        self.tell_end(now, key, run, state, &outcome, None, None);
+        self.runs.queues.remove(&key, run);
+        let outcome = RunEnd::Aborted(why.into()).outcome(String::new());
+        self.keep_end(now, run, RunState::Aborted, &outcome);
+        self.tell_end(now, &key, run, RunState::Aborted, &outcome, None, None);
         self.answer_waiters(now, run);
+        true
     }
 
     /// Stops everything that a session has under way or waiting. Gives what was stopped.
@@ -274,7 +261,15 @@ impl Gateway {
     /// Ends a run because of the gateway and not of its agent.
     pub(super) fn fail_run(&mut self, now: Now, run: &RunId, message: &str) {
         self.cancel_agent(now, run);
-        self.end_run(now, run, RunEnd::Failed(own_failure(message)));
+        let failed = RunFailed {
+            kind: FailureKind::Unknown,
+            message: message.into(),
+            provider: None,
+            model: None,
+            http_status: None,
+            usage: None,
+        };
+        self.end_run(now, run, RunEnd::Failed(failed));
     }
 
     /// Ends a run that does more than the gateway lets it.
@@ -291,18 +286,6 @@ impl Gateway {
         if self.runs.flush_at.is_some_and(|at| at <= now.mono) {
             self.flush_text(now);
         }
-    }
-}
-
-/// A failure that is none of the agent's.
-fn own_failure(message: &str) -> RunFailed {
-    RunFailed {
-        kind: FailureKind::Unknown,
-        message: message.into(),
-        provider: None,
-        model: None,
-        http_status: None,
-        usage: None,
     }
 }
 

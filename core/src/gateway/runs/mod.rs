@@ -6,6 +6,7 @@
 //! | `record` | what is kept of a run |
 //! | `active` | what a run under way has in memory |
 //! | `submit` | a message becomes a run, or joins the one that it repeats |
+//! | `queues` | who waits |
 //! | `start` | whose turn it is, and what the agent is given |
 //! | `drive` | what the agent wants |
 //! | `tools` | its calls of nodes |
@@ -20,6 +21,7 @@ mod consent;
 mod drive;
 mod events;
 mod finish;
+mod queues;
 mod record;
 mod recover;
 mod start;
@@ -44,6 +46,8 @@ use crate::{
     time::Now,
 };
 use active::ActiveRun;
+use queues::{Queues, Ready};
+use wait::Waiters;
 
 /// All runs: those under way, those that wait, and the last ones that are over.
 #[derive(Debug, Default)]
@@ -52,17 +56,15 @@ pub(super) struct RunBook {
     active: BTreeMap<RunId, ActiveRun>,
     /// The run under way of each busy session.
     busy: BTreeMap<SessionKey, RunId>,
-    /// Runs that wait, by session, the next one first.
-    queues: BTreeMap<SessionKey, VecDeque<RunId>>,
-    /// Sessions whose turn it would be, were there not too many runs under way.
-    ready: VecDeque<SessionKey>,
+    queues: Queues,
+    ready: Ready,
     /// Jobs of runs.
     jobs: BTreeMap<EffectId, (RunId, crate::agent::JobNo)>,
     /// Runs that are over, the oldest first.
     over: VecDeque<RunId>,
     /// Runs that are answered together with another one.
     merged: BTreeMap<RunId, Vec<RunId>>,
-    waiters: Vec<RunWaiter>,
+    waiters: Waiters,
     /// The last numbers of the `agent` and `chat` events of runs that ended since the start.
     numbers: BTreeMap<RunId, (u64, u64)>,
     /// The place of the newest run.
@@ -108,7 +110,7 @@ impl RunBook {
 
     /// Runs that wait in all sessions.
     pub(super) fn queued(&self) -> usize {
-        self.queues.values().map(VecDeque::len).sum()
+        self.queues.runs()
     }
 
     /// The run under way of a session, and the text that it has said so far.
@@ -123,19 +125,13 @@ impl RunBook {
 
     /// Runs of a session that are not over, the one under way first.
     pub(super) fn unfinished(&self, key: &SessionKey) -> Vec<RunId> {
-        let waiting = self.queues.get(key).into_iter().flatten();
-        self.busy
-            .get(key)
-            .into_iter()
-            .chain(waiting)
-            .cloned()
-            .collect()
+        let under_way = self.busy.get(key).into_iter();
+        under_way.chain(self.queues.of(key)).cloned().collect()
     }
 
     /// Runs of a session that wait, the next one first.
     pub(super) fn waiting(&self, key: &SessionKey) -> impl Iterator<Item = &RunRecord> {
-        let waiting = self.queues.get(key).into_iter().flatten();
-        waiting.filter_map(|run| self.get(run))
+        self.queues.of(key).filter_map(|run| self.get(run))
     }
 
     /// The last change of a run that is not durable yet.
@@ -170,16 +166,6 @@ impl RunBook {
         change(&mut record);
         self.records.put(journal, record.clone());
         Some(record)
-    }
-
-    /// Takes a run out of its queue.
-    fn unqueue(&mut self, key: &SessionKey, run: &RunId) {
-        if let Some(queue) = self.queues.get_mut(key) {
-            queue.retain(|other| other != run);
-            if queue.is_empty() {
-                self.queues.remove(key);
-            }
-        }
     }
 
     /// The messages of both are answered by one run.
@@ -220,10 +206,9 @@ impl RunBook {
             QueueMode::Interrupt => (0, u64::MAX - record.order),
             QueueMode::Collect | QueueMode::Followup | QueueMode::Steer => (1, record.order),
         });
-        let mut queues: BTreeMap<SessionKey, VecDeque<RunId>> = BTreeMap::new();
+        let mut queues = Queues::default();
         for record in queued {
-            let queue = queues.entry(record.session_key.clone()).or_default();
-            queue.push_back(record.run_id.clone());
+            queues.push_back(record);
         }
         self.queues = queues;
         let mut over: Vec<&RunRecord> = self
@@ -247,7 +232,7 @@ impl RunBook {
     /// The first deadline of the runs and of those who wait for them.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         let runs = self.active.values().map(|active| active.deadline);
-        let waits = self.waiters.iter().filter_map(RunWaiter::deadline);
+        let waits = self.waiters.next_deadline();
         runs.chain(waits).chain(self.flush_at).min()
     }
 

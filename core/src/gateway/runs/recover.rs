@@ -13,7 +13,7 @@ impl Gateway {
     pub(in crate::gateway) fn recover_runs(&mut self, now: Now) {
         self.runs.to_recover = false;
         self.end_lost_runs(now);
-        let keys: Vec<SessionKey> = self.runs.queues.keys().cloned().collect();
+        let keys: Vec<SessionKey> = self.runs.queues.sessions().cloned().collect();
         for key in keys {
             self.start_next(now, &key);
         }
@@ -61,11 +61,9 @@ impl Gateway {
         let known = |run: &RunId| self.runs.records.get(run.as_str()).is_some();
         // The caller of `agent` for a run that is not there any more was told so in its answer. One who
         // only waits, waits for its time.
-        let waiters = std::mem::take(&mut self.runs.waiters);
-        self.runs.waiters = waiters
-            .into_iter()
-            .filter(|waiter| waiter.wants != Wants::Final || known(&waiter.run))
-            .collect();
+        self.runs
+            .waiters
+            .retain(|waiter| waiter.wants != Wants::Final || known(&waiter.run));
         // Ends that were not kept, and turns that were not taken, are tried again when the disk works.
         self.runs.to_recover = true;
     }

@@ -3,11 +3,11 @@
 use serde_json::json;
 
 use super::{
-    QueueMode, RunRecord, RunState,
+    QueueMode, RunOutcome, RunRecord, RunState,
     active::{ActiveRun, Input},
 };
 use crate::{
-    agent::{HistoryMessage, RunRequest, Speaker},
+    agent::{FailureKind, HistoryMessage, RunRequest, Speaker},
     gateway::{
         Effect, EffectOutcome, Gateway, Phase,
         agents::FILES,
@@ -27,51 +27,40 @@ impl Gateway {
             // What a failure left has to end before anything begins.
             return self.recover_runs(now);
         }
-        if stops || self.runs.busy.contains_key(key) || !self.runs.queues.contains_key(key) {
+        if stops || self.runs.busy.contains_key(key) || self.runs.queues.runs_of(key) == 0 {
             return;
         }
         if self.runs.active.len() >= self.setup.limits.max_active_runs {
-            if !self.runs.ready.contains(key) {
-                self.runs.ready.push_back(key.clone());
-            }
+            self.runs.ready.push(key);
             return;
         }
-        let Some(first) = self
-            .runs
-            .queues
-            .get(key)
-            .and_then(|queue| queue.front().cloned())
-        else {
+        let Some(first) = self.runs.queues.first(key).cloned() else {
             return;
         };
-        self.runs.unqueue(key, &first);
+        self.runs.queues.remove(key, &first);
         self.start_run(now, key, &first);
     }
 
     /// Starts runs of sessions that waited for a place.
     pub(super) fn start_ready(&mut self, now: Now) {
         while self.runs.active.len() < self.setup.limits.max_active_runs
-            && let Some(key) = self.runs.ready.pop_front()
+            && let Some(key) = self.runs.ready.pop()
         {
             self.start_next(now, &key);
         }
     }
 
     fn start_run(&mut self, now: Now, key: &SessionKey, run: &RunId) {
-        // A session stays when its agent goes.
-        let entry = match self.sessions.get(key).cloned() {
-            Some(entry) => entry,
-            None => match self.open_session(now, key) {
-                Ok(entry) => entry,
-                Err(error) => return self.drop_queued(now, run, &error.message),
-            },
+        let entry = match self.open_session(now, key) {
+            Ok(entry) => entry,
+            Err(error) => return self.refuse_run(now, key, run, &error.message),
         };
         let mut attachments = Vec::new();
         let mut last = None;
         let mut inputs = self.take_input(now, run, &entry.session_id);
         // What waits to be answered together is answered now.
         for other in self.collected_with(key, run) {
-            self.runs.unqueue(key, &other);
+            self.runs.queues.remove(key, &other);
             inputs.extend(self.take_input(now, &other, &entry.session_id));
             self.runs.merged_into(&other, run);
         }
@@ -101,7 +90,6 @@ impl Gateway {
         });
         let timeout = record.options.timeout(self.setup.limits.run);
         let deadline = now.mono + timeout;
-        let known = self.agent_of(key);
         let message = Input {
             text: last.text,
             attachments,
@@ -112,9 +100,6 @@ impl Gateway {
         let data = json!({ "phase": "start", "startedAt": now.wall });
         self.tell_agent(now, run, "lifecycle", data);
         self.tell_session(now, key, "run-started");
-        if let Err(unknown) = known {
-            return self.fail_run(now, run, &unknown.message);
-        }
         // What comes while the transcript is read is not for this run.
         let query = TranscriptQuery::Before {
             session: entry.session_id,
@@ -127,6 +112,28 @@ impl Gateway {
         if let Some(active) = self.runs.active.get_mut(run) {
             active.reading = Some(reading);
         }
+    }
+
+    /// Ends a run whose turn has come and that nobody can carry out, as when its agent is gone. Its
+    /// message is kept.
+    fn refuse_run(&mut self, now: Now, key: &SessionKey, run: &RunId, why: &str) {
+        let session = self.sessions.get(key).map(|entry| entry.session_id.clone());
+        if let Some(session) = session {
+            for input in self.take_input(now, run, &session) {
+                if let Some(message) = self.sessions.append(&mut self.out.journal, now, key, input)
+                {
+                    self.tell_message(key, &message);
+                }
+            }
+        }
+        let outcome = RunOutcome {
+            error: Some(why.into()),
+            kind: Some(FailureKind::Unknown),
+            ..RunOutcome::default()
+        };
+        self.conclude_run(now, key, run, RunState::Failed, &outcome, None);
+        self.answer_waiters(now, run);
+        self.start_next(now, key);
     }
 
     /// The message of a run becomes a part of the one under way, which answers both.

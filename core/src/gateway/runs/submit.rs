@@ -117,16 +117,16 @@ impl Gateway {
         if mode == QueueMode::Steer && self.steer_run(now, &key, &run_id) {
             return Ok(Submitted::New);
         }
-        let queue = self.runs.queues.entry(key.clone()).or_default();
-        match (mode, self.runs.busy.get(&key).cloned()) {
-            (QueueMode::Interrupt, Some(active)) => {
-                queue.push_front(run_id);
-                self.abort_run(now, &active, "interrupted by a new message");
+        if let Some(record) = self.runs.records.get(run_id.as_str()) {
+            match mode {
+                QueueMode::Interrupt => self.runs.queues.push_front(record),
+                QueueMode::Collect | QueueMode::Followup | QueueMode::Steer => {
+                    self.runs.queues.push_back(record);
+                }
             }
-            (QueueMode::Interrupt, None) => queue.push_front(run_id),
-            (QueueMode::Collect | QueueMode::Followup | QueueMode::Steer, _) => {
-                queue.push_back(run_id);
-            }
+        }
+        if let (QueueMode::Interrupt, Some(active)) = (mode, self.runs.busy.get(&key).cloned()) {
+            self.abort_run(now, &active, "interrupted by a new message");
         }
         self.start_next(now, &key);
         Ok(Submitted::New)
@@ -135,7 +135,7 @@ impl Gateway {
     /// Says a message to the run under way, if that can still make use of it.
     fn steer_run(&mut self, now: Now, key: &SessionKey, run: &RunId) -> bool {
         // Those that came before have their turn first.
-        if self.runs.queues.contains_key(key) {
+        if self.runs.queues.runs_of(key) > 0 {
             return false;
         }
         let Some(active) = self.runs.busy.get(key).cloned() else {
@@ -202,21 +202,14 @@ impl Gateway {
 
     fn check_queue(&self, key: &SessionKey, weight: usize) -> Result<(), RpcError> {
         let limits = &self.setup.limits;
-        if self.runs.waiting(key).count() >= limits.max_queued_runs {
+        if self.runs.queues.runs_of(key) >= limits.max_queued_runs {
             let message = format!(
                 "{} messages wait in this session already",
                 limits.max_queued_runs
             );
             return Err(RpcError::retry_later(message, 1_000));
         }
-        let waiting: usize = self
-            .runs
-            .queues
-            .values()
-            .flatten()
-            .filter_map(|run| Some(self.runs.get(run)?.input.as_ref()?.weight()))
-            .sum();
-        if waiting.saturating_add(weight) > limits.max_queued_bytes {
+        if self.runs.queues.bytes().saturating_add(weight) > limits.max_queued_bytes {
             return Err(RpcError::retry_later(
                 "the messages that wait take too much room",
                 1_000,

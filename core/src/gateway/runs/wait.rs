@@ -1,6 +1,9 @@
 //! Callers that wait for the end of a run: `agent`, and `agent.wait` (spec protocol §6.5).
 
-use std::time::Instant;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Instant,
+};
 
 use serde_json::{Value, json};
 
@@ -33,11 +36,72 @@ pub(in crate::gateway) enum Wants {
 }
 
 impl RunWaiter {
-    pub(super) const fn deadline(&self) -> Option<Instant> {
+    const fn deadline(&self) -> Option<Instant> {
         match self.wants {
             Wants::Final => None,
             Wants::State(until) => Some(until),
         }
+    }
+}
+
+/// All callers that wait.
+#[derive(Debug, Default)]
+pub(super) struct Waiters {
+    /// By their run and the order in which they came.
+    waiting: BTreeMap<(RunId, u64), RunWaiter>,
+    /// Those of them that wait for so long and no longer.
+    deadlines: BTreeSet<(Instant, RunId, u64)>,
+    last: u64,
+}
+
+impl Waiters {
+    fn push(&mut self, waiter: RunWaiter) {
+        self.last += 1;
+        if let Some(at) = waiter.deadline() {
+            self.deadlines.insert((at, waiter.run.clone(), self.last));
+        }
+        self.waiting.insert((waiter.run.clone(), self.last), waiter);
+    }
+
+    /// When the first of them has waited for long enough.
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        self.deadlines.first().map(|(at, _, _)| *at)
+    }
+
+    /// Takes those who wait for a run, in their order.
+    fn take(&mut self, run: &RunId) -> Vec<RunWaiter> {
+        let all = (run.clone(), 0)..=(run.clone(), u64::MAX);
+        let places: Vec<u64> = self
+            .waiting
+            .range(all)
+            .map(|((_, place), _)| *place)
+            .collect();
+        let found = places.into_iter();
+        found
+            .filter_map(|place| self.remove(run.clone(), place))
+            .collect()
+    }
+
+    /// Takes one who has waited for long enough.
+    fn take_late(&mut self, now: Instant) -> Option<RunWaiter> {
+        let (_, run, place) = self.deadlines.first().filter(|(at, _, _)| *at <= now)?;
+        self.remove(run.clone(), *place)
+    }
+
+    /// Forgets all others.
+    pub(super) fn retain(&mut self, keep: impl Fn(&RunWaiter) -> bool) {
+        self.waiting.retain(|_, waiter| keep(waiter));
+        let waiting = &self.waiting;
+        self.deadlines
+            .retain(|(_, run, place)| waiting.contains_key(&(run.clone(), *place)));
+    }
+
+    fn remove(&mut self, run: RunId, place: u64) -> Option<RunWaiter> {
+        let waiter = self.waiting.remove(&(run.clone(), place))?;
+        if let Some(at) = waiter.deadline() {
+            self.deadlines.remove(&(at, run, place));
+        }
+        Some(waiter)
     }
 }
 
@@ -51,12 +115,7 @@ impl Gateway {
         let Some(record) = self.runs.get(run).cloned() else {
             return;
         };
-        let (done, others) = std::mem::take(&mut self.runs.waiters)
-            .into_iter()
-            .partition(|waiter| waiter.run == *run);
-        self.runs.waiters = others;
-        let done: Vec<RunWaiter> = done;
-        for waiter in done {
+        for waiter in self.runs.waiters.take(run) {
             let outcome = match waiter.wants {
                 Wants::Final => self.final_answer(now, &record),
                 Wants::State(_) => answer(&state_payload(&record)),
@@ -68,12 +127,7 @@ impl Gateway {
 
     /// Waits that have been long enough.
     pub(super) fn expire_waits(&mut self, now: Now) {
-        let (late, others) = std::mem::take(&mut self.runs.waiters)
-            .into_iter()
-            .partition(|waiter| waiter.deadline().is_some_and(|at| at <= now.mono));
-        self.runs.waiters = others;
-        let late: Vec<RunWaiter> = late;
-        for waiter in late {
+        while let Some(waiter) = self.runs.waiters.take_late(now.mono) {
             let queued = self
                 .runs
                 .get(&waiter.run)

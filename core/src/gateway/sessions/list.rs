@@ -1,6 +1,6 @@
 //! Which sessions a list shows, and in which order (spec protocol §6.4, `sessions.list`).
 
-use std::time::Duration;
+use std::{ops::Range, time::Duration};
 
 use super::entry::SessionEntry;
 use crate::time::WallTime;
@@ -42,27 +42,36 @@ pub(in crate::gateway) enum ListOrder {
 }
 
 impl SessionFilter {
-    /// The sessions that are wanted, in order; pinned ones first.
-    pub(in crate::gateway) fn apply<'a>(
+    /// A part of the sessions that are wanted, in order, pinned ones first; and how many there are.
+    pub(in crate::gateway) fn page<'a>(
         &self,
         entries: impl Iterator<Item = &'a SessionEntry>,
         now: WallTime,
-    ) -> Vec<&'a SessionEntry> {
+        part: Range<usize>,
+    ) -> (Vec<&'a SessionEntry>, usize) {
         let mut found: Vec<&SessionEntry> =
             entries.filter(|entry| self.wants(entry, now)).collect();
+        let total = found.len();
         let at = |entry: &SessionEntry| match self.order {
             ListOrder::Interaction => entry.last_interaction_at.unwrap_or_default(),
             ListOrder::Update => entry.updated_at,
         };
-        found.sort_by(|a, b| {
+        let order = |a: &&SessionEntry, b: &&SessionEntry| {
             let key = |entry: &SessionEntry| (entry.pinned_at.is_some(), at(entry));
             key(b).cmp(&key(a)).then_with(|| a.key.cmp(&b.key))
-        });
-        found
+        };
+        // What comes after the part needs no order.
+        if part.end < total {
+            found.select_nth_unstable_by(part.end, order);
+            found.truncate(part.end);
+        }
+        found.sort_unstable_by(order);
+        found.drain(..part.start.min(found.len()));
+        (found, total)
     }
 
     fn wants(&self, entry: &SessionEntry, now: WallTime) -> bool {
-        let kind = match entry.key.kind() {
+        let kind = match entry.key.as_str() {
             "global" => self.with_global,
             "unknown" => self.with_unknown,
             _ => true,
