@@ -244,11 +244,15 @@ impl Gateway {
                 self.runs.roll_back(commit);
                 self.events.roll_back(commit);
                 self.dedupe.roll_back(commit, now);
-                for effect in self.out.fail(&failure) {
-                    self.go_on(now, effect, EffectOutcome::Failed(failure.to_string()));
+                let undone = self.out.fail(&failure);
+                // Runs that did not begin have to be gone before anybody is told of their end.
+                self.lose_runs(now);
+                for EffectRequest { id, effect } in undone {
+                    if !self.lose_job_effect(now, id, effect, &failure) {
+                        self.go_on(now, id, EffectOutcome::Failed(failure.to_string()));
+                    }
                 }
                 self.fail_unsent_invokes(now, commit);
-                self.lose_runs(now);
                 self.store_works(now, Some(&failure));
             }
         }
@@ -299,6 +303,8 @@ impl Gateway {
     pub(super) fn end_input(&mut self, now: Now) {
         self.settle_departed(now);
         self.take_decisions(now);
+        let max = self.setup.limits.max_runs;
+        self.runs.trim(&mut self.out.journal, max);
         self.out.seal();
     }
 

@@ -5,7 +5,7 @@
 //! connection sees one order; all other connections go on.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     mem,
 };
 
@@ -75,12 +75,24 @@ impl Outputs {
     pub(super) fn effect(&mut self, effect: Effect) -> EffectId {
         let id = EffectId(self.next_effect);
         self.next_effect += 1;
+        let before = later_of(&effect).and_then(|job| self.waits_for(job));
         let request = EffectRequest { id, effect };
-        match self.builds_on() {
+        match self.builds_on().max(before) {
             Some(commit) => self.hold(commit, Reason::Unsaved, Output::Effect(request)),
             None => self.effects.push_back(request),
         }
         id
+    }
+
+    /// The commit for which work on a job waits. What comes later must not overtake it.
+    fn waits_for(&self, job: EffectId) -> Option<CommitId> {
+        let is_of = |output: &Output| match output {
+            Output::Effect(request) => request.id == job || later_of(&request.effect) == Some(job),
+            Output::Delivery(..) => false,
+        };
+        let mut held = self.held.iter().rev();
+        held.find(|(_, held)| held.iter().any(|(_, output)| is_of(output)))
+            .map(|(commit, _)| *commit)
     }
 
     /// Ends an input: its changes become a commit.
@@ -104,15 +116,25 @@ impl Outputs {
 
     /// A commit, and all after it, did not happen. Whoever waited is told. Gives the work that will
     /// not be done.
-    pub(super) fn fail(&mut self, failure: &StoreFailure) -> Vec<EffectId> {
+    pub(super) fn fail(&mut self, failure: &StoreFailure) -> Vec<EffectRequest> {
         self.journal.begin_epoch();
         self.waiting.clear();
         let mut undone = Vec::new();
+        // Who was told of a failure in place of the first of two answers gets no second one.
+        let mut refused = BTreeSet::new();
         for held in mem::take(&mut self.held).into_values().flatten() {
             match held {
                 (Reason::Behind, output) => self.emit(output),
-                (Reason::Unsaved, Output::Effect(request)) => undone.push(request.id),
+                (Reason::Unsaved, Output::Effect(request)) => undone.push(request),
                 (Reason::Unsaved, Output::Delivery(conn, delivery)) => {
+                    if let Delivery::Response { id, .. } = &delivery
+                        && refused.contains(&(conn, id.clone()))
+                    {
+                        continue;
+                    }
+                    if let Delivery::Interim { id, .. } = &delivery {
+                        refused.insert((conn, id.clone()));
+                    }
                     if let Some(instead) = unsaved(delivery, failure) {
                         self.deliveries.push_back((conn, instead));
                     }
@@ -169,6 +191,15 @@ impl Outputs {
             Output::Delivery(conn, delivery) => self.deliveries.push_back((conn, delivery)),
             Output::Effect(request) => self.effects.push_back(request),
         }
+    }
+}
+
+/// The job that the effect goes on with, if it is such an effect.
+fn later_of(effect: &Effect) -> Option<EffectId> {
+    if let Effect::FeedJob(job, _) | Effect::StopJob(job) = effect {
+        Some(*job)
+    } else {
+        None
     }
 }
 
@@ -261,7 +292,12 @@ mod tests {
         outputs.seal();
         outputs.deliver(ConnId(1), answer("behind"));
         let first = outputs.poll_commit().unwrap();
-        assert_eq!(outputs.fail(&StoreFailure::Full), [effect]);
+        let undone: Vec<EffectId> = outputs
+            .fail(&StoreFailure::Full)
+            .iter()
+            .map(|request| request.id)
+            .collect();
+        assert_eq!(undone, [effect]);
         assert_eq!(
             said(&mut outputs),
             [pair(1, "lost failed"), pair(1, "behind")]
@@ -270,6 +306,25 @@ mod tests {
         outputs.seal();
         let second = outputs.poll_commit().unwrap();
         assert!(second.epoch > first.epoch && second.id > first.id);
+    }
+
+    #[test]
+    fn a_call_with_two_answers_is_refused_once() {
+        let mut outputs = Outputs::default();
+        for first in [true, false] {
+            change(&mut outputs);
+            let answer = if first {
+                let id = RequestId::new("twice");
+                let payload = RawJson::empty_object();
+                Delivery::Interim { id, payload }
+            } else {
+                answer("twice")
+            };
+            outputs.deliver(ConnId(1), answer);
+            outputs.seal();
+        }
+        outputs.fail(&StoreFailure::Full);
+        assert_eq!(said(&mut outputs), [pair(1, "twice failed")]);
     }
 
     #[test]

@@ -46,10 +46,11 @@ pub(super) struct Pending {
 }
 
 impl Gateway {
-    pub(super) fn wait_for(&mut self, now: Now, effect: Effect, waiter: Waiter) {
+    pub(super) fn wait_for(&mut self, now: Now, effect: Effect, waiter: Waiter) -> EffectId {
         let deadline = now.mono + self.setup.limits.effect;
         let id = self.out.effect(effect);
         self.pending.insert(id, Pending { waiter, deadline });
+        id
     }
 
     /// Whether a call changes the shared secret at this moment.
@@ -86,7 +87,7 @@ impl Gateway {
         match self.pending.remove(&effect).map(|pending| pending.waiter) {
             Some(Waiter::Approvals(call)) => return self.approvals_file_done(now, *call, outcome),
             Some(Waiter::Call(call)) => return self.resume(now, call, outcome),
-            Some(Waiter::History(run)) => return self.history_ready(now, &run, outcome),
+            Some(Waiter::History(run)) => return self.history_ready(now, &run, effect, outcome),
             Some(Waiter::Secrets(call)) => return self.secrets_done(now, call, outcome),
             Some(Waiter::Transcript(call)) => return self.transcript_ready(now, *call, outcome),
             None => {}

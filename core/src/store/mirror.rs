@@ -103,6 +103,11 @@ impl<R: Record> Mirror<R> {
         self.changed.insert(key.to_owned(), commit);
     }
 
+    /// Whether every change is durable.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.undo.is_empty()
+    }
+
     /// A commit is durable: there is no way back.
     pub(crate) fn settle(&mut self, commit: CommitId) {
         while let Some((id, key, _)) = self.undo.pop_front_if(|(id, _, _)| *id <= commit) {

@@ -24,6 +24,7 @@ use clawgate_core::{
         OpenRefusal,
     },
     ids::{ConnId, EffectId},
+    job::JobEvent,
     limits::Limits,
     policy::{AuthRule, RequestHeaders, SecretKind, TailscaleLogin},
     protocol::{ClientId, ClientInfo, ClientMode, Role},
@@ -85,6 +86,8 @@ pub struct Disk {
     pub failure: Option<StoreFailure>,
     /// Where commits wait for [`Host::write`], if the disk is slow.
     pub waiting: Option<VecDeque<Commit>>,
+    /// Every commit that became durable, for tests that look at each.
+    pub log: Option<VecDeque<Commit>>,
     /// What is built on a commit that was lost is lost too.
     lost: Option<Epoch>,
 }
@@ -102,6 +105,9 @@ impl Disk {
             return Err(failure.clone());
         }
         self.store.apply(commit);
+        if let Some(log) = &mut self.log {
+            log.push_back(commit.clone());
+        }
         for write in commit.writes.clone() {
             match write {
                 Write::Append(_) | Write::Forget { .. } => {}
@@ -274,6 +280,9 @@ impl Host {
         self.disk.lost = None;
         if let Some(waiting) = &mut self.disk.waiting {
             waiting.clear();
+        }
+        if let Some(held) = &mut self.held_reads {
+            held.clear();
         }
         let rows = self.disk.rows();
         self.runs = self.runs.wrapping_add(1);
@@ -470,6 +479,12 @@ impl Host {
         self.pump();
     }
 
+    /// Something came of a job.
+    pub fn job(&mut self, job: EffectId, event: JobEvent) {
+        self.gateway.handle_job(self.now, job, event);
+        self.pump();
+    }
+
     pub fn shutdown(&mut self, reason: &str) {
         self.gateway.shutdown(self.now, reason);
         self.pump();
@@ -651,8 +666,8 @@ impl Host {
                         let page = self.disk.store.query(query);
                         self.answers.push_back((request.id, page));
                     }
-                    (_, Some(held)) => held.push_back(request),
-                    (_, None) => self.effects.push(request),
+                    (Effect::ReadTranscript(_), Some(held)) => held.push_back(request),
+                    (_, _) => self.effects.push(request),
                 }
             }
             let Some(commit) = self.gateway.poll_commit() else {

@@ -23,11 +23,20 @@ pub(super) struct ActiveRun {
     /// Numbers of its `agent` and `chat` events.
     pub(super) agent_seq: u64,
     pub(super) chat_seq: u64,
-    /// Files of its message, until the agent has them.
-    pub(super) attachments: Vec<Attachment>,
+    /// What is to be answered, until the agent has it.
+    pub(super) message: Input,
+    /// The question for what was said before.
+    pub(super) reading: Option<EffectId>,
     pub(super) jobs: BTreeMap<JobNo, EffectId>,
     /// Its calls of nodes that are under way.
     pub(super) calls: BTreeMap<ToolCallId, OpenCall>,
+}
+
+/// What an agent has to answer.
+#[derive(Debug, Default)]
+pub(super) struct Input {
+    pub(super) text: String,
+    pub(super) attachments: Vec<Attachment>,
 }
 
 /// How much of the reply clients have been told.
@@ -70,7 +79,7 @@ impl ActiveRun {
         key: SessionKey,
         agent_id: String,
         deadline: Instant,
-        attachments: Vec<Attachment>,
+        message: Input,
     ) -> Self {
         Self {
             key,
@@ -80,7 +89,8 @@ impl ActiveRun {
             told: Told::UpTo(0),
             agent_seq: 0,
             chat_seq: 0,
-            attachments,
+            message,
+            reading: None,
             jobs: BTreeMap::new(),
             calls: BTreeMap::new(),
         }

@@ -7,7 +7,8 @@ use crate::{
     agent::{AgentInput, AgentOutput},
     gateway::{Effect, Gateway},
     ids::{EffectId, RunId},
-    job::JobEvent,
+    job::{JobEvent, JobFailure, Reached},
+    store::StoreFailure,
     time::Now,
 };
 
@@ -90,6 +91,41 @@ impl Gateway {
     /// Something came of a job. One that nobody waits for any more comes to nothing.
     pub fn handle_job(&mut self, now: Now, job: EffectId, event: JobEvent) {
         self.assert_drained();
+        self.job_event(now, job, event);
+        self.finish_drain(now);
+        self.end_input(now);
+    }
+
+    /// Work on a job that waited for the disk in vain. Gives whether it was such work.
+    pub(in crate::gateway) fn lose_job_effect(
+        &mut self,
+        now: Now,
+        id: EffectId,
+        effect: Effect,
+        failure: &StoreFailure,
+    ) -> bool {
+        let (job, reached) = if let Effect::StopJob(_) = effect {
+            // Whatever is kept, nobody wants it any more.
+            self.out.effect(effect);
+            return true;
+        } else if let Effect::FeedJob(job, _) = effect {
+            // Without what it was to be given, it would wait for ever.
+            if self.runs.jobs.contains_key(&job) {
+                self.out.effect(Effect::StopJob(job));
+            }
+            (job, Reached::Perhaps)
+        } else if let Effect::StartJob(_) = effect {
+            (id, Reached::No)
+        } else {
+            return false;
+        };
+        let message = failure.to_string();
+        let failed = JobFailure { reached, message };
+        self.job_event(now, job, JobEvent::Failed(failed));
+        true
+    }
+
+    fn job_event(&mut self, now: Now, job: EffectId, event: JobEvent) {
         let ends = matches!(event, JobEvent::Ended(_) | JobEvent::Failed(_));
         if let Some((run, number)) = self.runs.jobs.get(&job).cloned() {
             if ends {
@@ -101,8 +137,6 @@ impl Gateway {
             self.agent.handle(now, &run, AgentInput::Job(number, event));
             self.drive_agent(now);
         }
-        self.finish_drain(now);
-        self.out.seal();
     }
 
     /// Tells the agent to stop, and takes what it had under way from it.

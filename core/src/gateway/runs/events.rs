@@ -136,13 +136,17 @@ impl Gateway {
         message: Option<&Message>,
         active: Option<ActiveRun>,
     ) {
-        let (agent, agent_seq, chat_seq) = active.map_or_else(
-            || {
-                let agent = self.runs.get(run).map(|record| record.agent_id.clone());
-                (agent.unwrap_or_default(), 1, 1)
-            },
-            |active| (active.agent_id, active.agent_seq + 1, active.chat_seq + 1),
-        );
+        // An end that could not be kept has numbers, too: the next try goes on from there.
+        let (agent_seq, chat_seq) = match &active {
+            Some(active) => (active.agent_seq, active.chat_seq),
+            None => self.runs.numbers.get(run).copied().unwrap_or_default(),
+        };
+        let (agent_seq, chat_seq) = (agent_seq + 1, chat_seq + 1);
+        if active.is_some() {
+            self.runs.numbers.insert(run.clone(), (agent_seq, chat_seq));
+        }
+        let record = self.runs.get(run);
+        let agent = record.map_or_else(String::new, |record| record.agent_id.clone());
         let data = match &outcome.error {
             None => json!({ "phase": "end", "endedAt": now.wall }),
             Some(error) => json!({ "phase": "error", "error": error, "endedAt": now.wall }),

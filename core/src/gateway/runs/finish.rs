@@ -123,8 +123,6 @@ impl Gateway {
         for ended in &all {
             self.answer_waiters(now, ended);
         }
-        let max = self.setup.limits.max_runs;
-        self.runs.trim(&mut self.out.journal, max);
         self.start_next(now, &key);
         self.start_ready(now);
     }
@@ -139,7 +137,15 @@ impl Gateway {
         outcome: &RunOutcome,
         active: Option<super::ActiveRun>,
     ) {
-        let message = self.keep_words(now, key, run, state, outcome);
+        // A session that has begun anew since does not hear of its former life.
+        let life = self.sessions.get(key).map(|entry| &entry.session_id);
+        let is_here = self
+            .runs
+            .get(run)
+            .is_some_and(|record| record.session_id.as_ref() == life);
+        let message = is_here
+            .then(|| self.keep_words(now, key, run, state, outcome))
+            .flatten();
         self.keep_end(now, run, state, outcome);
         self.sessions.change(&mut self.out.journal, key, |entry| {
             if let Some(usage) = outcome.usage {

@@ -65,6 +65,8 @@ pub(super) struct RunBook {
     /// Runs that are answered together with another one.
     merged: BTreeMap<RunId, Vec<RunId>>,
     waiters: Waiters,
+    /// The last numbers of the `agent` and `chat` events of runs that ended since the start.
+    numbers: BTreeMap<RunId, (u64, u64)>,
     /// The place of the newest run.
     last_order: u64,
     /// When text that was gathered is to be told.
@@ -77,20 +79,14 @@ impl RunBook {
     /// Takes the rows of the last run. Gives the keys of those that cannot be read.
     pub(super) fn restore(rows: &[Row]) -> (Self, Vec<String>) {
         let (records, unreadable) = Mirror::<RunRecord>::restore(rows);
-        let mut over: Vec<&RunRecord> = records
-            .values()
-            .filter(|record| record.state.is_over())
-            .collect();
-        over.sort_by_key(|record| record.ended_at);
-        let over: VecDeque<RunId> = over.iter().map(|record| record.run_id.clone()).collect();
+        let to_recover = records.values().any(|record| !record.state.is_over());
         let mut book = Self {
             last_order: records
                 .values()
                 .map(|record| record.order)
                 .max()
                 .unwrap_or(0),
-            to_recover: over.len() < records.len(),
-            over,
+            to_recover,
             records,
             ..Self::default()
         };
@@ -145,6 +141,11 @@ impl RunBook {
 
     pub(super) fn settle(&mut self, commit: CommitId) {
         self.records.settle(commit);
+        if self.numbers.len() > self.records.len() && self.records.is_settled() {
+            let records = &self.records;
+            self.numbers
+                .retain(|run, _| records.get(run.as_str()).is_some());
+        }
     }
 
     pub(super) fn roll_back(&mut self, commit: CommitId) {
@@ -180,30 +181,47 @@ impl RunBook {
         self.merged.values().flatten().any(|merged| merged == run)
     }
 
-    /// Makes the queues say what the records say, after some of those were taken back.
+    /// Forgets that runs were joined, where that was taken back.
+    fn forget_unmerged(&mut self) {
+        let records = &self.records;
+        let runs = |run: &RunId| {
+            let record = records.get(run.as_str());
+            record.is_some_and(|record| record.state == RunState::Running)
+        };
+        for merged in self.merged.values_mut() {
+            merged.retain(runs);
+        }
+        self.merged.retain(|_, merged| !merged.is_empty());
+    }
+
+    /// Makes the queues, and the list of what is over, say what the records say.
     fn rebuild_queues(&mut self) {
         let mut queued: Vec<&RunRecord> = self
             .records
             .values()
             .filter(|record| record.state == RunState::Queued)
             .collect();
-        queued.sort_by_key(|record| record.order);
+        // As they were put there: the newest interruption first.
+        queued.sort_by_key(|record| match record.mode {
+            QueueMode::Interrupt => (0, u64::MAX - record.order),
+            QueueMode::Collect | QueueMode::Followup | QueueMode::Steer => (1, record.order),
+        });
         let mut queues = Queues::default();
         for record in queued {
             queues.push_back(record);
         }
         self.queues = queues;
-        let records = &self.records;
-        let is_over = |run: &RunId| {
-            records
-                .get(run.as_str())
-                .is_some_and(|record| record.state.is_over())
-        };
-        self.over.retain(is_over);
+        let mut over: Vec<&RunRecord> = self
+            .records
+            .values()
+            .filter(|record| record.state.is_over())
+            .collect();
+        over.sort_by_key(|record| (record.ended_at, record.order));
+        self.over = over.iter().map(|record| record.run_id.clone()).collect();
     }
 
     /// Forgets the oldest runs that are over, beyond a number.
-    fn trim(&mut self, journal: &mut Journal, max: usize) {
+    pub(super) fn trim(&mut self, journal: &mut Journal, max: usize) {
         while self.over.len() > max {
             if let Some(run) = self.over.pop_front() {
                 self.records.remove(journal, run.as_str());

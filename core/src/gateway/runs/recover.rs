@@ -1,6 +1,6 @@
 //! Runs that a crash or a full disk left behind.
 
-use super::{RunEnd, RunState};
+use super::{RunEnd, RunState, Wants};
 use crate::{
     gateway::{Gateway, sessions::SessionKey},
     ids::RunId,
@@ -56,10 +56,14 @@ impl Gateway {
             }
             self.runs.take_merged(&run);
         }
+        self.runs.forget_unmerged();
         self.runs.rebuild_queues();
         let known = |run: &RunId| self.runs.records.get(run.as_str()).is_some();
-        // The caller of a run that is not there any more was told so in its answer.
-        self.runs.waiters.retain(|waiter| known(&waiter.run));
+        // The caller of `agent` for a run that is not there any more was told so in its answer. One who
+        // only waits, waits for its time.
+        self.runs
+            .waiters
+            .retain(|waiter| waiter.wants != Wants::Final || known(&waiter.run));
         // Ends that were not kept, and turns that were not taken, are tried again when the disk works.
         self.runs.to_recover = true;
     }

@@ -2,7 +2,10 @@
 
 use serde_json::json;
 
-use super::{ActiveRun, QueueMode, RunOutcome, RunRecord, RunState};
+use super::{
+    QueueMode, RunOutcome, RunRecord, RunState,
+    active::{ActiveRun, Input},
+};
 use crate::{
     agent::{FailureKind, HistoryMessage, RunRequest, Speaker},
     gateway::{
@@ -11,7 +14,7 @@ use crate::{
         sessions::{LastRun, RowStatus, SessionKey},
         waiting::Waiter,
     },
-    ids::RunId,
+    ids::{EffectId, RunId},
     store::{Author, Message, TranscriptQuery},
     time::Now,
 };
@@ -20,6 +23,10 @@ impl Gateway {
     /// Starts the next run of a session, if there is one and nothing stands in its way.
     pub(super) fn start_next(&mut self, now: Now, key: &SessionKey) {
         let stops = self.phase != Phase::Running;
+        if self.runs.to_recover && !stops {
+            // What a failure left has to end before anything begins.
+            return self.recover_runs(now);
+        }
         if stops || self.runs.busy.contains_key(key) || self.runs.queues.runs_of(key) == 0 {
             return;
         }
@@ -49,6 +56,7 @@ impl Gateway {
             Err(error) => return self.refuse_run(now, key, run, &error.message),
         };
         let mut attachments = Vec::new();
+        let mut last = None;
         let mut inputs = self.take_input(now, run, &entry.session_id);
         // What waits to be answered together is answered now.
         for other in self.collected_with(key, run) {
@@ -63,8 +71,12 @@ impl Gateway {
             attachments.extend(input.attachments());
             if let Some(message) = self.sessions.append(&mut self.out.journal, now, key, input) {
                 self.tell_message(key, &message);
+                last = Some(message);
             }
         }
+        let Some(last) = last else {
+            return;
+        };
         self.sessions.change(&mut self.out.journal, key, |entry| {
             entry.last_run = Some(LastRun {
                 run_id: run.clone(),
@@ -78,20 +90,28 @@ impl Gateway {
         });
         let timeout = record.options.timeout(self.setup.limits.run);
         let deadline = now.mono + timeout;
-        let active = ActiveRun::new(key.clone(), record.agent_id, deadline, attachments);
+        let message = Input {
+            text: last.text,
+            attachments,
+        };
+        let active = ActiveRun::new(key.clone(), record.agent_id, deadline, message);
         self.runs.active.insert(run.clone(), active);
         self.runs.busy.insert(key.clone(), run.clone());
         let data = json!({ "phase": "start", "startedAt": now.wall });
         self.tell_agent(now, run, "lifecycle", data);
         self.tell_session(now, key, "run-started");
+        // What comes while the transcript is read is not for this run.
         let query = TranscriptQuery::Before {
             session: entry.session_id,
-            before: None,
+            before: Some(last.seq),
             limit: self.setup.limits.history_messages,
             max_bytes: self.setup.limits.history_bytes,
         };
         let effect = Effect::ReadTranscript(query);
-        self.wait_for(now, effect, Waiter::History(run.clone()));
+        let reading = self.wait_for(now, effect, Waiter::History(run.clone()));
+        if let Some(active) = self.runs.active.get_mut(run) {
+            active.reading = Some(reading);
+        }
     }
 
     /// Ends a run whose turn has come and that nobody can carry out, as when its agent is gone. Its
@@ -165,8 +185,14 @@ impl Gateway {
         &mut self,
         now: Now,
         run: &RunId,
+        effect: EffectId,
         outcome: EffectOutcome,
     ) {
+        // A run of the same id that is over may have asked, too.
+        let active = self.runs.active.get(run);
+        if active.is_none_or(|active| active.reading != Some(effect)) {
+            return;
+        }
         let EffectOutcome::Transcript(page) = outcome else {
             let why = match outcome {
                 EffectOutcome::Failed(why) => why,
@@ -190,9 +216,10 @@ impl Gateway {
         let Some(active) = self.runs.active.get_mut(run) else {
             return;
         };
-        let attachments = std::mem::take(&mut active.attachments);
+        active.reading = None;
+        let Input { text, attachments } = std::mem::take(&mut active.message);
         let timeout = active.deadline.saturating_duration_since(now.mono);
-        let (history, message) = conversation(page.messages);
+        let history = conversation(page.messages);
         let entry = self.sessions.get(&record.session_key);
         let model = record.options.model.or_else(|| {
             let set = entry?.setting("model")?;
@@ -203,7 +230,7 @@ impl Gateway {
         let request = RunRequest {
             agent_id: record.agent_id,
             session_key: record.session_key.to_string(),
-            message,
+            message: text,
             attachments,
             history,
             tools: self.agent_tools(),
@@ -239,28 +266,18 @@ impl Gateway {
     }
 }
 
-/// What was said before, and the message that is to be answered: everything after the last reply.
-fn conversation(messages: Vec<Message>) -> (Vec<HistoryMessage>, String) {
-    let mut history: Vec<HistoryMessage> = Vec::new();
-    for message in messages {
+/// What people and agents said before. A message that was never answered stays where it is.
+fn conversation(messages: Vec<Message>) -> Vec<HistoryMessage> {
+    let said = messages.into_iter().filter_map(|message| {
         let speaker = match message.author {
             Author::Assistant => Speaker::Assistant,
             Author::User => Speaker::User,
-            Author::Note | Author::Tool => continue,
+            Author::Note | Author::Tool => return None,
         };
-        history.push(HistoryMessage {
+        Some(HistoryMessage {
             speaker,
             text: message.text,
-        });
-    }
-    // A message that was never answered stays where it is; the last one is the one to answer.
-    let message = match history.pop() {
-        Some(last) if last.speaker == Speaker::User => last.text,
-        Some(last) => {
-            history.push(last);
-            String::new()
-        }
-        None => String::new(),
-    };
-    (history, message)
+        })
+    });
+    said.collect()
 }

@@ -1,0 +1,256 @@
+//! What is on disk, commit by commit, and the rules that it must keep at each.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use clawgate_core::store::{Author, Commit, Message, Table, Write};
+use serde_json::Value;
+
+use crate::world::LIMITS;
+
+/// What is durable.
+#[derive(Default)]
+pub struct Ledger {
+    pub runs: BTreeMap<String, Value>,
+    pub sessions: BTreeMap<String, Value>,
+    pub nodes: BTreeMap<String, Value>,
+    transcripts: BTreeMap<String, Transcript>,
+    /// Every message that ever was durable, by id.
+    pub messages: BTreeSet<String>,
+    /// Every life of a session that ever was durable.
+    pub lives: BTreeSet<String>,
+    /// What became of each run that was ever durable.
+    pub fates: BTreeMap<String, Fate>,
+    /// Runs that begin in the commit at hand.
+    begun: BTreeSet<String>,
+}
+
+/// What became of a run.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Fate {
+    pub began: bool,
+    pub over: bool,
+    /// How often its message came into a transcript.
+    pub inputs: usize,
+}
+
+#[derive(Default)]
+struct Transcript {
+    last: u64,
+    first: u64,
+}
+
+impl Ledger {
+    /// Whether a run was accepted.
+    pub fn is_accepted(&self, run: &str) -> bool {
+        self.fates.contains_key(run)
+    }
+
+    pub fn is_over(&self, run: &str) -> bool {
+        self.fates.get(run).is_some_and(|fate| fate.over)
+    }
+
+    /// Messages of the present life of a session.
+    pub fn length(&self, session: &Value) -> u64 {
+        let id = session["sessionId"].as_str().unwrap();
+        self.transcripts
+            .get(id)
+            .map_or(0, |transcript| transcript.last + 1 - transcript.first)
+    }
+
+    pub fn apply(&mut self, commit: &Commit) {
+        self.begun.clear();
+        for write in &commit.writes {
+            match write {
+                Write::Append(message) => self.append(message),
+                Write::Audit { .. } => {}
+                Write::Delete { table, key } => self.delete(*table, key),
+                Write::Forget { session, keep_from } => {
+                    self.forget(session.as_str(), *keep_from);
+                }
+                Write::Put {
+                    table,
+                    key,
+                    document,
+                } => self.put(*table, key, document.parse().unwrap()),
+            }
+        }
+        self.check();
+    }
+
+    fn append(&mut self, message: &Message) {
+        assert!(
+            self.messages.insert(message.id.clone()),
+            "the id of a message was used before"
+        );
+        let session = message.session.as_str().to_owned();
+        let transcript = self
+            .transcripts
+            .entry(session.clone())
+            .or_insert(Transcript { last: 0, first: 1 });
+        assert_eq!(message.seq, transcript.last + 1, "a gap in {session}");
+        transcript.last = message.seq;
+        let document: Value = message.document.parse().unwrap();
+        let Some(run) = document["__openclaw"]["runId"].as_str() else {
+            return;
+        };
+        let row = &self.runs[run];
+        assert_eq!(
+            row["state"], "running",
+            "{run} has words, but is not under way"
+        );
+        assert_eq!(
+            row["sessionId"].as_str(),
+            Some(session.as_str()),
+            "words of {run} in another life of its session"
+        );
+        if message.author == Author::User {
+            let fate = self.fates.get_mut(run).unwrap();
+            fate.inputs += 1;
+            assert_eq!(fate.inputs, 1, "the message of {run} is there twice");
+        }
+    }
+
+    fn forget(&mut self, session: &str, keep_from: Option<u64>) {
+        match (keep_from, self.transcripts.get_mut(session)) {
+            (None, _) => {
+                self.transcripts.remove(session);
+            }
+            (Some(first), Some(transcript)) => {
+                assert!(first <= transcript.last, "nothing would stay of {session}");
+                transcript.first = transcript.first.max(first);
+            }
+            (Some(_), None) => {}
+        }
+    }
+
+    fn delete(&mut self, table: Table, key: &str) {
+        match table {
+            Table::Run => {
+                let row = self.runs.remove(key).expect("a run that is known");
+                assert!(is_over(&row), "{key} is forgotten before its end");
+            }
+            Table::Session => {
+                self.sessions.remove(key);
+            }
+            Table::Node => {
+                self.nodes.remove(key);
+            }
+            _ => {}
+        }
+    }
+
+    fn put(&mut self, table: Table, key: &str, row: Value) {
+        match table {
+            Table::Run => self.put_run(key, row),
+            Table::Session => {
+                let life = row["sessionId"].as_str().unwrap().to_owned();
+                self.lives.insert(life);
+                self.sessions.insert(key.to_owned(), row);
+            }
+            Table::Node => {
+                self.nodes.insert(key.to_owned(), row);
+            }
+            _ => {}
+        }
+    }
+
+    fn put_run(&mut self, run: &str, row: Value) {
+        let before = self.runs.get(run);
+        let was = before.map_or("none", |row| row["state"].as_str().unwrap());
+        let is = row["state"].as_str().unwrap();
+        match (was, is) {
+            ("none", "queued") => {
+                self.fates.insert(run.to_owned(), Fate::default());
+            }
+            ("queued", "running") => {
+                let next = self.next_of(&row);
+                assert_eq!(next.as_deref(), Some(run), "{run} goes before its turn");
+                self.check_alone(run, &row);
+                self.fates.get_mut(run).unwrap().began = true;
+                self.begun.insert(run.to_owned());
+            }
+            ("running", "running") => check_calls(&self.runs[run], &row),
+            ("queued", "aborted" | "failed")
+            | ("running", "done" | "failed" | "aborted" | "timeout" | "cut") => {
+                self.fates.get_mut(run).unwrap().over = true;
+            }
+            _ => panic!("{run} goes from {was} to {is}"),
+        }
+        assert_eq!(
+            row.get("input").is_some(),
+            is == "queued",
+            "{run} is {is}: {row}"
+        );
+        self.runs.insert(run.to_owned(), row);
+    }
+
+    /// The run whose turn it is: those that interrupt go first, the newest of them before the others;
+    /// all else in the order of acceptance.
+    fn next_of(&self, row: &Value) -> Option<String> {
+        let order = |(_, row): &(&String, &Value)| {
+            let order = row["order"].as_i64().unwrap();
+            let interrupts = row["mode"] == "interrupt";
+            (!interrupts, if interrupts { -order } else { order })
+        };
+        self.runs
+            .iter()
+            .filter(|(_, other)| other["sessionKey"] == row["sessionKey"])
+            .filter(|(_, other)| other["state"] == "queued")
+            .min_by_key(order)
+            .map(|(run, _)| run.clone())
+    }
+
+    /// No other run of the session is under way, but those that are answered together with it.
+    fn check_alone(&self, run: &str, row: &Value) {
+        for (other, found) in &self.runs {
+            if found["sessionKey"] != row["sessionKey"] || found["state"] != "running" {
+                continue;
+            }
+            let steered = row["mode"] == "steer";
+            let together = steered
+                || self.begun.contains(other)
+                    && found["mode"] == "collect"
+                    && row["mode"] == "collect";
+            assert!(together, "{run} begins while {other} is under way");
+        }
+    }
+
+    fn check(&self) {
+        for (run, fate) in &self.fates {
+            if fate.began {
+                assert_eq!(fate.inputs, 1, "{run} began without its message");
+            } else {
+                assert_eq!(fate.inputs, 0, "the message of {run} came before its turn");
+            }
+        }
+        for (key, row) in &self.sessions {
+            let id = row["sessionId"].as_str().unwrap();
+            let last = self.transcripts.get(id).map_or(0, |found| found.last);
+            assert_eq!(row["lastSeq"].as_u64(), Some(last), "the end of {key}");
+        }
+        assert!(self.sessions.len() <= LIMITS.sessions, "too many sessions");
+        let over = self.runs.values().filter(|row| is_over(row)).count();
+        assert!(over <= LIMITS.runs, "{over} runs that are over");
+        for key in self.sessions.keys() {
+            let of_key = |row: &&Value| row["sessionKey"] == **key && row["state"] == "queued";
+            let queued = self.runs.values().filter(of_key).count();
+            assert!(queued <= LIMITS.queued, "{queued} messages wait in {key}");
+        }
+    }
+}
+
+pub fn is_over(row: &Value) -> bool {
+    !matches!(row["state"].as_str(), Some("queued" | "running"))
+}
+
+/// No call is forgotten, and none that has ended begins again.
+fn check_calls(before: &Value, after: &Value) {
+    let calls = |row: &Value| row["calls"].as_array().cloned().unwrap_or_default();
+    let (before, after) = (calls(before), calls(after));
+    assert!(after.len() >= before.len(), "a call is forgotten");
+    for (old, new) in before.iter().zip(&after) {
+        assert_eq!(old["id"], new["id"]);
+        let is_same = old["state"] == new["state"];
+        assert!(is_same || old["state"] == "sent", "{old} becomes {new}");
+    }
+}
