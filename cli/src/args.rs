@@ -14,6 +14,7 @@ use clawgate_core::policy::{InvalidPinPlace, PinPlace};
 use clawgate_core::secret::Secret;
 
 use crate::approval_args::{ApprovalsCommand, TailArgs};
+use crate::conversation_args::{AgentArgs, ChatArgs, SessionsCommand};
 use crate::device_args::DevicesCommand;
 use crate::help;
 use crate::node_args::{NodeCommand, NodesCommand};
@@ -65,6 +66,21 @@ pub(crate) enum Command {
     /// A summary of the gateway: health and state
     #[command(after_help = help::STATUS)]
     Status(StatusArgs),
+    /// Say something to an agent and wait for the reply
+    #[command(after_help = help::AGENT)]
+    Agent(Box<AgentArgs>),
+    /// Talk with an agent in the terminal
+    #[command(after_help = help::CHAT)]
+    Chat(Box<ChatArgs>),
+    /// Sessions of a gateway: what was said, and where
+    #[command(subcommand, after_help = help::SESSIONS)]
+    Sessions(Box<SessionsCommand>),
+    /// Try the whole flow: a gateway, a node and a message, in a folder that is removed afterwards
+    #[command(after_help = help::DEMO)]
+    Demo,
+    /// The program behind the command of the demo's node
+    #[command(hide = true)]
+    DemoGreet,
     /// Look at the config file
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -253,7 +269,7 @@ pub(crate) struct SecretArgs {
 
 /// Which gateway, and what to present there.
 #[derive(Args, Clone, Debug)]
-pub(crate) struct TargetArgs {
+pub(crate) struct PlaceArgs {
     /// The gateway's URL; it never borrows credentials from environment or config
     #[arg(long, value_name = "URL")]
     pub(crate) url: Option<String>,
@@ -272,6 +288,13 @@ pub(crate) struct TargetArgs {
     /// [config: gateway.remote.tlsTrust]
     #[arg(long)]
     pub(crate) pin_on_first_use: bool,
+}
+
+/// The same, with a time for a command that calls and is done.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct TargetArgs {
+    #[command(flatten)]
+    pub(crate) place: PlaceArgs,
     /// Milliseconds for everything together
     #[arg(long, value_name = "MS", value_parser = timeout, default_value = "10000")]
     pub(crate) timeout: Duration,

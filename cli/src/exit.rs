@@ -23,11 +23,13 @@ pub(crate) enum Exit {
     WrongCertificate,
     /// The configuration cannot be used.
     Configuration,
+    /// Somebody pressed Ctrl-C.
+    Interrupted,
 }
 
 impl Exit {
     #[cfg(test)]
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Ok,
         Self::Failed,
         Self::Usage,
@@ -37,6 +39,7 @@ impl Exit {
         Self::Refused,
         Self::WrongCertificate,
         Self::Configuration,
+        Self::Interrupted,
     ];
 
     /// The number for the shell. 78 is `EX_CONFIG`: service managers do not restart on it.
@@ -51,6 +54,7 @@ impl Exit {
             Self::Refused => 6,
             Self::WrongCertificate => 7,
             Self::Configuration => 78,
+            Self::Interrupted => 130,
         }
     }
 }
@@ -72,9 +76,11 @@ Exit codes:
    4  unauthorised: the gateway does not let this client do it, this device waits
       for an approval, or there is no credential to send
    5  timed out
-   6  refused: the gateway answered the call with an error
+   6  refused: the gateway answered the call with an error, or the run of an agent
+      failed or was stopped
    7  certificate: it is not the pinned one, and nothing was sent
-  78  configuration: the config file cannot be used";
+  78  configuration: the config file cannot be used
+ 130  interrupted: Ctrl-C";
 
 #[cfg(test)]
 mod tests {

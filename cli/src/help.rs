@@ -3,7 +3,9 @@
 pub(crate) const EXAMPLES: &str = "\
 Examples:
   clawgate gateway run
+  clawgate demo
   clawgate health
+  clawgate chat
   clawgate gateway call system-presence --json
   clawgate gateway probe --url wss://gw.example.com --token-file token.txt
   clawgate auth explain";
@@ -231,3 +233,44 @@ Examples:
   clawgate nodes list
   clawgate nodes approve 3f2b9c1e
   clawgate nodes invoke office system.which --params '{bins: [\"git\"]}'";
+
+pub(crate) const AGENT: &str = "\
+The reply is printed on standard output. A run belongs to the gateway: when the connection is lost,
+this command connects again and gets the end of it. Ctrl-C stops the run (exit 130). A run that failed
+or was stopped by others gives exit 6, one whose time was over exit 5.
+
+Examples:
+  clawgate agent --message 'is the door locked?'
+  clawgate agent --session-key work --stream --message - < question.txt
+  clawgate agent --message /nodes --json";
+
+pub(crate) const CHAT: &str = "\
+Each line is a message; /help shows the commands. Ctrl-C stops the run under way, and leaves when
+pressed twice at the prompt; Ctrl-D leaves. Input from a pipe is taken line by line, each after the
+reply to the one before; replies go to standard output and everything else to standard error, and the
+exit code is that of the last run: 0, 5 when its time was over, 6 when it failed or was stopped, 130
+after Ctrl-C. With --json each reply is one line of JSON.
+
+Examples:
+  clawgate chat
+  clawgate chat --session-key work --history 50
+  printf 'hello\\nhow are you?\\n' | clawgate chat --json";
+
+pub(crate) const SESSIONS: &str = "\
+A session is named by its key: main, any other word, or agent:ID:WORD. Reset, delete and compact ask
+back on a terminal, and need --yes elsewhere.
+
+Examples:
+  clawgate sessions list
+  clawgate sessions history work --limit 20
+  clawgate sessions search door locked
+  clawgate sessions delete work --yes";
+
+pub(crate) const DEMO: &str = "\
+It starts a gateway on a free loopback port and a node, both with files and a token of their own in a
+temporary folder, sends one message through the built-in agent to the node, and shows each hop with its
+time. Nothing is left behind, and nothing of your own set-up is read or changed.
+
+Examples:
+  clawgate demo
+  clawgate demo --json";

@@ -5,6 +5,8 @@ mod approval_args;
 mod args;
 mod commands;
 mod context;
+mod conversation;
+mod conversation_args;
 mod desk;
 mod device;
 mod device_args;

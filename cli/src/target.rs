@@ -19,7 +19,7 @@ use clawgate_core::policy::{
 use clawgate_core::secret::Secret;
 use serde_json::{Value, json};
 
-use crate::args::TargetArgs;
+use crate::args::{PlaceArgs, TargetArgs};
 use crate::context::Context;
 use crate::device::{DeviceFiles, Known};
 use crate::exit::Exit;
@@ -65,6 +65,14 @@ impl TargetFlags {
     /// # Errors
     /// When one cannot be read.
     pub(crate) fn read(args: TargetArgs) -> Result<Self, Failure> {
+        Self::of_place(args.place, args.timeout)
+    }
+
+    /// The same for a command with a timeout of its own.
+    ///
+    /// # Errors
+    /// As [`TargetFlags::read`].
+    pub(crate) fn of_place(args: PlaceArgs, timeout: Duration) -> Result<Self, Failure> {
         Ok(Self {
             url: args.url,
             port: args.port,
@@ -81,7 +89,7 @@ impl TargetFlags {
                 FirstUse::ByConfig
             },
             node: NodeFlags::default(),
-            timeout: args.timeout,
+            timeout,
         })
     }
 

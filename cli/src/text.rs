@@ -14,6 +14,24 @@ pub(crate) fn plain(text: &str) -> String {
         .collect()
 }
 
+/// The same for text of several lines, which stay.
+pub(crate) fn lines(text: &str) -> String {
+    text.chars()
+        .filter(|c| matches!(c, '\n' | '\t') || !c.is_control())
+        .collect()
+}
+
+/// The beginning of a text in one line, so long at most.
+pub(crate) fn short(text: &str, chars: usize) -> String {
+    let text = plain(text);
+    let text = text.trim();
+    if text.chars().count() <= chars {
+        return text.to_owned();
+    }
+    let cut: String = text.chars().take(chars.saturating_sub(1)).collect();
+    format!("{cut}…")
+}
+
 /// The text with a capital at its start.
 pub(crate) fn capitalised(text: &str) -> String {
     let mut chars = text.chars();
@@ -141,6 +159,13 @@ mod tests {
         ] {
             assert_eq!(duration(Duration::from_secs_f64(millis / 1000.0)), shown);
         }
+    }
+
+    #[test]
+    fn texts_of_others_keep_their_lines_and_steer_nothing() {
+        assert_eq!(lines("a\n\tb\u{1b}[2J\r\u{9b}c"), "a\n\tb[2Jc");
+        assert_eq!(short(" a\nb ", 3), "a b");
+        assert_eq!(short("abcd", 3), "ab…");
     }
 
     #[test]

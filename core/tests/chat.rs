@@ -76,6 +76,7 @@ impl Agent for Scripted {
                     .collect();
                 say(done(&said.join("|")));
             }
+            ("prompt", _) => say(done(&request.extra_prompt.unwrap_or_default())),
             ("files", _) => {
                 let files: Vec<String> = request
                     .attachments
@@ -104,6 +105,21 @@ impl Agent for Scripted {
         if matches!(input, AgentInput::Cancel) {
             self.idle.retain(|idle| idle != run);
         }
+    }
+
+    fn steer(&mut self, _: Now, run: &RunId, text: &str) -> bool {
+        let takes = self.idle.contains(run) && text.starts_with("more");
+        if takes {
+            self.idle.retain(|idle| idle != run);
+            let text = format!("heard {text}");
+            let done = RunDone {
+                text,
+                ..RunDone::default()
+            };
+            self.outputs
+                .push_back((run.clone(), AgentOutput::Done(done)));
+        }
+        takes
     }
 
     fn handle_timeout(&mut self, _: Now) {}
@@ -164,9 +180,10 @@ fn answers<'a>(frames: &'a [Value], id: &str) -> Vec<&'a Value> {
 }
 
 fn texts(history: &Value) -> Vec<String> {
-    let text = |message: &Value| match &message["content"] {
-        Value::String(text) => text.clone(),
-        content => content[0]["text"].as_str().unwrap_or_default().to_owned(),
+    let text = |message: &Value| {
+        let content = &message["content"];
+        let text = content.as_str().or_else(|| content[0]["text"].as_str());
+        text.unwrap_or_default().to_owned()
     };
     history["messages"]
         .as_array()
@@ -331,6 +348,28 @@ fn an_interrupt_goes_first_and_collected_messages_are_answered_together() {
 }
 
 #[test]
+fn a_run_hears_more_if_its_agent_can_and_answers_both_messages() {
+    let mut host = host();
+    let conn = operator(&mut host);
+    send(&mut host, conn, "k1", "wait x");
+    send(&mut host, conn, "k2", "say later");
+    send(&mut host, conn, "k3", "more words");
+    // Those that wait have their turn first.
+    assert_eq!(history(&mut host, conn)["pendingInputs"]["total"], 2);
+    for key in ["k3", "k2"] {
+        let stop = json!({ "sessionKey": "main", "runId": key });
+        host.get(conn, "chat.abort", stop);
+    }
+    send(&mut host, conn, "k4", "more words");
+    let kept = texts(&history(&mut host, conn));
+    assert_eq!(kept, ["wait x", "more words", "heard more words"]);
+    for key in ["k1", "k4"] {
+        let state = host.get(conn, "agent.wait", json!({ "runId": key }));
+        assert_eq!(state["status"], "ok", "{key}");
+    }
+}
+
+#[test]
 fn agent_answers_twice_and_can_be_waited_for() {
     let mut host = host();
     let conn = operator(&mut host);
@@ -453,6 +492,38 @@ fn what_was_acknowledged_is_there_after_a_crash_and_what_ran_is_not_run_again() 
     assert_eq!(over["status"], "ok");
     // The same message again is no new one.
     assert_eq!(send(&mut host, conn, "k1", "wait half")["status"], "error");
+}
+
+#[test]
+fn messages_that_wait_for_an_agent_that_is_gone_are_kept_and_end() {
+    let mut host = host();
+    let conn = operator(&mut host);
+    let made = json!({ "name": "temp" });
+    let agent = host.get(conn, "agents.create", made)["agentId"].clone();
+    let key = format!("agent:{}:main", agent.as_str().unwrap());
+    for (id, message) in [("k1", "wait half"), ("k2", "say two"), ("k3", "say three")] {
+        let params = json!({ "sessionKey": key, "message": message, "idempotencyKey": id });
+        host.get(conn, "chat.send", params);
+    }
+    host.get(conn, "agents.delete", json!({ "agentId": agent }));
+    let abort = json!({ "sessionKey": key, "runId": "k1" });
+    host.get(conn, "chat.abort", abort);
+    for id in ["k2", "k3"] {
+        let over = host.get(conn, "agent.wait", json!({ "runId": id }));
+        assert_eq!(over["status"], "error");
+        assert!(
+            over["error"].as_str().unwrap().contains("unknown agent"),
+            "{over}"
+        );
+    }
+    let kept = host.get(conn, "chat.history", json!({ "sessionKey": key }));
+    let texts = texts(&kept);
+    assert_eq!(
+        (texts[0].as_str(), texts[2].as_str()),
+        ("wait half", "say two")
+    );
+    assert_eq!(texts[4], "say three");
+    assert_eq!(kept["pendingInputs"]["total"], 0);
 }
 
 #[test]
@@ -721,4 +792,46 @@ fn limits_hold_at_their_edge() {
         send(&mut host, conn, "k1", "say again")["status"],
         "started"
     );
+}
+
+#[test]
+fn an_agent_is_told_its_files_and_what_happened() {
+    let mut host = host();
+    let conn = operator(&mut host);
+    let file = json!({ "agentId": "main", "name": "AGENTS.md", "content": "Be brief." });
+    host.get(conn, "agents.files.set", file);
+    host.get(conn, "system-event", json!({ "text": "the door opened" }));
+    let params = json!({
+        "message": "prompt",
+        "idempotencyKey": "k1",
+        "extraSystemPrompt": "Speak Latin.",
+    });
+    host.call(conn, "a", "agent", params);
+    drain(&mut host, conn);
+    let kept = texts(&history(&mut host, conn));
+    let prompt = kept.last().unwrap();
+    for part in [
+        "# AGENTS.md\n\nBe brief.",
+        "- the door opened",
+        "Speak Latin.",
+    ] {
+        assert!(prompt.contains(part), "{prompt}");
+    }
+    send(&mut host, conn, "k2", "prompt");
+    let kept = texts(&history(&mut host, conn));
+    assert!(!kept.last().unwrap().contains("the door"), "told once");
+}
+
+#[test]
+fn a_wake_makes_the_agent_look() {
+    let mut host = host();
+    let conn = operator(&mut host);
+    host.get(
+        conn,
+        "wake",
+        json!({ "mode": "next-heartbeat", "text": "one" }),
+    );
+    assert!(texts(&history(&mut host, conn)).is_empty());
+    host.get(conn, "wake", json!({ "mode": "now", "text": "two" }));
+    assert_eq!(texts(&history(&mut host, conn)), ["one\ntwo", "?"]);
 }

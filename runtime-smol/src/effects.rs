@@ -10,6 +10,7 @@ use std::{
 };
 
 use clawgate_core::{
+    agent::Agents,
     gateway::{
         ConfigText, Effect, EffectOutcome, EffectRequest, LogTail, ProcessStats, ServerSecrets,
         TailLog,
@@ -52,6 +53,12 @@ pub trait SecretsHost: fmt::Debug + Send + Sync {
     /// # Errors
     /// Why that is not possible; then the old one is still there.
     fn keep_token(&self, token: &Secret) -> Result<(), String>;
+
+    /// Makes the agents of the config anew, with their credentials read again; nothing where they never
+    /// change. Called after [`SecretsHost::read`].
+    fn read_agents(&self) -> Option<Agents> {
+        None
+    }
 }
 
 /// The file of exec approvals, where the host keeps it. Both calls may block, and both run off the
@@ -103,7 +110,17 @@ pub(crate) async fn work(
             Effect::TailLog(wanted) => Work::Log(wanted),
         };
         let tools = tools.clone();
-        let outcome = smol::unblock(move || carry_out(&work, &tools)).await;
+        let (outcome, agents) = smol::unblock(move || {
+            let outcome = carry_out(&work, &tools);
+            let host = tools
+                .secrets
+                .filter(|_| matches!(outcome, EffectOutcome::Secrets(_)));
+            (outcome, host.and_then(|host| host.read_agents()))
+        })
+        .await;
+        if let Some(agents) = agents {
+            hub.take_up_agents(agents);
+        }
         hub.complete(id, outcome);
     }
 }

@@ -12,7 +12,7 @@ use std::{
 
 use atomic_waker::AtomicWaker;
 use clawgate_core::{
-    agent::Agent,
+    agent::{Agent, Agents},
     gateway::{
         Effect, EffectOutcome, EffectRequest, Gateway, GatewaySetup, HttpRequest, HttpVerdict,
         IngressPolicy, OpenRefusal, Phase,
@@ -240,6 +240,10 @@ impl Hub {
     pub(crate) fn complete(&self, id: EffectId, outcome: EffectOutcome) {
         self.with(|gateway, now| gateway.complete(now, id, outcome));
         self.changed.notify(usize::MAX);
+    }
+
+    pub(crate) fn take_up_agents(&self, agents: Agents) {
+        self.with(|gateway, _| gateway.take_up_agents(agents));
     }
 
     pub(crate) fn shutdown(&self, reason: &str) {

@@ -313,12 +313,12 @@ fn nobody_listening_is_told_with_a_next_step() {
 fn a_refused_upgrade_shows_status_and_message() {
     let gateway = FakeGateway::start(1, |_, mut stream| {
         let body = r#"{"error":{"message":"slow down","type":"rate_limited"}}"#;
-        write!(
-            stream,
+        // In one piece: what comes later than the head is not waited for.
+        let answer = format!(
             "HTTP/1.1 429 Too Many Requests\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
             body.len()
-        )
-        .unwrap();
+        );
+        stream.write_all(answer.as_bytes()).unwrap();
         drain(stream);
     });
     let error = open_error(&gateway, within(LONG));

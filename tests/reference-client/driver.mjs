@@ -5,7 +5,8 @@
 //
 // Commands carry `client`, a name that the test chooses for a connection:
 //   {"do":"start","client":"a","options":{…},"device":"<64 hex digits>"}
-//   {"do":"call","client":"a","calls":[{"id":"1","method":"health","params":{},"padding":0}]}
+//   {"do":"call","client":"a","calls":[{"id":"1","method":"health","params":{},"padding":0,"options":{}}]}
+//   {"do":"drop","client":"a"} ends its connection as a lost network does
 //   {"do":"stop","client":"a"}
 // Reports carry `client` and `saw`:
 //   hello, event, gap, answer, connect-error, reconnect-paused, close, device-token, received, sent,
@@ -23,6 +24,7 @@ const clients = new Map();
 // What a client keeps on disk between runs: here, for as long as the driver runs.
 const deviceTokens = new Map();
 const socketOwner = new WeakMap();
+const sockets = new Map();
 let starting;
 
 function report(client, saw, fields = {}) {
@@ -122,14 +124,18 @@ function start({ client, options, device }) {
 
 // All calls of one command leave in one turn of the event loop, before any answer can be read.
 function call({ client, calls }) {
-  for (const { id, method, params, padding } of calls) {
+  for (const { id, method, params, padding, options } of calls) {
     const body = padding ? { ...params, padding: "x".repeat(padding) } : params;
     clients
       .get(client)
-      .request(method, body)
+      .request(method, body, options)
       .then((payload) => report(client, "answer", { id, ok: true, payload }))
       .catch((error) => report(client, "answer", { id, ok: false, error: describeError(error) }));
   }
+}
+
+function drop({ client }) {
+  sockets.get(client).terminate();
 }
 
 async function stop({ client }) {
@@ -137,7 +143,7 @@ async function stop({ client }) {
   report(client, "stopped");
 }
 
-const commands = { start, call, stop };
+const commands = { start, call, drop, stop };
 
 // `ws` constructs the socket, then the client adds its listeners: the first listener added after
 // `beforeConnect` marks the socket as belonging to the client that is starting.
@@ -145,6 +151,7 @@ const { on } = WebSocket.prototype;
 WebSocket.prototype.on = function (...args) {
   if (starting !== undefined) {
     socketOwner.set(this, starting);
+    sockets.set(starting, this);
     starting = undefined;
   }
   return on.apply(this, args);

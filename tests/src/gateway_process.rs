@@ -43,6 +43,8 @@ pub struct Settings {
     pub auth: Option<Value>,
     /// More keys of `gateway`.
     pub gateway: Vec<(String, Value)>,
+    /// More keys beside `gateway`.
+    pub config: Vec<(String, Value)>,
     /// More environment variables.
     pub environment: Vec<(String, String)>,
 }
@@ -249,6 +251,9 @@ impl GatewayProcess {
         });
         for (key, value) in &settings.gateway {
             config["gateway"][key] = value.clone();
+        }
+        for (key, value) in &settings.config {
+            config[key] = value.clone();
         }
         fs::create_dir_all(self.state_dir())?;
         fs::write(self.state_dir().join("openclaw.json"), config.to_string())?;

@@ -78,6 +78,7 @@ pub struct RawClient {
     kept: VecDeque<Value>,
     patience: Duration,
     calls: u64,
+    recorded: Option<String>,
 }
 
 impl RawClient {
@@ -113,6 +114,7 @@ impl RawClient {
             kept: VecDeque::new(),
             patience: PATIENCE,
             calls: 0,
+            recorded: None,
         })
     }
 
@@ -128,6 +130,36 @@ impl RawClient {
             .call("connect", operator_params(token, scopes))?
             .payload()?;
         Ok(client)
+    }
+
+    /// The same, with capabilities.
+    ///
+    /// # Errors
+    ///
+    /// As [`operator`](Self::operator).
+    pub fn operator_with_caps(
+        url: &str,
+        token: &str,
+        scopes: &[&str],
+        caps: &[&str],
+    ) -> TestResult<Self> {
+        let mut client = Self::dial(url)?;
+        client.event("connect.challenge")?;
+        let mut params = operator_params(token, scopes);
+        params["caps"] = json!(caps);
+        client.call("connect", params)?.payload()?;
+        Ok(client)
+    }
+
+    /// Keeps the text of every frame from now on, for [`recorded`](Self::recorded).
+    pub fn record(&mut self) {
+        self.recorded.get_or_insert_default();
+    }
+
+    /// The frames that came since [`record`](Self::record), one a line.
+    #[must_use]
+    pub fn recorded(&self) -> &str {
+        self.recorded.as_deref().unwrap_or_default()
     }
 
     /// Waits longer, or shorter, than usual from now on.
@@ -342,6 +374,10 @@ impl RawClient {
     }
 
     fn parse(&mut self, text: &str) -> TestResult<Incoming> {
+        if let Some(recorded) = &mut self.recorded {
+            recorded.push_str(text);
+            recorded.push('\n');
+        }
         let frame: Value =
             serde_json::from_str(text).attempt(|| format!("not a JSON frame: {text}"))?;
         self.conversation

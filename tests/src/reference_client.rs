@@ -125,13 +125,23 @@ impl ReferenceClient {
     }
 
     /// Makes calls one right after another, before any of them can be answered. Each is an object of
-    /// `id`, `method` and, if any, `params` and `padding`, a number of bytes to make it longer by.
+    /// `id`, `method` and, if any, `params`, `options` of the published client's `request`, and
+    /// `padding`, a number of bytes to make it longer by.
     ///
     /// # Errors
     ///
     /// When the driver is gone.
     pub fn calls(&mut self, client: &str, calls: Vec<Value>) -> TestResult {
         self.command(json!({"do": "call", "client": client, "calls": calls}))
+    }
+
+    /// Ends a client's connection as a lost network does. The client dials again by itself.
+    ///
+    /// # Errors
+    ///
+    /// When the driver is gone.
+    pub fn lose_connection(&mut self, client: &str) -> TestResult {
+        self.command(json!({"do": "drop", "client": client}))
     }
 
     /// Stops a client and waits until its connection has ended.

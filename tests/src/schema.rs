@@ -117,10 +117,32 @@ pub fn check_result(method: &str, payload: &Value) -> Result<Verdict, Violation>
         "connect" => check_definition("HelloOk", payload),
         "health" => check(Shape::Health, payload),
         "system-presence" => check(Shape::PresenceList, payload),
+        "chat.history" | "chat.startup" => check_history(payload),
+        "sessions.list" => check_rows(payload.get("sessions")),
+        "sessions.describe" => check_rows(payload.get("session")),
         _ => match check_definition(&named(method, "Result"), payload)? {
             Verdict::Conforms => Ok(Verdict::Conforms),
             Verdict::Unspecified => check_definition(&named(method, "Response"), payload),
         },
+    }
+}
+
+/// A page has no definition of its own, only what came since a cursor has; both show sessions as rows.
+fn check_history(payload: &Value) -> Result<Verdict, Violation> {
+    if payload.get("kind").is_some() {
+        check_definition("ChatHistoryCursorResult", payload)?;
+    }
+    check_rows(payload.get("sessionInfo"))
+}
+
+/// Checks a row of a session, or a list of them; nothing conforms too.
+fn check_rows(rows: Option<&Value>) -> Result<Verdict, Violation> {
+    match rows {
+        None | Some(Value::Null) => Ok(Verdict::Unspecified),
+        Some(Value::Array(rows)) => rows.iter().try_fold(Verdict::Unspecified, |_, row| {
+            check_definition("SessionRow", row)
+        }),
+        Some(row) => check_definition("SessionRow", row),
     }
 }
 
@@ -253,6 +275,8 @@ fn event_shape(event: &str) -> Option<Shape<'static>> {
         "node.invoke.input" => Shape::Definition("NodeInvokeInputEvent"),
         "node.invoke.request" => Shape::Definition("NodeInvokeRequestEvent"),
         "presence" => Shape::PresenceEvent,
+        "session.approval" => Shape::Definition("SessionApprovalEvent"),
+        "session.operation" => Shape::Definition("SessionOperationEvent"),
         "shutdown" => Shape::Definition("ShutdownEvent"),
         "tick" => Shape::Definition("TickEvent"),
         _ => return None,
@@ -359,7 +383,9 @@ fn violation(definition: &str, problem: String) -> Violation {
 
 /// Members that the released gateway sends although the schema, which is some releases older, closes
 /// the object: the shape, the place in it with `*` for an index, the member.
-const LATER_MEMBERS: [(&str, &str, &str); 10] = [
+const LATER_MEMBERS: [(&str, &str, &str); 12] = [
+    ("AgentEvent", "", "agentId"),
+    ("AgentEvent", "", "sessionKey"),
     ("ChannelsStatusResult", "", "statusIssues"),
     ("ChannelsStatusResult", "/eventLoop", "cpuBreakdown"),
     ("HelloOk", "", "controlUiLinkReaders"),

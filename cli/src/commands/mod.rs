@@ -1,11 +1,14 @@
 //! One module for each command.
 
+mod agent;
 mod approvals;
 mod auth;
 mod backup;
 mod call;
+mod chat;
 mod completion;
 mod config;
+mod demo;
 mod devices;
 mod gateway_status;
 mod health;
@@ -17,6 +20,7 @@ mod probe;
 mod run;
 mod secrets;
 mod security;
+mod sessions;
 mod status;
 mod url;
 
@@ -37,13 +41,17 @@ pub(crate) fn dispatch(cli: Cli, format: Format) -> Result<Exit, Failure> {
     let context = || Context::read(&instance, format);
     match command {
         Command::Approvals(command) => approvals::run(command, &context()?),
+        Command::Agent(args) => agent::run(*args, &context()?),
         Command::Auth(AuthCommand::Explain(args)) => {
             let flags = TargetFlags::read(args.target)?;
             auth::explain(args.surface.into(), &flags, &context()?)
         }
         Command::Backup(args) => backup::run(args, &context()?),
+        Command::Chat(args) => chat::run(*args, &context()?),
         Command::Completion { shell } => completion::print(shell),
         Command::Config(command) => config::run(command, &context()?),
+        Command::Demo => demo::run(format),
+        Command::DemoGreet => demo::greet(),
         Command::Devices(command) => devices::run(command, &context()?),
         Command::Gateway(GatewayCommand::Call(args)) => call::run(args, &context()?),
         Command::Gateway(GatewayCommand::Health(args)) | Command::Health(args) => {
@@ -62,6 +70,7 @@ pub(crate) fn dispatch(cli: Cli, format: Format) -> Result<Exit, Failure> {
         Command::Pins(command) => pins::run(command, &context()?),
         Command::Secrets(command) => secrets::run(command, &context()?),
         Command::Security(command) => security::run(command, &context()?),
+        Command::Sessions(command) => sessions::run(*command, &context()?),
         Command::Status(args) => status::run(args, &context()?),
         Command::Url(UrlCommand::Check { urls }) => url::check(&urls, format),
     }

@@ -166,7 +166,8 @@ fn probe(found: Result<Resolved, Failure>, timeout: Duration) -> Probe {
                         | Exit::Unreachable
                         | Exit::TimedOut
                         | Exit::WrongCertificate
-                        | Exit::Configuration => Verdict::Unknown,
+                        | Exit::Configuration
+                        | Exit::Interrupted => Verdict::Unknown,
                     };
                     probe.failure = Some(failure);
                 }

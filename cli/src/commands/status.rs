@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use clawgate_core::credentials::Surface;
 use clawgate_core::frame::RawJson;
+use clawgate_core::time::WallTime;
 use serde_json::{Map, Value, json};
 
 use super::health;
@@ -205,6 +206,26 @@ fn state(status: &Value, sheet: &mut Sheet) {
         let total = number("/tasks/total").unwrap_or_default();
         sheet.line("Tasks", format!("{active} active of {total}"));
     }
+    let profiles = status.get("authProfiles").and_then(Value::as_array);
+    for profile in profiles.into_iter().flatten() {
+        sheet.line("Model key", key_state(profile));
+    }
+}
+
+/// How a credential of a model provider fares.
+fn key_state(profile: &Value) -> String {
+    let word = |name: &str| profile.get(name).and_then(Value::as_str).unwrap_or("?");
+    let name = format!("{} ({})", word("profileId"), word("provider"));
+    let until = profile.get("cooldownUntil").and_then(Value::as_u64);
+    match (word("status"), until) {
+        ("ok", _) => format!("{name}: ready"),
+        ("cooldown", Some(until)) => format!(
+            "{name}: left alone until {}, {}",
+            WallTime(until).to_rfc3339(),
+            word("reason")
+        ),
+        (_, _) => format!("{name}: not used, {}", word("reason")),
+    }
 }
 
 #[allow(
@@ -247,6 +268,23 @@ fn count(result: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn keys_of_models_are_told_apart() {
+        let key = |status: &str, more: Value| {
+            let mut key = json!({ "profileId": "a", "provider": "x", "status": status });
+            if let (Some(fields), Value::Object(more)) = (key.as_object_mut(), more) {
+                fields.extend(more);
+            }
+            key_state(&key)
+        };
+        assert_eq!(key("ok", json!({})), "a (x): ready");
+        let cooling = json!({ "cooldownUntil": 0, "reason": "HTTP 429" });
+        let told = "a (x): left alone until 1970-01-01T00:00:00.000Z, HTTP 429";
+        assert_eq!(key("cooldown", cooling), told);
+        let missing = json!({ "reason": "no such variable" });
+        assert_eq!(key("missing", missing), "a (x): not used, no such variable");
+    }
 
     #[test]
     fn lists_are_counted_whatever_they_are_called() {

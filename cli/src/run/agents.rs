@@ -12,7 +12,7 @@ use crate::references::with_references;
 
 /// Makes the agents of the config. Blocks for as long as the slowest reference takes. What cannot be
 /// read is said, and never used; the gateway starts all the same.
-pub(super) fn build(file: &ConfigFile, env: &EnvVars, seed: Seed) -> Box<dyn Agent> {
+pub(super) fn build(file: &ConfigFile, env: &EnvVars, seed: Seed) -> Agents {
     let agents = with_references(&file.config.secrets, env, |values| {
         let refs = RefAccess::Available(values);
         let BuiltAgents { agents, wanted } = Agents::build(&file.config, env, refs, seed);
@@ -27,5 +27,5 @@ pub(super) fn build(file: &ConfigFile, env: &EnvVars, seed: Seed) -> Box<dyn Age
             );
         }
     }
-    Box::new(agents)
+    agents
 }

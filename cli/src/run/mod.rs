@@ -118,7 +118,10 @@ pub(crate) fn gateway_run(request: RunRequest) -> Result<(), RunError> {
     let listeners = listen(runtime.bind_host, port)?;
     let program = Tailscale::of_system();
     let (managed, tailnet) = tailscale::publish(gateway, &own, &program)?.unzip();
-    let limits = Arc::new(Limits::configured(gateway, &request.env));
+    let limits = Arc::new(Limits {
+        run: file.config.agents.timeout(""),
+        ..Limits::configured(gateway, &request.env)
+    });
     raise_file_limit(&limits);
     let setup = GatewaySetup {
         limits,
@@ -147,7 +150,7 @@ pub(crate) fn gateway_run(request: RunRequest) -> Result<(), RunError> {
         approvals: Some(Arc::new(ApprovalsFile::new(
             request.places.exec_approvals_file(),
         ))),
-        agent: Some(agents::build(&file, &request.env, random()?)),
+        agent: Some(Box::new(agents::build(&file, &request.env, random()?))),
         state: kept.state,
         owner: owner_socket(&own),
         managed,

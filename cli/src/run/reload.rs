@@ -3,13 +3,14 @@
 
 use std::{fmt, path::PathBuf};
 
-use clawgate_core::{gateway::ServerSecrets, secret::Secret};
+use clawgate_core::{agent::Agents, gateway::ServerSecrets, secret::Secret};
 use clawgate_smol::SecretsHost;
 use tracing::{info, warn};
 
 use super::{
-    RunError, RunRequest, adopt_token,
+    RunError, RunRequest, adopt_token, agents,
     auth::{Decided, decide},
+    random, read_config,
     state::{StateFolder, write_private},
 };
 
@@ -63,6 +64,16 @@ impl SecretsHost for Reloader {
                     .to_owned())
             }
         }
+    }
+
+    fn read_agents(&self) -> Option<Agents> {
+        let read = read_config(&self.request.places.config, &self.request.env);
+        let file = read.inspect_err(|error| warn!(%error, "the agents stay as they are"));
+        Some(agents::build(
+            &file.ok()?,
+            &self.request.env,
+            random().ok()?,
+        ))
     }
 
     fn keep_token(&self, token: &Secret) -> Result<(), String> {

@@ -46,6 +46,13 @@ pub fn arguments(leaf: &str, names: &Names) -> Option<Vec<Vec<String>>> {
     let one = |args: &[&str]| vec![args.iter().map(|&arg| arg.to_owned()).collect()];
     let (device, request) = (names.device.as_str(), names.request.as_str());
     Some(match leaf {
+        "agent" => one(&["--message", "/echo hello", "--timeout", "5"]),
+        "sessions compact" | "sessions delete" | "sessions reset" => one(&["main", "--yes"]),
+        "sessions abort" | "sessions history" | "sessions show" => one(&["main"]),
+        "sessions create" => one(&["work"]),
+        "sessions rename" => one(&["work", "Desk"]),
+        "sessions search" => one(&["hello"]),
+        "sessions send" => one(&["work", "--message", "/echo hello"]),
         "auth explain" => ["call", "probe", "status", "node-host", "exec-approvals"]
             .map(|surface| vec!["--surface".to_owned(), surface.to_owned()])
             .to_vec(),
@@ -89,6 +96,13 @@ pub fn arguments(leaf: &str, names: &Names) -> Option<Vec<Vec<String>>> {
         "secrets reload" | "secrets rotate" => one(&["--grace", "1m"]),
         "status" => vec![vec![], vec!["--all".into()]],
         "url check" => one(&[&names.url]),
+        "approvals get" | "approvals list" | "logs" => one(&[]),
+        "approvals resolve" => one(&["no-such-question", "deny"]),
+        // One that finds a gateway goes on until it is ended.
+        "approvals watch" => one(&["--port", "1"]),
+        // What is on standard input would be said: here it is a token.
+        "chat" => one(&["--token-file", "-"]),
+        "demo" | "sessions list" | "sessions usage" => one(&[]),
         "config path" | "config validate" | "devices invites" | "devices list" | "nodes list"
         | "nodes pending" | "nodes status" | "gateway health" | "gateway probe"
         | "gateway status" | "health" | "pins list" | "secrets status" | "security audit"

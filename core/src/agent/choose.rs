@@ -166,6 +166,18 @@ impl Agent for Agents {
         }
     }
 
+    fn take_up(&mut self, newer: Agents) {
+        self.replace(newer);
+    }
+
+    fn steer(&mut self, now: Now, run: &RunId, text: &str) -> bool {
+        // Backends that do not know the run take nothing.
+        self.of_run(run).is_some_and(|backends| {
+            let mut agents = backends.each_mut().into_iter();
+            agents.any(|agent| agent.steer(now, run, text))
+        })
+    }
+
     fn handle_timeout(&mut self, now: Now) {
         for backends in self.all_mut() {
             for agent in backends.each_mut() {

@@ -84,6 +84,19 @@ pub trait Agent: fmt::Debug + Send {
     /// Tells a run something. One that has ended hears nothing more, and that is no error.
     fn handle(&mut self, now: Now, run: &RunId, input: AgentInput);
 
+    /// Somebody says more to a run under way. Gives whether the run takes it into account: an agent that
+    /// says so answers it in the same run (spec protocol §6.4, `queueMode: "steer"`).
+    fn steer(&mut self, now: Now, run: &RunId, text: &str) -> bool {
+        let _ = (now, run, text);
+        false
+    }
+
+    /// Takes up another state of the config, if it was made from one. Runs that go on keep what they
+    /// began with.
+    fn take_up(&mut self, newer: Agents) {
+        drop(newer);
+    }
+
     /// Acts on every deadline that is due.
     fn handle_timeout(&mut self, now: Now);
 

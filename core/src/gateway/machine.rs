@@ -29,7 +29,7 @@ use super::{
     whois::WhoisDesk,
 };
 use crate::{
-    agent::{Agent, PerAgent, builtin::BuiltinAgent},
+    agent::{Agent, Agents, PerAgent, builtin::BuiltinAgent},
     ids::{ConnId, EffectId},
     policy::RateLimiter,
     rng::{Rng, Seed},
@@ -175,6 +175,11 @@ impl Gateway {
     pub fn with_agent(mut self, agent: Box<dyn Agent>) -> Self {
         self.agent = agent;
         self
+    }
+
+    /// Takes up another state of the agents' config, as after a change of their credentials.
+    pub fn take_up_agents(&mut self, newer: Agents) {
+        self.agent.take_up(newer);
     }
 
     /// A connection's event. One of a connection that is gone, or never was, comes to nothing.

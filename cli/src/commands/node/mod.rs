@@ -19,7 +19,7 @@ use futures_lite::StreamExt;
 use serde_json::json;
 
 use self::report::Report;
-use crate::args::TargetArgs;
+use crate::args::PlaceArgs;
 use crate::commands::devices::join;
 use crate::context::Context;
 use crate::device::DeviceFiles;
@@ -130,15 +130,15 @@ fn flags(args: &NodeRunArgs, url: Option<String>) -> Result<TargetFlags, Failure
     } else {
         NodeScheme::Default
     };
-    let flags = TargetFlags::read(TargetArgs {
+    let place = PlaceArgs {
         url,
         port: args.port,
         secrets: args.secrets.clone(),
         no_auth: false,
         tls_fingerprint: args.tls_fingerprint.clone(),
         pin_on_first_use: args.pin_on_first_use,
-        timeout: CONNECT,
-    })?;
+    };
+    let flags = TargetFlags::of_place(place, CONNECT)?;
     Ok(flags.for_node(args.host.clone(), scheme))
 }
 

@@ -91,9 +91,23 @@ impl Conversation {
         } else {
             json!(text)
         };
+        let mut value = json!({ "role": "assistant", "content": content });
+        if !calls.is_empty()
+            && let Some(fields) = value.as_object_mut()
+        {
+            fields.insert("tool_calls".into(), Value::Array(calls));
+        }
         self.turns.push(Message {
-            value: json!({ "role": "assistant", "content": content, "tool_calls": calls }),
+            value,
             tokens: tokens + PER_MESSAGE,
+        });
+    }
+
+    /// Adds what the user said in between.
+    pub(super) fn add_message(&mut self, text: &str) {
+        self.turns.push(Message {
+            tokens: tokens(text) + PER_MESSAGE,
+            value: json!({ "role": "user", "content": text }),
         });
     }
 

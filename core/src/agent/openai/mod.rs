@@ -147,6 +147,10 @@ impl Agent for OpenAiAgent {
         }
     }
 
+    fn steer(&mut self, _: Now, id: &RunId, text: &str) -> bool {
+        self.runs.get_mut(id).is_some_and(|run| run.steer(text))
+    }
+
     fn handle_timeout(&mut self, now: Now) {
         let due: Vec<RunId> = self
             .runs

@@ -60,6 +60,8 @@ pub(super) struct Run {
     next_job: u32,
     next_call: u32,
     text: String,
+    /// What its user said since it was asked last.
+    said_more: Vec<String>,
     usage: Option<Usage>,
     phase: Phase,
     /// Why the last request failed.
@@ -132,6 +134,7 @@ impl Run {
             next_job: 0,
             next_call: 0,
             text: String::new(),
+            said_more: Vec::new(),
             usage: None,
             phase: Phase::Ended,
             last: None,
@@ -165,6 +168,22 @@ impl Run {
         self.out.clear();
         self.stop_job();
         self.phase = Phase::Ended;
+    }
+
+    /// The user says more. The model hears it when it is asked next, which it is before the end.
+    pub(super) fn steer(&mut self, text: &str) -> bool {
+        if self.has_ended() {
+            return false;
+        }
+        self.said_more.push(text.to_owned());
+        true
+    }
+
+    /// Puts what the user said since into the conversation.
+    fn hear_more(&mut self) {
+        for text in std::mem::take(&mut self.said_more) {
+            self.conversation.add_message(&text);
+        }
     }
 
     pub(super) fn timeout(&mut self, shared: &mut Shared, now: Now) {
@@ -458,7 +477,12 @@ impl Run {
             return self.end_failed(Failure::new(Class::Declined, message));
         }
         if answer.calls.is_empty() {
-            return self.end_well(answer.finish);
+            if self.said_more.is_empty() {
+                return self.end_well(answer.finish);
+            }
+            self.conversation.add_answer(&answer.text, &[]);
+            self.hear_more();
+            return self.ask(shared, now);
         }
         let Some(left) = self.rounds_left.checked_sub(1) else {
             let message = "The model asked for tools again and again without an answer. Ask for \
@@ -557,6 +581,7 @@ impl Run {
             self.conversation
                 .add_result(&one.id, &one.result.unwrap_or_default());
         }
+        self.hear_more();
         self.ask(shared, now);
     }
 

@@ -321,6 +321,26 @@ fn tools_are_called_at_once_and_their_results_go_back() {
 }
 
 #[test]
+fn what_the_user_says_in_between_is_answered_in_the_same_run() {
+    let mut rig = rig(&[], &["one/m"]);
+    let asked = rig.begin("count to three");
+    let run = rig.run.clone();
+    assert!(rig.agent.steer(rig.now, &run, "in Latin"));
+    let again = rig.reply(&asked, &[text("one, two, three")]);
+    assert!(again.done.is_none(), "there is more to answer");
+    let messages = again.body()["messages"].clone();
+    let said: Vec<&str> = messages.as_array().unwrap()[1..]
+        .iter()
+        .map(|message| message["content"].as_str().unwrap())
+        .collect();
+    assert_eq!(said, ["count to three", "one, two, three", "in Latin"]);
+    let end = rig.reply(&again, &[text("unus, duo, tres")]);
+    let done = end.done.unwrap();
+    assert_eq!(done.text, "one, two, three\n\nunus, duo, tres");
+    assert!(!rig.agent.steer(rig.now, &run, "and on"), "it is over");
+}
+
+#[test]
 fn rounds_of_tools_are_finite() {
     let mut rig = rig(&[], &["one/m"]);
     let mut asked = rig.begin("do it");

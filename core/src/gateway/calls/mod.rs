@@ -23,6 +23,7 @@ mod nodes_pending;
 mod scope_upgrade;
 mod secrets;
 mod session_settings;
+mod session_texts;
 mod sessions_read;
 mod sessions_write;
 mod status;

@@ -15,7 +15,7 @@ use crate::{
 use super::{
     chat_history::{HistoryCall, PlaceCall},
     chat_message::MessageCall,
-    sessions_read::{GetCall, PreviewCall, SearchCall},
+    session_texts::{GetCall, PreviewCall, SearchCall},
 };
 
 /// What is to be made of a transcript.

@@ -156,8 +156,21 @@ impl Gateway {
             }
         };
         let mut params: Map<String, Value> = open.params.parse().unwrap_or_default();
-        let plan: Value = plan.parse().unwrap_or_default();
-        params.insert("systemRunPlan".into(), plan);
+        let plan: Map<String, Value> = plan.parse().unwrap_or_default();
+        // What was approved is what runs: the program as the node found it, not as the agent named it.
+        params.remove("rawCommand");
+        for (field, planned) in [
+            ("command", "argv"),
+            ("cwd", "cwd"),
+            ("agentId", "agentId"),
+            ("sessionKey", "sessionKey"),
+        ] {
+            match plan.get(planned) {
+                None | Some(Value::Null) => params.remove(field),
+                Some(value) => params.insert(field.into(), value.clone()),
+            };
+        }
+        params.insert("systemRunPlan".into(), Value::Object(plan));
         let params = RawJson::encode(&params).unwrap_or_else(|_| RawJson::empty_object());
         let mut again = self.node_call(now, run, call, &open, params);
         // The node has not run it: it refused. To it this is another call.

@@ -2,11 +2,12 @@
 
 use serde_json::json;
 
-use super::{ActiveRun, QueueMode, RunRecord, RunState};
+use super::{ActiveRun, QueueMode, RunOutcome, RunRecord, RunState};
 use crate::{
-    agent::{HistoryMessage, RunRequest, Speaker},
+    agent::{FailureKind, HistoryMessage, RunRequest, Speaker},
     gateway::{
         Effect, EffectOutcome, Gateway, Phase,
+        agents::FILES,
         sessions::{LastRun, RowStatus, SessionKey},
         waiting::Waiter,
     },
@@ -43,8 +44,9 @@ impl Gateway {
     }
 
     fn start_run(&mut self, now: Now, key: &SessionKey, run: &RunId) {
-        let Ok(entry) = self.open_session(now, key) else {
-            return;
+        let entry = match self.open_session(now, key) {
+            Ok(entry) => entry,
+            Err(error) => return self.refuse_run(now, key, run, &error.message),
         };
         let mut attachments = Vec::new();
         let mut inputs = self.take_input(now, run, &entry.session_id);
@@ -90,6 +92,42 @@ impl Gateway {
         };
         let effect = Effect::ReadTranscript(query);
         self.wait_for(now, effect, Waiter::History(run.clone()));
+    }
+
+    /// Ends a run whose turn has come and that nobody can carry out, as when its agent is gone. Its
+    /// message is kept.
+    fn refuse_run(&mut self, now: Now, key: &SessionKey, run: &RunId, why: &str) {
+        let session = self.sessions.get(key).map(|entry| entry.session_id.clone());
+        if let Some(session) = session {
+            for input in self.take_input(now, run, &session) {
+                if let Some(message) = self.sessions.append(&mut self.out.journal, now, key, input)
+                {
+                    self.tell_message(key, &message);
+                }
+            }
+        }
+        let outcome = RunOutcome {
+            error: Some(why.into()),
+            kind: Some(FailureKind::Unknown),
+            ..RunOutcome::default()
+        };
+        self.conclude_run(now, key, run, RunState::Failed, &outcome, None);
+        self.answer_waiters(now, run);
+        self.start_next(now, key);
+    }
+
+    /// The message of a run becomes a part of the one under way, which answers both.
+    pub(super) fn join_run(&mut self, now: Now, key: &SessionKey, run: &RunId, active: &RunId) {
+        let Some(session) = self.sessions.get(key).map(|entry| entry.session_id.clone()) else {
+            return;
+        };
+        for input in self.take_input(now, run, &session) {
+            if let Some(message) = self.sessions.append(&mut self.out.journal, now, key, input) {
+                self.tell_message(key, &message);
+            }
+        }
+        self.runs.merged_into(run, active);
+        self.tell_session(now, key, "message");
     }
 
     /// Marks a run as under way, and gives its message.
@@ -160,6 +198,8 @@ impl Gateway {
             let set = entry?.setting("model")?;
             Some(set.to_owned())
         });
+        let known = self.take_system_events(&record.session_key);
+        let extra_prompt = self.prompt_of(&record.agent_id, known, record.options.extra_prompt);
         let request = RunRequest {
             agent_id: record.agent_id,
             session_key: record.session_key.to_string(),
@@ -168,11 +208,34 @@ impl Gateway {
             history,
             tools: self.agent_tools(),
             model,
-            extra_prompt: record.options.extra_prompt,
+            extra_prompt,
             timeout,
         };
         self.agent.start(now, run.clone(), request);
         self.drive_agent(now);
+    }
+}
+
+impl Gateway {
+    /// What stands in the prompt besides the config's own: the agent's files, what happened since it
+    /// was asked last, and what the caller adds.
+    fn prompt_of(
+        &self,
+        agent: &str,
+        happened: Vec<String>,
+        extra: Option<String>,
+    ) -> Option<String> {
+        let files = FILES
+            .iter()
+            .filter_map(|file| self.agent_file(agent, file.name))
+            .filter(|file| !file.content.trim().is_empty())
+            .map(|file| format!("# {}\n\n{}", file.name, file.content.trim()));
+        let mut parts: Vec<String> = files.collect();
+        if !happened.is_empty() {
+            parts.push(format!("What happened:\n- {}", happened.join("\n- ")));
+        }
+        parts.extend(extra);
+        (!parts.is_empty()).then(|| parts.join("\n\n"))
     }
 }
 

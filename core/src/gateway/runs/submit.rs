@@ -97,7 +97,7 @@ impl Gateway {
         self.check_queue(&key, input.weight())?;
         self.open_session(now, &key)?;
         let record = RunRecord {
-            run_id,
+            run_id: run_id.clone(),
             session_key: key.clone(),
             agent_id,
             fingerprint,
@@ -113,18 +113,45 @@ impl Gateway {
             calls: Vec::new(),
             outcome: None,
         };
-        match mode {
-            QueueMode::Interrupt => self.runs.queues.push_front(&record),
-            QueueMode::Collect | QueueMode::Followup | QueueMode::Steer => {
-                self.runs.queues.push_back(&record);
+        self.runs.put(&mut self.out.journal, record);
+        if mode == QueueMode::Steer && self.steer_run(now, &key, &run_id) {
+            return Ok(Submitted::New);
+        }
+        if let Some(record) = self.runs.records.get(run_id.as_str()) {
+            match mode {
+                QueueMode::Interrupt => self.runs.queues.push_front(record),
+                QueueMode::Collect | QueueMode::Followup | QueueMode::Steer => {
+                    self.runs.queues.push_back(record);
+                }
             }
         }
-        self.runs.put(&mut self.out.journal, record);
         if let (QueueMode::Interrupt, Some(active)) = (mode, self.runs.busy.get(&key).cloned()) {
             self.abort_run(now, &active, "interrupted by a new message");
         }
         self.start_next(now, &key);
         Ok(Submitted::New)
+    }
+
+    /// Says a message to the run under way, if that can still make use of it.
+    fn steer_run(&mut self, now: Now, key: &SessionKey, run: &RunId) -> bool {
+        // Those that came before have their turn first.
+        if self.runs.queues.runs_of(key) > 0 {
+            return false;
+        }
+        let Some(active) = self.runs.busy.get(key).cloned() else {
+            return false;
+        };
+        let input = self.runs.get(run).and_then(|record| record.input.as_ref());
+        let Some(text) = input.filter(|input| input.attachments().is_empty()) else {
+            return false;
+        };
+        let text = text.text.clone();
+        if !self.agent.steer(now, &active, &text) {
+            return false;
+        }
+        self.join_run(now, key, run, &active);
+        self.drive_agent(now);
+        true
     }
 
     /// A message that comes from the gateway or a node and not from a caller. Gives whether it was

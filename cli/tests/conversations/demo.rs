@@ -1,0 +1,81 @@
+//! `demo`.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read},
+    net::TcpStream,
+    process::Stdio,
+};
+
+use crate::{
+    common::Sandbox,
+    support::{Running, names},
+};
+
+#[test]
+fn every_hop_is_shown_and_nothing_is_left_behind() {
+    let sandbox = Sandbox::new();
+    let folder = sandbox.path("tmp");
+    fs::create_dir(&folder).unwrap();
+    let sandbox = sandbox.env("TMPDIR", &folder.to_string_lossy());
+    let outcome = sandbox.run(&["demo", "--json"]);
+    assert_eq!(outcome.code, 0, "{outcome:?}");
+    let flow = outcome.json();
+    assert_eq!(flow["reply"], "Hello, the world!");
+    let hops: Vec<&str> = flow["hops"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|hop| hop["hop"].as_str().unwrap())
+        .collect();
+    let whole = [
+        "accepted", "decided", "asked", "answered", "stored", "received",
+    ];
+    assert_eq!(hops, whole);
+    assert_eq!(names(&folder), [""; 0]);
+    assert_eq!(
+        names(&sandbox.path("")),
+        ["tmp"],
+        "no files of the user's own"
+    );
+
+    let told = sandbox.run(&["demo"]);
+    assert_eq!(told.code, 0, "{told:?}");
+    assert!(told.stdout.contains("reply stored"), "{told:?}");
+    let last = told.stdout.lines().last().unwrap();
+    assert!(last.starts_with("ok: message to reply in "), "{told:?}");
+}
+
+#[test]
+fn an_interrupted_demo_leaves_nothing_behind() {
+    let sandbox = Sandbox::new();
+    let folder = sandbox.path("tmp");
+    fs::create_dir(&folder).unwrap();
+    let sandbox = sandbox.env("TMPDIR", &folder.to_string_lossy());
+    let mut demo = Running::start(sandbox.command(&["demo"]).stderr(Stdio::piped()));
+    let mut errors = BufReader::new(demo.child.stderr.take().unwrap());
+    let mut ready = String::new();
+    errors.read_line(&mut ready).unwrap();
+    let port: u16 = ready.trim().rsplit(':').next().unwrap().parse().unwrap();
+    demo.interrupt();
+    let mut rest = String::new();
+    errors.read_to_string(&mut rest).unwrap();
+    let outcome = demo.end();
+    // It may have been over in the same moment.
+    assert!(matches!(outcome.code, 130 | 0), "{outcome:?} {rest}");
+    assert_eq!(names(&folder), [""; 0]);
+    assert!(
+        TcpStream::connect(("127.0.0.1", port)).is_err(),
+        "the gateway is gone"
+    );
+}
+
+#[test]
+fn a_demo_without_a_place_says_so() {
+    let sandbox = Sandbox::new().env("TMPDIR", "/no/such/folder");
+    let outcome = sandbox.run(&["demo", "--json"]);
+    assert_eq!(
+        (outcome.code, &outcome.error()["code"]),
+        (1, &"demo_folder".into())
+    );
+}
