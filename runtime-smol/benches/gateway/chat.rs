@@ -16,7 +16,7 @@ use crate::{
     load::{self, Callers, Round, Script},
     protocol,
     servers::Kind,
-    table::{self, Table, count, millis, percent, quantile, say},
+    table::{self, Table, count, micros, millis, percent, quantile, say},
     wire::{self, Incoming},
 };
 
@@ -50,8 +50,8 @@ pub(crate) fn measure(effort: Effort) -> Outcome {
         "p99",
         "bare",
         "CPU/message",
-        "first round",
-        "last round",
+        "in the first round",
+        "in the last",
     ]);
     for (name, kind) in [("accepted", Kind::Held), ("answered", Kind::Durable)] {
         let folder = tempfile::tempdir()?;
@@ -99,7 +99,7 @@ fn cells(name: &str, clients: usize, [ours, bare]: &[Vec<Round>; 2]) -> Vec<Stri
     let rate = |rounds: &[Round]| load::median_of(rounds, |round| round.rate);
     let p50 = |rounds: &[Round]| millis(load::median_of(rounds, |round| round.p50));
     let p99 = |rounds: &[Round]| millis(load::median_of(rounds, |round| round.p99));
-    let of = |round: Option<&Round>| round.map_or_else(String::new, |round| count(round.rate));
+    let cpu = |round: Option<&Round>| micros(round.and_then(|round| round.cpu).unwrap_or_default());
     vec![
         name.into(),
         clients.to_string(),
@@ -111,8 +111,8 @@ fn cells(name: &str, clients: usize, [ours, bare]: &[Vec<Round>; 2]) -> Vec<Stri
         p99(ours),
         p99(bare),
         load::cpu_of(ours),
-        of(ours.first()),
-        of(ours.last()),
+        cpu(ours.first()),
+        cpu(ours.last()),
     ]
 }
 
