@@ -18,29 +18,27 @@ use crate::{
     clients::{Client, Question},
     common::{Host, connect_params, token_rule},
     dice::Dice,
-    ledger::Ledger,
+    ledger::{Bounds, Ledger},
     nodes::{Line, Node},
 };
 
 pub const TOKEN: &str = "hunter2";
 
-pub struct SmallLimits {
-    pub active: usize,
-    pub queued: usize,
-    pub runs: usize,
-    pub sessions: usize,
-}
-
 /// Small enough to be reached.
-pub const LIMITS: SmallLimits = SmallLimits {
-    active: 2,
+const LIMITS: Bounds = Bounds {
     queued: 3,
     runs: 24,
     sessions: 4,
 };
 
 const SESSIONS: [&str; 5] = ["main", "a", "b", "c", "d"];
-const COMMANDS: [&str; 4] = ["weather.get", "lamp.set", "door.open", "never.claimed"];
+const COMMANDS: [&str; 5] = [
+    "weather.get",
+    "lamp.set",
+    "door.open",
+    "never.claimed",
+    "system.run",
+];
 const SCOPES: [&str; 5] = [
     "operator.read",
     "operator.write",
@@ -65,8 +63,6 @@ pub struct World {
     pub ledger: Ledger,
     pub clients: Vec<Client>,
     nodes: Vec<Node>,
-    /// Idempotency keys of all calls that nodes got.
-    keys: BTreeSet<String>,
     /// Jobs under way.
     jobs: BTreeSet<EffectId>,
     sent: Vec<Sent>,
@@ -94,7 +90,7 @@ impl World {
         agent::given();
         let mut host = Host::new(token_rule(TOKEN))
             .with_limits(|limits| {
-                limits.max_active_runs = LIMITS.active;
+                limits.max_active_runs = 2;
                 limits.max_queued_runs = LIMITS.queued;
                 limits.max_runs = LIMITS.runs;
                 limits.max_sessions = LIMITS.sessions;
@@ -107,13 +103,20 @@ impl World {
             steps: 0,
             host,
             dice: Dice::new(seed),
-            ledger: Ledger::default(),
+            ledger: Ledger::new(LIMITS),
             clients: Vec::new(),
             nodes: vec![
-                Node::new(1, &["weather.get", "lamp.set"]),
+                Node::new(
+                    1,
+                    &[
+                        "weather.get",
+                        "lamp.set",
+                        "system.run",
+                        "system.run.prepare",
+                    ],
+                ),
                 Node::new(2, &["door.open"]),
             ],
-            keys: BTreeSet::new(),
             jobs: BTreeSet::new(),
             sent: Vec::new(),
             unwanted: BTreeSet::new(),
@@ -135,8 +138,9 @@ impl World {
             51..53 => self.create(),
             53..58 => self.come(),
             58..60 => self.leave(),
-            60..66 => self.answer_node(),
-            66..71 => self.feed_job(),
+            60..62 => self.decide(),
+            62..67 => self.answer_node(),
+            67..71 => self.feed_job(),
             71..74 => self.invoke(),
             74..90 => self.trouble(),
             _ => {
@@ -378,6 +382,18 @@ impl World {
         }
     }
 
+    /// Somebody says whether a program may run.
+    fn decide(&mut self) {
+        let questions: Vec<String> = self.ledger.questions.iter().cloned().collect();
+        if questions.is_empty() {
+            return;
+        }
+        let id = self.dice.pick(&questions);
+        let decision = self.dice.pick(&["allow-once", "allow-once", "deny"]);
+        let params = json!({ "id": id, "decision": decision });
+        self.ask("exec.approval.resolve", params, Question::Other);
+    }
+
     fn answer_node(&mut self) {
         let at = self.dice.below(self.nodes.len());
         let old = self.dice.one_in(4);
@@ -388,7 +404,14 @@ impl World {
             node.asked.pop()
         };
         let Some(asked) = asked else { return };
+        let is_first = asked["idempotencyKey"]
+            .as_str()
+            .unwrap()
+            .matches(':')
+            .count()
+            == 1;
         let error = match self.dice.below(6) {
+            _ if asked["command"] == "system.run" && is_first => Some("approval required"),
             0 => Some("NODE_NOT_READY"),
             1 => Some("BROKEN"),
             _ => None,
@@ -396,7 +419,7 @@ impl World {
         if error == Some("NODE_NOT_READY") && !old {
             // It has not begun, and may be asked again.
             let key = asked["idempotencyKey"].as_str().unwrap();
-            self.keys.remove(key);
+            self.ledger.keys.remove(key);
         }
         node.answer(&mut self.host, &asked, error);
         if self.dice.one_in(4) {
@@ -508,7 +531,7 @@ impl World {
             self.check_given(run.as_str(), &message);
         }
         for node in &mut self.nodes {
-            node.look(&mut self.host, &self.ledger, &mut self.keys);
+            node.look(&mut self.host, &mut self.ledger);
         }
         let mut further = Vec::new();
         for client in &mut self.clients {
@@ -589,6 +612,6 @@ impl World {
 
     /// Calls that nodes got.
     pub fn calls(&self) -> usize {
-        self.keys.len()
+        self.ledger.keys.len()
     }
 }
