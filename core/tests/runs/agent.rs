@@ -5,7 +5,7 @@
 //! ever, `fail` fails. At the end of the list the run is done.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     collections::{BTreeMap, BTreeSet, VecDeque},
     time::{Duration, Instant},
 };
@@ -24,6 +24,12 @@ use clawgate_core::{
 thread_local! {
     /// Runs that the agent was given since somebody looked, and their messages.
     static GIVEN: RefCell<Vec<(RunId, String)>> = const { RefCell::new(Vec::new()) };
+    static JOBS: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Jobs for whose end the agent waits.
+pub fn jobs() -> usize {
+    JOBS.get()
 }
 
 /// Runs that the agent was given since the last call, and their messages.
@@ -32,6 +38,7 @@ pub fn given() -> Vec<(RunId, String)> {
 }
 
 pub fn scripted() -> Box<dyn Agent> {
+    JOBS.set(0);
     Box::new(Scripted::default())
 }
 
@@ -245,6 +252,7 @@ impl Agent for Scripted {
     }
 
     fn poll_output(&mut self) -> Option<(RunId, AgentOutput)> {
+        JOBS.set(self.runs.values().map(|script| script.jobs.len()).sum());
         self.outputs.pop_front()
     }
 
