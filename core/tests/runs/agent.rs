@@ -5,7 +5,7 @@
 //! ever, `fail` fails. At the end of the list the run is done.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     collections::{BTreeMap, BTreeSet, VecDeque},
     time::{Duration, Instant},
 };
@@ -24,6 +24,12 @@ use clawgate_core::{
 thread_local! {
     /// Runs that the agent was given since somebody looked, and their messages.
     static GIVEN: RefCell<Vec<(RunId, String)>> = const { RefCell::new(Vec::new()) };
+    static JOBS: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Jobs for whose end the agent waits.
+pub fn jobs() -> usize {
+    JOBS.get()
 }
 
 /// Runs that the agent was given since the last call, and their messages.
@@ -32,6 +38,7 @@ pub fn given() -> Vec<(RunId, String)> {
 }
 
 pub fn scripted() -> Box<dyn Agent> {
+    JOBS.set(0);
     Box::new(Scripted::default())
 }
 
@@ -139,7 +146,7 @@ impl Script {
         self.numbers += 1;
         let id = ToolCallId::new(format!("c{}", self.numbers));
         self.calls.insert(id.clone());
-        let (node, command) = target.split_once('/').unwrap();
+        let (node, command) = target.split_once('/').unwrap_or(("?", target));
         AgentOutput::ToolCall(ToolCall {
             id,
             node: format!("node-{node}"),
@@ -164,6 +171,8 @@ impl Agent for Scripted {
     fn start(&mut self, now: Now, run: RunId, request: RunRequest) {
         let before = request.history.iter();
         let is_new = before.into_iter().all(|said| said.text != request.message);
+        // Messages with a number are never the same.
+        let is_new = is_new || !request.message.starts_with('#');
         assert!(is_new, "{run} hears its message twice");
         GIVEN.with_borrow_mut(|given| given.push((run.clone(), request.message.clone())));
         let script = Script {
@@ -243,6 +252,7 @@ impl Agent for Scripted {
     }
 
     fn poll_output(&mut self) -> Option<(RunId, AgentOutput)> {
+        JOBS.set(self.runs.values().map(|script| script.jobs.len()).sum());
         self.outputs.pop_front()
     }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use clawgate_core::ids::ConnId;
 use serde_json::{Value, json};
 
-use crate::ledger::Ledger;
+use super::ledger::Ledger;
 
 /// What a client waits for.
 #[derive(Clone, Debug)]
@@ -36,7 +36,8 @@ struct Heard {
 pub struct Client {
     pub conn: ConnId,
     pub open: BTreeMap<String, Question>,
-    heard: BTreeMap<String, Heard>,
+    /// By the id of the run, and how many there were of that id before.
+    heard: BTreeMap<(String, usize), Heard>,
 }
 
 impl Client {
@@ -70,7 +71,7 @@ impl Client {
                     assert!(ledger.messages.contains(message), "{run} is not on disk");
                     return None;
                 }
-                let heard = self.heard.entry(run.clone()).or_default();
+                let heard = self.of_run(&run, ledger);
                 assert!(!heard.chat_over, "{run} goes on after its end: {frame}");
                 let seq = payload["seq"].as_u64().unwrap();
                 assert!(seq > heard.chat, "{run}: {seq} after {}", heard.chat);
@@ -82,13 +83,12 @@ impl Client {
             }
             "agent" => {
                 let run = run();
-                let heard = self.heard.entry(run.clone()).or_default();
+                let heard = self.of_run(&run, ledger);
                 assert!(!heard.agent_over, "{run} goes on after its end: {frame}");
                 let seq = payload["seq"].as_u64().unwrap();
                 assert!(seq > heard.agent, "{run}: {seq} after {}", heard.agent);
                 heard.agent = seq;
-                let fate = ledger.fates.get(&run);
-                let fate = fate.unwrap_or_else(|| panic!("nobody accepted it: {frame}"));
+                let fate = &ledger.fates[&run];
                 match payload["data"]["phase"].as_str() {
                     Some("end" | "error") if payload["stream"] == "lifecycle" => {
                         heard.agent_over = true;
@@ -104,6 +104,12 @@ impl Client {
             _ => {}
         }
         None
+    }
+
+    fn of_run(&mut self, run: &str, ledger: &Ledger) -> &mut Heard {
+        let fate = ledger.fates.get(run);
+        let fate = fate.unwrap_or_else(|| panic!("nobody accepted {run}"));
+        self.heard.entry((run.to_owned(), fate.life)).or_default()
     }
 
     fn answer(&mut self, frame: &Value, ledger: &Ledger) -> Option<(&'static str, Value)> {

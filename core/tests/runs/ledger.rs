@@ -5,14 +5,25 @@ use std::collections::{BTreeMap, BTreeSet};
 use clawgate_core::store::{Author, Commit, Message, Table, Write};
 use serde_json::Value;
 
-use crate::world::LIMITS;
+/// How much may be kept.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    pub queued: usize,
+    pub runs: usize,
+    pub sessions: usize,
+}
 
 /// What is durable.
-#[derive(Default)]
 pub struct Ledger {
+    bounds: Bounds,
     pub runs: BTreeMap<String, Value>,
     pub sessions: BTreeMap<String, Value>,
     pub nodes: BTreeMap<String, Value>,
+    pub requests: BTreeSet<String>,
+    /// Questions whether a program may run that wait for somebody.
+    pub questions: BTreeSet<String>,
+    /// Idempotency keys of all calls that nodes got.
+    pub keys: BTreeSet<String>,
     transcripts: BTreeMap<String, Transcript>,
     /// Every message that ever was durable, by id.
     pub messages: BTreeSet<String>,
@@ -27,6 +38,8 @@ pub struct Ledger {
 /// What became of a run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Fate {
+    /// How many runs of this id were there before.
+    pub life: usize,
     pub began: bool,
     pub over: bool,
     /// How often its message came into a transcript.
@@ -40,6 +53,43 @@ struct Transcript {
 }
 
 impl Ledger {
+    pub fn new(bounds: Bounds) -> Self {
+        Self {
+            bounds,
+            runs: BTreeMap::new(),
+            sessions: BTreeMap::new(),
+            nodes: BTreeMap::new(),
+            requests: BTreeSet::new(),
+            questions: BTreeSet::new(),
+            keys: BTreeSet::new(),
+            transcripts: BTreeMap::new(),
+            messages: BTreeSet::new(),
+            lives: BTreeSet::new(),
+            fates: BTreeMap::new(),
+            begun: BTreeSet::new(),
+        }
+    }
+
+    /// Whether a node may be asked this: somebody approved the command, it is new, and if a run wants
+    /// it, it is on record.
+    pub fn check_asked(&mut self, node: &str, asked: &Value) {
+        let approved = &self.nodes[node]["approval"]["commands"];
+        let approved = approved.as_array().expect("somebody approved it");
+        assert!(
+            approved.contains(&asked["command"]),
+            "not approved: {asked}"
+        );
+        let key = asked["idempotencyKey"].as_str().unwrap();
+        assert!(self.keys.insert(key.to_owned()), "sent twice: {asked}");
+        let mut parts = key.split(':');
+        let (Some(run), Some(call)) = (parts.next(), parts.next()) else {
+            return;
+        };
+        let calls = self.runs[run]["calls"].as_array().unwrap();
+        let made = calls.iter().any(|made| made["id"] == call);
+        assert!(made, "not on record: {asked}");
+    }
+
     /// Whether a run was accepted.
     pub fn is_accepted(&self, run: &str) -> bool {
         self.fates.contains_key(run)
@@ -135,6 +185,12 @@ impl Ledger {
             Table::Node => {
                 self.nodes.remove(key);
             }
+            Table::NodeRequest => {
+                self.requests.remove(key);
+            }
+            Table::ExecApproval => {
+                self.questions.remove(key);
+            }
             _ => {}
         }
     }
@@ -150,6 +206,15 @@ impl Ledger {
             Table::Node => {
                 self.nodes.insert(key.to_owned(), row);
             }
+            Table::NodeRequest => {
+                self.requests.insert(key.to_owned());
+            }
+            Table::ExecApproval if row.get("ended").is_none() => {
+                self.questions.insert(key.to_owned());
+            }
+            Table::ExecApproval => {
+                self.questions.remove(key);
+            }
             _ => {}
         }
     }
@@ -160,7 +225,12 @@ impl Ledger {
         let is = row["state"].as_str().unwrap();
         match (was, is) {
             ("none", "queued") => {
-                self.fates.insert(run.to_owned(), Fate::default());
+                let life = self.fates.get(run).map_or(0, |fate| fate.life + 1);
+                let fate = Fate {
+                    life,
+                    ..Fate::default()
+                };
+                self.fates.insert(run.to_owned(), fate);
             }
             ("queued", "running") => {
                 let next = self.next_of(&row);
@@ -228,13 +298,19 @@ impl Ledger {
             let last = self.transcripts.get(id).map_or(0, |found| found.last);
             assert_eq!(row["lastSeq"].as_u64(), Some(last), "the end of {key}");
         }
-        assert!(self.sessions.len() <= LIMITS.sessions, "too many sessions");
+        assert!(
+            self.sessions.len() <= self.bounds.sessions,
+            "too many sessions"
+        );
         let over = self.runs.values().filter(|row| is_over(row)).count();
-        assert!(over <= LIMITS.runs, "{over} runs that are over");
+        assert!(over <= self.bounds.runs, "{over} runs that are over");
         for key in self.sessions.keys() {
             let of_key = |row: &&Value| row["sessionKey"] == **key && row["state"] == "queued";
             let queued = self.runs.values().filter(of_key).count();
-            assert!(queued <= LIMITS.queued, "{queued} messages wait in {key}");
+            assert!(
+                queued <= self.bounds.queued,
+                "{queued} messages wait in {key}"
+            );
         }
     }
 }

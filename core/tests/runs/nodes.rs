@@ -1,7 +1,5 @@
 //! Nodes: what they are asked, and whether they may be.
 
-use std::collections::BTreeSet;
-
 use clawgate_core::ids::ConnId;
 use serde_json::{Value, json};
 
@@ -66,8 +64,8 @@ impl Node {
         self.lose();
     }
 
-    /// Takes what arrived. `keys` are those of all calls that any node ever got.
-    pub fn look(&mut self, host: &mut Host, ledger: &Ledger, keys: &mut BTreeSet<String>) {
+    /// Takes what arrived.
+    pub fn look(&mut self, host: &mut Host, ledger: &mut Ledger) {
         let (Line::Coming(conn) | Line::Here(conn)) = self.line else {
             return;
         };
@@ -75,7 +73,7 @@ impl Node {
             let payload = &frame["payload"];
             match frame["event"].as_str() {
                 Some("node.invoke.request") => {
-                    self.check(payload, ledger, keys);
+                    ledger.check_asked(&self.device.id(), payload);
                     self.asked.push(payload.clone());
                 }
                 Some("node.invoke.cancel") => {
@@ -93,24 +91,6 @@ impl Node {
         }
     }
 
-    fn check(&self, asked: &Value, ledger: &Ledger, keys: &mut BTreeSet<String>) {
-        let key = asked["idempotencyKey"].as_str().unwrap();
-        assert!(keys.insert(key.to_owned()), "sent twice: {asked}");
-        let approved = &ledger.nodes[&self.device.id()]["approval"]["commands"];
-        let approved = approved.as_array().expect("somebody approved it");
-        assert!(
-            approved.contains(&asked["command"]),
-            "not approved: {asked}"
-        );
-        let Some((run, call)) = key.split_once(':') else {
-            return;
-        };
-        let row = &ledger.runs[run];
-        let calls = row["calls"].as_array().unwrap();
-        let made = calls.iter().any(|made| made["id"] == call);
-        assert!(made, "not on record: {asked}");
-    }
-
     /// Answers a call, which may be an old one.
     pub fn answer(&self, host: &mut Host, asked: &Value, error: Option<&str>) {
         let Line::Here(conn) = self.line else {
@@ -122,7 +102,10 @@ impl Node {
             "ok": error.is_none(),
         });
         match error {
-            None => params["payload"] = json!({ "is": "well" }),
+            None => {
+                let plan = json!({ "argv": ["ls"], "commandText": "ls", "cwd": "/" });
+                params["payload"] = json!({ "is": "well", "plan": plan });
+            }
             Some(code) => params["error"] = json!({ "code": code, "message": code }),
         }
         host.call(conn, "result", "node.invoke.result", params);

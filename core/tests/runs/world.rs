@@ -18,29 +18,28 @@ use crate::{
     clients::{Client, Question},
     common::{Host, connect_params, token_rule},
     dice::Dice,
-    ledger::Ledger,
+    ledger::{Bounds, Ledger},
     nodes::{Line, Node},
 };
 
 pub const TOKEN: &str = "hunter2";
 
-pub struct SmallLimits {
-    pub active: usize,
-    pub queued: usize,
-    pub runs: usize,
-    pub sessions: usize,
-}
-
 /// Small enough to be reached.
-pub const LIMITS: SmallLimits = SmallLimits {
-    active: 2,
+const LIMITS: Bounds = Bounds {
     queued: 3,
     runs: 24,
     sessions: 4,
 };
 
 const SESSIONS: [&str; 5] = ["main", "a", "b", "c", "d"];
-const COMMANDS: [&str; 4] = ["weather.get", "lamp.set", "door.open", "never.claimed"];
+const COMMANDS: [&str; 6] = [
+    "weather.get",
+    "lamp.set",
+    "door.open",
+    "never.claimed",
+    "system.run",
+    "system.run",
+];
 const SCOPES: [&str; 5] = [
     "operator.read",
     "operator.write",
@@ -65,8 +64,6 @@ pub struct World {
     pub ledger: Ledger,
     pub clients: Vec<Client>,
     nodes: Vec<Node>,
-    /// Idempotency keys of all calls that nodes got.
-    keys: BTreeSet<String>,
     /// Jobs under way.
     jobs: BTreeSet<EffectId>,
     sent: Vec<Sent>,
@@ -94,7 +91,7 @@ impl World {
         agent::given();
         let mut host = Host::new(token_rule(TOKEN))
             .with_limits(|limits| {
-                limits.max_active_runs = LIMITS.active;
+                limits.max_active_runs = 2;
                 limits.max_queued_runs = LIMITS.queued;
                 limits.max_runs = LIMITS.runs;
                 limits.max_sessions = LIMITS.sessions;
@@ -107,13 +104,20 @@ impl World {
             steps: 0,
             host,
             dice: Dice::new(seed),
-            ledger: Ledger::default(),
+            ledger: Ledger::new(LIMITS),
             clients: Vec::new(),
             nodes: vec![
-                Node::new(1, &["weather.get", "lamp.set"]),
+                Node::new(
+                    1,
+                    &[
+                        "weather.get",
+                        "lamp.set",
+                        "system.run",
+                        "system.run.prepare",
+                    ],
+                ),
                 Node::new(2, &["door.open"]),
             ],
-            keys: BTreeSet::new(),
             jobs: BTreeSet::new(),
             sent: Vec::new(),
             unwanted: BTreeSet::new(),
@@ -125,22 +129,23 @@ impl World {
     pub fn step(&mut self) {
         self.steps += 1;
         match self.dice.below(100) {
-            0..30 => self.write_to_agent(),
-            30..36 => self.wait_for_run(),
-            36..42 => self.stop(),
-            42..44 => self.reset(),
-            44..46 => self.delete(),
-            46..49 => self.inject(),
-            49..51 => self.compact(),
-            51..53 => self.create(),
-            53..58 => self.come(),
-            58..60 => self.leave(),
-            60..66 => self.answer_node(),
-            66..71 => self.feed_job(),
-            71..74 => self.invoke(),
+            0..26 => self.write_to_agent(),
+            26..30 => self.wait_for_run(),
+            30..34 => self.stop(),
+            34 => self.reset(),
+            35 => self.delete(),
+            36..38 => self.inject(),
+            38 => self.compact(),
+            39..41 => self.create(),
+            41..49 => self.come(),
+            49 => self.leave(),
+            50..54 => self.decide(),
+            54..66 => self.answer_node(),
+            66..72 => self.feed_job(),
+            72..74 => self.invoke(),
             74..90 => self.trouble(),
             _ => {
-                let by = self.dice.pick(&[1, 60, 300, 1_000, 3_000, 12_000]);
+                let by = self.dice.pick(&[1, 60, 60, 300, 300, 1_000, 3_000, 12_000]);
                 self.host.advance(Duration::from_millis(by));
             }
         }
@@ -157,6 +162,9 @@ impl World {
         if self.clients.is_empty() {
             self.join();
         }
+        if self.clients.is_empty() {
+            return;
+        }
         let at = self.dice.below(self.clients.len());
         let id = format!("q{}", self.number());
         self.clients[at].open.insert(id.clone(), question);
@@ -170,7 +178,11 @@ impl World {
         let mut params = connect_params(TOKEN, &SCOPES);
         params["caps"] = json!(["tool-events"]);
         self.host.call(conn, "1", "connect", params);
-        assert_eq!(self.host.recv(conn)["ok"], true);
+        let answer = self.host.try_recv(conn);
+        if answer.is_none_or(|answer| answer["ok"] != true) {
+            // It leans on something that the disk does not take.
+            return self.host.drop_connection(conn);
+        }
         self.clients.push(Client::new(conn));
         let at = self.clients.len() - 1;
         for session in SESSIONS {
@@ -201,7 +213,7 @@ impl World {
                     let what = self.dice.pick(&["call", "call", "work"]);
                     format!("{what}={}", targets.join(","))
                 }
-                _ => self.dice.pick(&["hang", "fail"]).into(),
+                _ => self.dice.pick(&["hang", "hang", "fail"]).into(),
             };
             words.push(word);
         }
@@ -210,8 +222,9 @@ impl World {
 
     fn write_to_agent(&mut self) {
         let again = self.dice.one_in(8) && !self.sent.is_empty();
+        let from = if self.dice.one_in(10) { 60 } else { 4 };
         let sent = if again {
-            let from = self.sent.len().saturating_sub(4);
+            let from = self.sent.len().saturating_sub(from);
             self.dice.pick(&self.sent[from..])
         } else {
             let sent = Sent {
@@ -235,7 +248,7 @@ impl World {
         let mut params = json!({ "sessionKey": session, "message": text, "idempotencyKey": run });
         let mode = self
             .dice
-            .pick(&["", "collect", "collect", "followup", "interrupt", "steer"]);
+            .pick(&["", "collect", "collect", "interrupt", "steer", "steer"]);
         if !mode.is_empty() {
             params["queueMode"] = json!(mode);
         }
@@ -350,10 +363,10 @@ impl World {
             0 if self.clients.len() < 4 => self.join(),
             1 => self.ask("node.pair.list", json!({}), Question::Approve),
             _ => {
-                let at = self.dice.below(self.nodes.len());
-                let node = &mut self.nodes[at];
-                if node.line == Line::Away {
-                    node.come(&mut self.host);
+                for node in &mut self.nodes {
+                    if node.line == Line::Away {
+                        node.come(&mut self.host);
+                    }
                 }
             }
         }
@@ -378,6 +391,18 @@ impl World {
         }
     }
 
+    /// Somebody says whether a program may run.
+    fn decide(&mut self) {
+        let questions: Vec<String> = self.ledger.questions.iter().cloned().collect();
+        if questions.is_empty() {
+            return;
+        }
+        let id = self.dice.pick(&questions);
+        let decision = self.dice.pick(&["allow-once", "allow-once", "deny"]);
+        let params = json!({ "id": id, "decision": decision });
+        self.ask("exec.approval.resolve", params, Question::Other);
+    }
+
     fn answer_node(&mut self) {
         let at = self.dice.below(self.nodes.len());
         let old = self.dice.one_in(4);
@@ -388,7 +413,14 @@ impl World {
             node.asked.pop()
         };
         let Some(asked) = asked else { return };
+        let is_first = asked["idempotencyKey"]
+            .as_str()
+            .unwrap()
+            .matches(':')
+            .count()
+            == 1;
         let error = match self.dice.below(6) {
+            _ if asked["command"] == "system.run" && is_first => Some("approval required"),
             0 => Some("NODE_NOT_READY"),
             1 => Some("BROKEN"),
             _ => None,
@@ -396,7 +428,7 @@ impl World {
         if error == Some("NODE_NOT_READY") && !old {
             // It has not begun, and may be asked again.
             let key = asked["idempotencyKey"].as_str().unwrap();
-            self.keys.remove(key);
+            self.ledger.keys.remove(key);
         }
         node.answer(&mut self.host, &asked, error);
         if self.dice.one_in(4) {
@@ -508,7 +540,7 @@ impl World {
             self.check_given(run.as_str(), &message);
         }
         for node in &mut self.nodes {
-            node.look(&mut self.host, &self.ledger, &mut self.keys);
+            node.look(&mut self.host, &mut self.ledger);
         }
         let mut further = Vec::new();
         for client in &mut self.clients {
@@ -550,6 +582,8 @@ impl World {
         self.host.disk.failure = None;
         self.hurry_disk();
         self.hurry_reads();
+        self.look();
+        assert_eq!(agent::jobs(), self.jobs.len(), "jobs that do not run");
         for _ in 0..150 {
             self.host.advance(Duration::from_secs(10));
             self.look();
@@ -587,8 +621,10 @@ impl World {
         fates.filter(|fate| fate.over && fate.began).count()
     }
 
-    /// Calls that nodes got.
-    pub fn calls(&self) -> usize {
-        self.keys.len()
+    /// Calls that nodes got; and those of them that somebody allowed.
+    pub fn calls(&self) -> (usize, usize) {
+        let allowed = self.ledger.keys.iter();
+        let allowed = allowed.filter(|key| key.ends_with(":approved"));
+        (self.ledger.keys.len(), allowed.count())
     }
 }

@@ -38,6 +38,9 @@ pub use record::{Decision, shown};
 /// How long a question waits unless the asker says otherwise (spec protocol §6.8).
 const DEFAULT_TIMEOUT: Duration = Duration::from_millis(1_800_000);
 
+/// Time before an end that could not be kept is tried again.
+const RETRY: Duration = Duration::from_secs(10);
+
 /// The longest that a question may wait.
 const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 3_600);
 
@@ -175,7 +178,7 @@ impl ApprovalBook {
             });
             book.approvals.put(journal, approval);
         }
-        book.arm(now);
+        book.arm(now, Duration::ZERO);
         (book, unreadable)
     }
 
@@ -253,12 +256,12 @@ impl ApprovalBook {
             .flat_map(|(_, waiters)| waiters)
             .filter(|waiter| waiter.phases == Phases::One)
             .collect();
-        self.arm(now);
+        self.arm(now, RETRY);
         lost
     }
 
     /// Sees to it that everything that waits ends some time.
-    fn arm(&mut self, now: Now) {
+    fn arm(&mut self, now: Now, at_least: Duration) {
         let missing: Vec<(Instant, ApprovalId)> = self
             .pending()
             .filter(|approval| !self.ends.iter().any(|(_, id)| *id == approval.id))
@@ -273,7 +276,8 @@ impl ApprovalBook {
                     .0
                     .saturating_sub(now.wall.0)
                     .min(whole);
-                (now.mono + Duration::from_millis(left), approval.id.clone())
+                let left = Duration::from_millis(left).max(at_least);
+                (now.mono + left, approval.id.clone())
             })
             .collect();
         self.ends.extend(missing);
