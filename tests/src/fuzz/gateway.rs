@@ -13,7 +13,7 @@ use clawgate_core::{
         AdmissionPolicy, ConfigText, Effect, EffectOutcome, EffectRequest, Gateway, GatewaySetup,
         HostInfo, LogTail, Phase, ProcessStats, ServerSecrets,
     },
-    ids::{ConnId, EffectId, RequestId},
+    ids::{ConnId, EffectId, RequestId, SessionId},
     limits::Limits,
     policy::{
         AuthRule, SecretKind, TailscaleLogin, Whois,
@@ -23,11 +23,15 @@ use clawgate_core::{
     scope::{Scope, ScopeSet},
     secret::Secret,
     server::{Delivery, Event, PeerFacts, ServerConn},
+    store::{MemoryStore, Row, StoreFailure, Table, TranscriptQuery},
     time::Now,
     transmit::Transmit,
 };
 
 use super::script::{self, TOKEN};
+
+/// No call takes longer than the question whether a program may run.
+const LONGEST_CALL: Duration = Duration::from_secs(1_900);
 
 /// Stands in the configuration file.
 const CONFIG_SECRET: &str = "config-file-password";
@@ -56,6 +60,13 @@ struct Line {
     stalled: bool,
 }
 
+/// Whether the disk takes anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Disk {
+    Full,
+    Works,
+}
+
 struct Rig {
     gateway: Gateway,
     limits: Arc<Limits>,
@@ -64,6 +75,9 @@ struct Rig {
     next: u64,
     slots: [Option<ConnId>; 10],
     effects: VecDeque<EffectRequest>,
+    /// What is on disk.
+    store: MemoryStore,
+    disk: Disk,
     /// An event of a connection that is gone.
     stray: Option<(ConnId, Event)>,
 }
@@ -79,6 +93,10 @@ impl Rig {
             max_presence: 3,
             max_dedupe: 2,
             max_system_events: 2,
+            max_sessions: 3,
+            max_queued_runs: 2,
+            max_active_runs: 2,
+            run: Duration::from_secs(5),
             ..Limits::default()
         });
         let rule = AuthRule::Shared {
@@ -101,6 +119,8 @@ impl Rig {
             next: 0,
             slots: [None; 10],
             effects: VecDeque::new(),
+            store: MemoryStore::default(),
+            disk: Disk::Works,
             stray: None,
         }
     }
@@ -115,7 +135,7 @@ impl Rig {
             }
             b'E' => {
                 if let Some(request) = self.effects.pop_front() {
-                    let outcome = outcome(argument, Some(&request.effect));
+                    let outcome = self.outcome(argument, Some(&request.effect));
                     self.gateway.complete(self.now, request.id, outcome);
                 }
             }
@@ -124,14 +144,16 @@ impl Rig {
                 let pending = self.effects.iter().position(|request| request.id == id);
                 let request = pending.and_then(|pending| self.effects.remove(pending));
                 let effect = request.as_ref().map(|request| &request.effect);
-                self.gateway
-                    .complete(self.now, id, outcome(argument, effect));
+                let outcome = self.outcome(argument, effect);
+                self.gateway.complete(self.now, id, outcome);
             }
             b'!' => {
                 if let Some((conn, event)) = self.stray.take() {
                     self.gateway.handle_event(self.now, conn, event);
                 }
             }
+            b'D' => self.disk = Disk::Full,
+            b'd' => self.disk = Disk::Works,
             b'S' => self.gateway.shutdown(self.now, "script"),
             b'w' => self.wait(script::millis(argument)),
             _ => {}
@@ -245,6 +267,7 @@ impl Rig {
     fn carry(&mut self) {
         loop {
             while let Some((id, delivery)) = self.gateway.poll_delivery() {
+                self.check_durable(&delivery);
                 let Some(line) = self.lines.get_mut(&id) else {
                     panic!("a delivery for {id}, which is gone");
                 };
@@ -257,8 +280,83 @@ impl Rig {
             let Some(commit) = self.gateway.poll_commit() else {
                 return;
             };
-            self.gateway.handle_committed(self.now, commit.id, Ok(()));
+            let outcome = match self.disk {
+                Disk::Full => Err(StoreFailure::Full),
+                Disk::Works => {
+                    self.store.apply(&commit);
+                    Ok(())
+                }
+            };
+            self.gateway.handle_committed(self.now, commit.id, outcome);
         }
+    }
+
+    /// What an honest host answers, or what the script makes of it.
+    fn outcome(&self, argument: &[u8], effect: Option<&Effect>) -> EffectOutcome {
+        match (argument.first(), effect) {
+            (Some(b'f' | b'x'), _) => outcome(argument, effect),
+            (_, Some(Effect::ReadTranscript(query))) => {
+                EffectOutcome::Transcript(self.store.query(query))
+            }
+            _ => outcome(argument, effect),
+        }
+    }
+
+    /// A message that is acknowledged is on disk.
+    fn check_durable(&self, delivery: &Delivery) {
+        let Delivery::Response {
+            outcome: Ok(payload),
+            ..
+        } = delivery
+        else {
+            return;
+        };
+        let payload = json(payload.as_str());
+        let (Some("started"), Some(run)) = (payload["status"].as_str(), payload["runId"].as_str())
+        else {
+            return;
+        };
+        // Words that reset a session need no run.
+        let is_kept = |row: &Row| row.table == Table::Run && row.key == run;
+        let is_reset = self
+            .rows(Table::Session)
+            .any(|session| session["lastSeq"] == 0);
+        assert!(
+            is_reset || self.store.rows().iter().any(is_kept),
+            "{run} was acknowledged and is not on disk"
+        );
+    }
+
+    fn rows(&self, table: Table) -> impl Iterator<Item = serde_json::Value> {
+        let rows = self.store.rows().into_iter();
+        rows.filter(move |row| row.table == table)
+            .map(|row| json(row.document.as_str()))
+    }
+
+    /// Transcripts have neither gaps nor strangers: they are as their sessions say.
+    fn check_transcripts(&self) {
+        for session in self.rows(Table::Session) {
+            let number = |name: &str| session[name].as_u64().unwrap_or_default();
+            let id = session["sessionId"].as_str().unwrap_or_default();
+            let query = TranscriptQuery::After {
+                session: SessionId::new(id),
+                after: 0,
+                limit: usize::MAX,
+                max_bytes: usize::MAX,
+            };
+            let page = self.store.query(&query);
+            let seqs: Vec<u64> = page.messages.iter().map(|message| message.seq).collect();
+            let expected: Vec<u64> = (number("forgotten") + 1..=number("lastSeq")).collect();
+            assert_eq!(seqs, expected, "{session}");
+        }
+        let mut running: BTreeMap<String, usize> = BTreeMap::new();
+        for run in self.rows(Table::Run) {
+            if run["state"] == "running" && run["mode"] != "collect" && run["mode"] != "steer" {
+                let key = run["sessionKey"].as_str().unwrap_or_default();
+                *running.entry(key.to_owned()).or_default() += 1;
+            }
+        }
+        assert!(running.values().all(|count| *count <= 1), "{running:?}");
     }
 
     /// Moves values until nothing moves any more.
@@ -351,6 +449,7 @@ impl Rig {
     }
 
     fn check(&self) {
+        self.check_transcripts();
         assert_eq!(self.gateway.connections(), self.lines.len());
         assert!(self.lines.len() <= self.limits.max_connections);
         for line in self.lines.values() {
@@ -373,7 +472,9 @@ impl Rig {
         }
         self.pump();
         self.effects.clear();
-        self.wait(self.limits.effect + self.limits.drain);
+        self.disk = Disk::Works;
+        // Questions about programs wait the longest.
+        self.wait(LONGEST_CALL);
         for (id, line) in &self.lines {
             assert!(line.open.is_empty(), "{id} waits for {:?}", line.open);
             assert_eq!(line.conn.in_flight(), 0);
@@ -383,6 +484,15 @@ impl Rig {
             self.carry();
         }
         self.check();
+        // The disk works, and nobody asks for anything: every run comes to its end.
+        let open: Vec<_> = self
+            .rows(Table::Run)
+            .filter(|run| run["state"] == "running" || run["state"] == "queued")
+            .collect();
+        assert!(
+            open.is_empty() || *self.gateway.phase() != Phase::Running,
+            "{open:?}"
+        );
         self.gateway.shutdown(self.now, "the end");
         assert_eq!(*self.gateway.phase(), Phase::Stopped, "a call is left over");
         assert!(self.gateway.poll_delivery().is_none());
