@@ -73,21 +73,33 @@ impl Ledger {
     /// Whether a node may be asked this: somebody approved the command, it is new, and if a run wants
     /// it, it is on record.
     pub fn check_asked(&mut self, node: &str, asked: &Value) {
+        self.check_approved(node, asked);
+        let key = asked["idempotencyKey"].as_str().unwrap();
+        assert!(self.keys.insert(key.to_owned()), "sent twice: {asked}");
+        let mut parts = key.split(':');
+        let (Some(run), Some(order), Some(call)) = (parts.next(), parts.next(), parts.next())
+        else {
+            return;
+        };
+        let row = &self.runs[run];
+        assert_eq!(
+            row["order"].to_string(),
+            order,
+            "of an earlier run: {asked}"
+        );
+        let calls = row["calls"].as_array().unwrap();
+        let made = calls.iter().any(|made| made["id"] == call);
+        assert!(made, "not on record: {asked}");
+    }
+
+    /// Whether somebody approved what a node is asked.
+    pub fn check_approved(&self, node: &str, asked: &Value) {
         let approved = &self.nodes[node]["approval"]["commands"];
         let approved = approved.as_array().expect("somebody approved it");
         assert!(
             approved.contains(&asked["command"]),
             "not approved: {asked}"
         );
-        let key = asked["idempotencyKey"].as_str().unwrap();
-        assert!(self.keys.insert(key.to_owned()), "sent twice: {asked}");
-        let mut parts = key.split(':');
-        let (Some(run), Some(call)) = (parts.next(), parts.next()) else {
-            return;
-        };
-        let calls = self.runs[run]["calls"].as_array().unwrap();
-        let made = calls.iter().any(|made| made["id"] == call);
-        assert!(made, "not on record: {asked}");
     }
 
     /// Whether a run was accepted.

@@ -14,7 +14,7 @@ use clawgate_core::{
 use serde_json::{Value, json};
 
 use crate::{
-    agent,
+    agent::{self, Given},
     clients::{Client, Question},
     common::{Host, connect_params, token_rule},
     dice::Dice,
@@ -418,7 +418,7 @@ impl World {
             .unwrap()
             .matches(':')
             .count()
-            == 1;
+            == 2;
         let error = match self.dice.below(6) {
             _ if asked["command"] == "system.run" && is_first => Some("approval required"),
             0 => Some("NODE_NOT_READY"),
@@ -536,8 +536,8 @@ impl World {
                 _ => {}
             }
         }
-        for (run, message) in agent::given() {
-            self.check_given(run.as_str(), &message);
+        for given in agent::given() {
+            self.check_given(&given);
         }
         for node in &mut self.nodes {
             node.look(&mut self.host, &mut self.ledger);
@@ -560,14 +560,18 @@ impl World {
     }
 
     /// What the agent was given is the message of the run, or one that is answered with it.
-    fn check_given(&self, run: &str, message: &str) {
+    fn check_given(&self, given: &Given) {
+        let (run, message) = (given.run.as_str(), &given.message);
         let row = &self.ledger.runs.get(run);
         let fate = self.ledger.fates.get(run);
         assert!(
             fate.is_some_and(|fate| fate.began),
             "{run} is given to the agent: {row:?}"
         );
-        let sent = self.sent.iter().rev().find(|sent| sent.text == message);
+        let is_new = !given.before.contains(message);
+        let is_again = fate.is_some_and(|fate| fate.life > 0);
+        assert!(is_new || is_again, "{run} hears its message twice");
+        let sent = self.sent.iter().rev().find(|sent| sent.text == *message);
         let sent = sent.unwrap_or_else(|| panic!("{run} is given {message:?}"));
         if sent.run != run {
             let other = &self.ledger.runs[&sent.run];

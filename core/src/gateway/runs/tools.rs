@@ -103,13 +103,15 @@ impl Gateway {
         params: RawJson,
     ) -> NodeCall {
         let active = self.runs.active.get(run);
+        // The id of a run is free again when it is forgotten; its place is not.
+        let order = self.runs.get(run).map_or(0, |record| record.order);
         let left = active.map(|active| active.deadline.saturating_duration_since(now.mono));
         NodeCall {
             node: open.node.clone(),
             command: open.command.clone(),
             params: Some(params),
             time: CallTime::Within(left.unwrap_or_default()),
-            idempotency_key: format!("{run}:{id}"),
+            idempotency_key: format!("{run}:{order}:{id}"),
             session_key: active.map(|active| active.key.to_string()),
         }
     }
