@@ -31,6 +31,7 @@ use tracing::{debug, warn};
 
 use crate::{
     conn::Arrival,
+    effects::LockRequest,
     interfaces,
     jobs::Jobs,
     store::{Store, StoreFile},
@@ -61,6 +62,25 @@ impl Line {
     }
 }
 
+/// Where the gateway's effects go.
+#[derive(Debug)]
+pub(crate) struct Outside {
+    pub(crate) effects: smol::channel::Sender<EffectRequest>,
+    pub(crate) locks: smol::channel::Sender<LockRequest>,
+    pub(crate) jobs: Jobs,
+}
+
+impl Outside {
+    /// A closed queue means that the process ends.
+    fn work(&self, request: EffectRequest) {
+        let _ = self.effects.try_send(request);
+    }
+
+    fn lock(&self, request: LockRequest) {
+        let _ = self.locks.try_send(request);
+    }
+}
+
 /// The gateway's place in the process.
 #[derive(Debug)]
 pub(crate) struct Hub {
@@ -68,8 +88,7 @@ pub(crate) struct Hub {
     limits: Arc<Limits>,
     ingress: IngressPolicy,
     next_conn: AtomicU64,
-    effects: smol::channel::Sender<EffectRequest>,
-    jobs: Jobs,
+    outside: Outside,
     /// The hub itself, for what comes of jobs.
     own: Weak<Self>,
     /// Where changes are kept, if they are kept at all.
@@ -96,9 +115,8 @@ impl Hub {
         setup: GatewaySetup,
         rows: &[Row],
         seed: Seed,
-        effects: smol::channel::Sender<EffectRequest>,
+        outside: Outside,
         agent: Option<Box<dyn Agent>>,
-        jobs: Jobs,
     ) -> Arc<Self> {
         let mut rng = Rng::new(seed);
         let now = now();
@@ -118,8 +136,7 @@ impl Hub {
             limits,
             ingress,
             next_conn: AtomicU64::new(0),
-            effects,
-            jobs,
+            outside,
             own: Weak::clone(own),
             store: OnceLock::new(),
             rearm: Signal::new(),
@@ -129,7 +146,7 @@ impl Hub {
 
     fn start_job(&self, id: EffectId, spec: JobSpec) {
         let own = Weak::clone(&self.own);
-        self.jobs.start(id, spec, move |id, event| {
+        self.outside.jobs.start(id, spec, move |id, event| {
             if let Some(hub) = own.upgrade() {
                 hub.with(|gateway, now| gateway.handle_job(now, id, event));
                 hub.changed.notify(usize::MAX);
@@ -323,10 +340,15 @@ impl Hub {
                         answered.push_back((id, state.memory.query(&query)));
                     }
                     (Effect::StartJob(spec), _) => self.start_job(id, *spec),
-                    (Effect::FeedJob(job, bytes), _) => self.jobs.feed(job, bytes),
-                    (Effect::StopJob(job), _) => self.jobs.stop(job),
-                    // A closed queue means that the process ends.
-                    (effect, _) => drop(self.effects.try_send(EffectRequest { id, effect })),
+                    (Effect::FeedJob(job, bytes), _) => self.outside.jobs.feed(job, bytes),
+                    (Effect::StopJob(job), _) => self.outside.jobs.stop(job),
+                    (Effect::HoldLock(name), _) => {
+                        self.outside.lock(LockRequest::Hold(id, name));
+                    }
+                    (Effect::ReleaseLock(name), _) => {
+                        self.outside.lock(LockRequest::Release(name));
+                    }
+                    (effect, _) => self.outside.work(EffectRequest { id, effect }),
                 }
             }
             if let Some(commit) = state.gateway.poll_commit() {
