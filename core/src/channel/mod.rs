@@ -11,10 +11,12 @@
 //! | `access` | who may write to the agent |
 //! | `message` | what comes and goes, as values |
 //! | `set` | all accounts of a gateway |
+//! | [`telegram`] | Telegram |
 
 mod access;
 mod message;
 mod set;
+pub mod telegram;
 
 use std::{fmt, time::Duration, time::Instant};
 
