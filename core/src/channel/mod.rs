@@ -193,6 +193,12 @@ pub trait Channel: fmt::Debug + Send {
         false
     }
 
+    /// Whether the service knows a part again by [`Outgoing::key`], so that nothing is said twice when
+    /// it is given again.
+    fn knows_repeats(&self) -> bool {
+        false
+    }
+
     /// Cuts a reply into texts that the service takes one by one, in their order.
     fn split(&self, text: &str) -> Vec<String>;
 
