@@ -2,6 +2,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
+    future::Future,
     io,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
@@ -11,11 +12,13 @@ use std::{
 };
 
 use atomic_waker::AtomicWaker;
+use bytes::Bytes;
 use clawgate_core::{
     agent::{Agent, Agents},
+    channel::PostId,
     gateway::{
-        Effect, EffectOutcome, EffectRequest, Gateway, GatewaySetup, HttpRequest, HttpVerdict,
-        IngressPolicy, OpenRefusal, Phase,
+        Effect, EffectOutcome, EffectRequest, Gateway, GatewaySetup, HttpAnswer, HttpRequest,
+        HttpVerdict, IngressPolicy, OpenRefusal, Phase,
     },
     ids::{ConnId, EffectId},
     job::JobSpec,
@@ -62,6 +65,37 @@ impl Line {
     }
 }
 
+/// The place of a request with a body.
+pub(crate) struct PostPlace<'a> {
+    hub: &'a Hub,
+    post: PostId,
+}
+
+impl PostPlace<'_> {
+    /// Hands the body over. The answer may never come, as when the process ends.
+    pub(crate) fn ask(
+        &self,
+        request: &HttpRequest<'_>,
+        body: Bytes,
+    ) -> impl Future<Output = Option<HttpAnswer>> + use<> {
+        let (answer, answered) = smol::channel::bounded(1);
+        self.hub.lock().posts.insert(self.post, answer);
+        self.hub
+            .with(|gateway, now| gateway.handle_post(now, self.post, request, body));
+        async move { answered.recv().await.ok() }
+    }
+}
+
+impl Drop for PostPlace<'_> {
+    fn drop(&mut self) {
+        let mut state = self.hub.lock();
+        state.posts.remove(&self.post);
+        state.gateway.forget_post(self.post);
+        drop(state);
+        self.hub.changed.notify(usize::MAX);
+    }
+}
+
 /// Where the gateway's effects go.
 #[derive(Debug)]
 pub(crate) struct Outside {
@@ -105,6 +139,8 @@ struct State {
     /// What is kept where there is no disk.
     memory: MemoryStore,
     lines: HashMap<ConnId, Arc<Line>>,
+    /// Where the answers go that somebody waits for.
+    posts: HashMap<PostId, smol::channel::Sender<HttpAnswer>>,
     rng: Rng,
     /// The deadline that the timer task waits for.
     armed: Option<Instant>,
@@ -130,6 +166,7 @@ impl Hub {
                 gateway,
                 memory: MemoryStore::default(),
                 lines: HashMap::new(),
+                posts: HashMap::new(),
                 rng,
                 armed: None,
             }),
@@ -211,6 +248,16 @@ impl Hub {
     /// What becomes of an HTTP request.
     pub(crate) fn handle_http(&self, request: &HttpRequest<'_>) -> HttpVerdict {
         self.with(|gateway, now| gateway.handle_http(now, request))
+    }
+
+    /// Keeps a request whose body is wanted until the value is dropped.
+    pub(crate) fn hold_post(&self, post: PostId) -> PostPlace<'_> {
+        PostPlace { hub: self, post }
+    }
+
+    /// Requests that wait for their answer, or for the socket to take it.
+    pub(crate) fn posts(&self) -> usize {
+        self.lock().posts.len()
     }
 
     /// A number for a socket that may become a connection.
@@ -331,6 +378,12 @@ impl Hub {
                     if current != Some(id) {
                         line.waker.wake();
                     }
+                }
+            }
+            while let Some((post, answer)) = state.gateway.poll_answer() {
+                if let Some(waiting) = state.posts.get(&post) {
+                    // There is room for the one answer.
+                    let _ = waiting.try_send(answer);
                 }
             }
             while let Some(request) = state.gateway.poll_effect() {

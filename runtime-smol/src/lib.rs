@@ -29,6 +29,7 @@ mod interfaces;
 mod listener;
 mod locks;
 mod owner;
+mod post;
 mod server;
 mod socket;
 mod tailscale;

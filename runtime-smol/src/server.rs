@@ -263,7 +263,7 @@ async fn drain(hub: &Hub, reason: &str) {
     let done = async {
         loop {
             let changed = hub.on_change();
-            if hub.is_stopped() && hub.connections() == 0 {
+            if hub.is_stopped() && hub.connections() == 0 && hub.posts() == 0 {
                 return;
             }
             changed.await;

@@ -187,6 +187,12 @@ pub trait Channel: fmt::Debug + Send {
         let _ = (now, room);
     }
 
+    /// Whether requests that come to this account's path, `/channels/NAME/ACCOUNT` on the gateway's
+    /// port, are for it.
+    fn takes_posts(&self) -> bool {
+        false
+    }
+
     /// A request came to this account's path. Gives `false` when the channel takes none.
     fn post(&mut self, now: Now, post: Post) -> bool {
         let _ = (now, post);
