@@ -12,11 +12,13 @@
 //! | `message` | what comes and goes, as values |
 //! | `set` | all accounts of a gateway |
 //! | [`telegram`] | Telegram |
+//! | [`webhook`] | bridges that people write themselves |
 
 mod access;
 mod message;
 mod set;
 pub mod telegram;
+pub mod webhook;
 
 use std::{fmt, time::Duration, time::Instant};
 
