@@ -11,10 +11,12 @@
 //! | `access` | who may write to the agent |
 //! | `message` | what comes and goes, as values |
 //! | `set` | all accounts of a gateway |
+//! | [`telegram`] | Telegram |
 
 mod access;
 mod message;
 mod set;
+pub mod telegram;
 
 use std::{fmt, time::Duration, time::Instant};
 
@@ -188,6 +190,12 @@ pub trait Channel: fmt::Debug + Send {
     /// A request came to this account's path. Gives `false` when the channel takes none.
     fn post(&mut self, now: Now, post: Post) -> bool {
         let _ = (now, post);
+        false
+    }
+
+    /// Whether the service knows a part again by [`Outgoing::key`], so that nothing is said twice when
+    /// it is given again.
+    fn knows_repeats(&self) -> bool {
         false
     }
 
