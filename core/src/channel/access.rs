@@ -32,6 +32,18 @@ pub enum DmPolicy {
     Disabled,
 }
 
+impl DmPolicy {
+    /// The name in the config.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pairing => "pairing",
+            Self::Allowlist => "allowlist",
+            Self::Open => "open",
+            Self::Disabled => "disabled",
+        }
+    }
+}
+
 /// `groupPolicy`: whose messages count in groups.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum GroupPolicy {

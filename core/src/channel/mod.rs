@@ -109,7 +109,7 @@ pub enum ChannelOutput {
     StartJob(ChannelJob, JobSpec),
     /// End a job; nothing that comes of it matters any more.
     StopJob(ChannelJob),
-    /// People wrote. What follows in the same input waits until this is on disk.
+    /// People wrote. Jobs that begin later wait until this is on disk.
     Received {
         /// Where the service's list goes on after these: kept together with them, and given back by
         /// [`Channel::start`]. `None` where the service has no list.
@@ -193,6 +193,12 @@ pub trait Channel: fmt::Debug + Send {
     /// A request came to this account's path. Gives `false` when the channel takes none.
     fn post(&mut self, now: Now, post: Post) -> bool {
         let _ = (now, post);
+        false
+    }
+
+    /// Whether the service knows a part again by [`Outgoing::key`], so that nothing is said twice when
+    /// it is given again.
+    fn knows_repeats(&self) -> bool {
         false
     }
 

@@ -79,6 +79,7 @@ impl Gateway {
         };
         self.runs
             .change(&mut self.out.journal, run, |record| record.calls.push(made));
+        self.note_node_call(now, run, &name);
         let open = OpenCall {
             name,
             node: node_id,
@@ -190,6 +191,7 @@ impl Gateway {
                 made.state = state;
             }
         });
+        self.note_node_answer(now, run, &name, &outcome);
         let error = outcome.as_ref().err().map(|error| {
             let ToolError { code, message } = error;
             format!("{code}: {message}")
