@@ -9,12 +9,14 @@
 //! | file | rule |
 //! | --- | --- |
 //! | `access` | who may write to the agent |
+//! | `build` | from the config to accounts |
 //! | `message` | what comes and goes, as values |
 //! | `set` | all accounts of a gateway |
 //! | [`telegram`] | Telegram |
 //! | [`webhook`] | bridges that people write themselves |
 
 mod access;
+mod build;
 mod message;
 mod set;
 pub mod telegram;
@@ -23,6 +25,7 @@ pub mod webhook;
 use std::{fmt, time::Duration, time::Instant};
 
 pub use access::{Access, AccessPolicy, DmPolicy, GroupPolicy, GroupRule, Paired};
+pub use build::{BuiltChannels, TELEGRAM_TOKEN_ENV};
 pub use message::{
     AccountRef, ChatKind, DEFAULT_ACCOUNT, FileBytes, FileRef, Incoming, Part, Place, Revision,
     Sender,
