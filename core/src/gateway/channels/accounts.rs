@@ -71,6 +71,18 @@ pub(super) enum UnderWay {
     Sending(MessageId, usize),
 }
 
+impl UnderWay {
+    /// Whether the attempt at this part goes on.
+    pub(super) fn is_of(&self, id: &MessageId, part: usize) -> bool {
+        match self {
+            Self::Reading(_) => false,
+            Self::Saving(known, number) | Self::Sending(known, number) => {
+                known == id && *number == part
+            }
+        }
+    }
+}
+
 /// Until when a place waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Pause {
