@@ -69,6 +69,7 @@ pub struct Gateway {
     pub(super) agent: Box<dyn Agent>,
     pub(super) channels: ChannelBook,
     pub(super) accounts: Accounts,
+    pub(super) posts: http::Posts,
     pub(super) events: PastEvents,
     pub(super) audit: Audit,
     /// How often the operator is told of refused proxies.
@@ -170,6 +171,7 @@ impl Gateway {
             agent: Box::new(BuiltinAgent::new(PerAgent::default())),
             channels,
             accounts: Accounts::default(),
+            posts: http::Posts::default(),
             events: PastEvents::default(),
             audit: Audit::new(now),
             warnings: Bucket::new(now.mono, http::WARNINGS, http::WARNING_PAUSE),
@@ -296,7 +298,12 @@ impl Gateway {
     /// The next answer to a request that came over HTTP. Call it after every input until it gives
     /// `None`.
     pub fn poll_answer(&mut self) -> Option<(PostId, HttpAnswer)> {
-        self.out.poll_answer()
+        loop {
+            let (post, answer) = self.out.poll_answer()?;
+            if self.posts.close(post) {
+                return Some((post, answer));
+            }
+        }
     }
 
     /// The next piece of work. Call it after every input until it gives `None`.

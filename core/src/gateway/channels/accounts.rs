@@ -373,6 +373,13 @@ impl Gateway {
         running.is_some_and(|running| running.state == State::On)
     }
 
+    /// Whether the path of an account is there, so that requests may come to it.
+    pub(in crate::gateway) fn takes_posts(&self, name: &AccountRef) -> bool {
+        let machine = self.accounts.all.get(name);
+        let machine = machine.and_then(|running| running.account.machine.as_ref().ok());
+        machine.is_some_and(|machine| machine.takes_posts())
+    }
+
     /// A request came to the path of an account. Gives whether it takes such.
     pub(in crate::gateway) fn channel_post(
         &mut self,
