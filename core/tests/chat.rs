@@ -370,6 +370,43 @@ fn a_run_hears_more_if_its_agent_can_and_answers_both_messages() {
 }
 
 #[test]
+fn a_run_hears_nothing_that_could_not_be_kept() {
+    let mut host = host();
+    let conn = operator(&mut host);
+    send(&mut host, conn, "k1", "wait x");
+    host.disk.failure = Some(StoreFailure::Full);
+    let params = json!({ "sessionKey": "main", "message": "more a", "idempotencyKey": "k2" });
+    let refused = host.ask(conn, "chat.send", params);
+    assert_eq!(refused["error"]["code"], "UNAVAILABLE", "{refused}");
+    host.disk.failure = None;
+    assert_eq!(history(&mut host, conn)["inFlightRun"]["runId"], "k1");
+    send(&mut host, conn, "k3", "more b");
+    let kept = texts(&history(&mut host, conn));
+    assert_eq!(kept, ["wait x", "more b", "heard more b"]);
+}
+
+#[test]
+fn a_run_hears_what_still_waits_when_it_is_kept() {
+    let mut host = host();
+    let conn = operator(&mut host);
+    send(&mut host, conn, "k1", "wait x");
+    host.disk.waiting = Some(VecDeque::new());
+    for (key, message) in [("k2", "more a"), ("k3", "more b")] {
+        let params = json!({ "sessionKey": "main", "message": message, "idempotencyKey": key });
+        host.call(conn, key, "chat.send", params);
+    }
+    let stop = json!({ "sessionKey": "main", "runId": "k2" });
+    host.call(conn, "stop", "chat.abort", stop);
+    while host.write() {}
+    host.disk.waiting = None;
+    drain(&mut host, conn);
+    let kept = texts(&history(&mut host, conn));
+    assert_eq!(kept, ["wait x", "more b", "heard more b"]);
+    let stopped = host.get(conn, "agent.wait", json!({ "runId": "k2" }));
+    assert_eq!(stopped["stopReason"], "aborted");
+}
+
+#[test]
 fn agent_answers_twice_and_can_be_waited_for() {
     let mut host = host();
     let conn = operator(&mut host);

@@ -228,6 +228,7 @@ impl Gateway {
                 self.runs.settle(commit);
                 self.dedupe.settle(commit);
                 self.out.release(commit);
+                self.steer_runs(now, commit);
                 self.store_works(now, None);
             }
             // The first failure of an epoch took its followers along.
