@@ -370,6 +370,32 @@ fn a_run_hears_more_if_its_agent_can_and_answers_both_messages() {
 }
 
 #[test]
+fn whoever_joined_a_run_can_stop_it() {
+    let mut host = host();
+    let conn = operator(&mut host);
+    send(&mut host, conn, "k1", "wait x");
+    for (key, message) in [("k2", "wait a"), ("k3", "wait b")] {
+        let params = json!({
+            "sessionKey": "main",
+            "message": message,
+            "idempotencyKey": key,
+            "queueMode": "collect",
+        });
+        host.get(conn, "chat.send", params);
+    }
+    let stop = |run: &str| json!({ "sessionKey": "main", "runId": run });
+    host.get(conn, "chat.abort", stop("k1"));
+    assert_eq!(history(&mut host, conn)["inFlightRun"]["runId"], "k2");
+    let stopped = host.get(conn, "chat.abort", stop("k3"));
+    assert_eq!(stopped["aborted"], true, "{stopped}");
+    assert!(history(&mut host, conn).get("inFlightRun").is_none());
+    for key in ["k2", "k3"] {
+        let state = host.get(conn, "agent.wait", json!({ "runId": key }));
+        assert_eq!(state["stopReason"], "aborted", "{key}");
+    }
+}
+
+#[test]
 fn a_run_hears_nothing_that_could_not_be_kept() {
     let mut host = host();
     let conn = operator(&mut host);

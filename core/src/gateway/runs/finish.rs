@@ -217,10 +217,12 @@ impl Gateway {
         self.runs.over.push_back(run.clone());
     }
 
-    /// Stops a run, under way or waiting. Gives whether there was one.
+    /// Stops a run, under way or waiting; one that another run answers too, with that one. Gives whether
+    /// there was one.
     pub(in crate::gateway) fn abort_run(&mut self, now: Now, run: &RunId, why: &str) -> bool {
-        if self.runs.active.contains_key(run) {
-            self.end_run(now, run, RunEnd::Aborted(why.into()));
+        let answering = self.runs.answering(run).clone();
+        if self.runs.active.contains_key(&answering) {
+            self.end_run(now, &answering, RunEnd::Aborted(why.into()));
             return true;
         }
         let Some(record) = self

@@ -182,8 +182,16 @@ impl RunBook {
         self.merged.remove(by).unwrap_or_default()
     }
 
+    /// The run that answers the message of a run: another one if they were joined.
+    fn answering<'a>(&'a self, run: &'a RunId) -> &'a RunId {
+        let mut joined = self.merged.iter();
+        joined
+            .find(|(_, merged)| merged.contains(run))
+            .map_or(run, |(by, _)| by)
+    }
+
     fn is_merged(&self, run: &RunId) -> bool {
-        self.merged.values().flatten().any(|merged| merged == run)
+        self.answering(run) != run
     }
 
     /// Forgets that runs were joined, where that was taken back.
