@@ -274,11 +274,6 @@ impl Gateway {
         self.end_run(now, run, RunEnd::Failed(failed));
     }
 
-    /// Ends a run that does more than the gateway lets it.
-    pub(super) fn stop_run(&mut self, now: Now, run: &RunId, why: &str) {
-        self.fail_run(now, run, why);
-    }
-
     /// Ends runs whose time is over.
     pub(in crate::gateway) fn expire_runs(&mut self, now: Now) {
         for run in self.runs.late(now) {
