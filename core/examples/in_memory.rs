@@ -189,7 +189,7 @@ impl World {
                     EffectOutcome::Transcript(self.store.query(&query))
                 }
                 // This host neither asks the network nor runs programs, and says so.
-                Effect::FeedJob(..) | Effect::StopJob(_) => continue,
+                Effect::FeedJob(..) | Effect::StopJob(_) | Effect::ReleaseLock(_) => continue,
                 Effect::StartJob(_) => {
                     let failure = JobFailure {
                         reached: Reached::No,
@@ -200,7 +200,8 @@ impl World {
                     self.drain_gateway();
                     continue;
                 }
-                Effect::KeepExecApprovals { .. }
+                Effect::HoldLock(_)
+                | Effect::KeepExecApprovals { .. }
                 | Effect::KeepToken(_)
                 | Effect::ReadConfig
                 | Effect::ReadExecApprovals

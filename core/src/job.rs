@@ -31,6 +31,8 @@ pub struct HttpJob {
     pub method: HttpMethod,
     /// Where it goes; host policy has been checked.
     pub url: Endpoint,
+    /// Path and query where they hold a credential; those of `url` are not used then.
+    pub secret_path: Option<Secret>,
     /// Its headers, besides `host`, `content-length` and `user-agent`, which the host writes.
     pub headers: Vec<(&'static str, HeaderText)>,
     /// Its body.

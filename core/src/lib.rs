@@ -27,6 +27,7 @@
 #![forbid(unsafe_code)]
 
 pub mod agent;
+pub mod channel;
 pub mod client;
 pub mod config;
 pub mod credentials;

@@ -102,6 +102,12 @@ pub struct Limits {
     pub resume_bytes: usize,
     /// Time for which they are remembered.
     pub resume_age: Duration,
+    /// Messages of one chat that wait for their turn; more are turned away.
+    pub max_waiting_per_chat: usize,
+    /// Messages of all chats that wait for their turn; more stay with their services.
+    pub max_waiting_messages: usize,
+    /// Messages from outside, and to it, that are over and are still known by their ids.
+    pub max_kept_messages: usize,
     /// Bytes of the parameters of one system event: they are kept, and shown to all readers.
     pub max_system_event: usize,
 }
@@ -156,6 +162,9 @@ impl Default for Limits {
             max_attachments: 16,
             max_attachment_bytes: 16 * 1024 * 1024,
             max_system_events: 20,
+            max_waiting_per_chat: 100,
+            max_waiting_messages: 5_000,
+            max_kept_messages: 2_000,
             max_system_event: 16 * 1024,
         }
     }

@@ -100,6 +100,12 @@ pub(crate) async fn work(
                 let _ = whois.try_send((id, ip));
                 continue;
             }
+            Effect::HoldLock(_) => {
+                let why = "this host holds no locks".into();
+                hub.complete(id, EffectOutcome::Failed(why));
+                continue;
+            }
+            Effect::ReleaseLock(_) => continue,
             Effect::KeepExecApprovals { text, over } => Work::KeepApprovals { text, over },
             Effect::KeepToken(token) => Work::KeepToken(token),
             Effect::ReadConfig => Work::Config,

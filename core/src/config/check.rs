@@ -1,6 +1,7 @@
 //! Compares a parsed config with the table of known keys.
 
 mod agents;
+mod channels;
 
 use std::fmt;
 
@@ -54,6 +55,7 @@ pub(super) fn check(value: &Value) -> Vec<Finding> {
     check.object(&KeyPath::root(), value, ROOT);
     check.providers(value);
     check.agents(value);
+    check.channels(value);
     check.findings
 }
 
@@ -129,7 +131,10 @@ impl Check {
             Kind::TextOrFalse if !value.is_string() && value != &Value::Bool(false) => {
                 self.wrong(path, value, "a string or false");
             }
-            Kind::Bool | Kind::Text | Kind::TextOrFalse => {}
+            Kind::TextOrNumber if !value.is_string() && !value.is_number() => {
+                self.wrong(path, value, "a string or a number");
+            }
+            Kind::Bool | Kind::Text | Kind::TextOrFalse | Kind::TextOrNumber => {}
             Kind::TextOrTexts => match value.as_array() {
                 Some(items) if items.is_empty() => {
                     self.report(Severity::Issue, path, "the list is empty".to_owned());

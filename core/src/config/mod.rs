@@ -11,6 +11,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 mod agents;
+mod channels;
 mod check;
 mod env;
 mod key_path;
@@ -29,6 +30,7 @@ pub use agents::{
     AgentBackend, AgentEntry, AgentSettings, AgentsConfig, CooldownConfig, ModelChoice,
     ModelConfig, ModelName, ProfileConfig, ProviderConfig,
 };
+pub use channels::{ChannelsConfig, ReplyToMode, TelegramAccountConfig, TelegramConfig};
 pub use check::{Finding, MAX_FINDINGS, Severity};
 pub use env::EnvVars;
 pub use key_path::{KeyPath, Segment};

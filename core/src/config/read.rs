@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::agents::AgentsConfig;
+use super::channels::ChannelsConfig;
 use super::node::NodeConfig;
 use super::secret_input::SecretInput;
 use super::types::{
@@ -34,6 +35,7 @@ impl Config {
             gateway: GatewayConfig::read(root.at("gateway")),
             secrets: SecretsConfig::read(root.at("secrets")),
             agents: AgentsConfig::read(root),
+            channels: ChannelsConfig::read(root.at("channels")),
             node: NodeConfig::read(root.at("node")),
             agent_ids,
         }

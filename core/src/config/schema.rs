@@ -6,9 +6,12 @@ use serde_json::{Map, Value, json};
 #[rustfmt::skip]
 mod agent_keys;
 #[rustfmt::skip]
+mod channel_keys;
+#[rustfmt::skip]
 mod keys;
 
 pub use agent_keys::AGENT_BACKENDS;
+pub use channel_keys::{DM_POLICIES, GROUP_POLICIES, REPLY_TO_MODES};
 pub(super) use keys::MISPLACED;
 pub use keys::{
     AUTH_MODES, BIND_MODES, EXEC_POLICIES, GATEWAY_MODES, RELOAD_MODES, ROOT, TAILSCALE_MODES,
@@ -17,7 +20,7 @@ pub use keys::{
 
 use Kind::{
     Any, Bool, Headers, Integer, ListOf, MapOf, Object, OneOf, Port, Secret, Text, TextOrFalse,
-    TextOrTexts,
+    TextOrNumber, TextOrTexts,
 };
 
 /// What a value may be.
@@ -41,6 +44,8 @@ pub enum Kind {
     Integer(u64, u64),
     /// A string, or `false` to turn it off.
     TextOrFalse,
+    /// A string, or a number that stands for one, as an id.
+    TextOrNumber,
     /// A string, or a list of at least one.
     TextOrTexts,
     /// An object of at least one header and its secret.
@@ -95,7 +100,7 @@ pub fn lookup(path: &str) -> Option<&'static Key> {
         keys = match key.kind {
             Object(keys) => keys,
             MapOf(_) | Bool | Text | OneOf(_) | Secret | Port | Integer(..) | TextOrFalse
-            | TextOrTexts | Headers | ListOf(_) | Any => &[],
+            | TextOrNumber | TextOrTexts | Headers | ListOf(_) | Any => &[],
         };
         found = Some(key);
     }
@@ -169,6 +174,7 @@ fn kind_schema(kind: &Kind) -> Map<String, Value> {
         ]),
         Port => integer(1, u64::from(u16::MAX)),
         Integer(low, high) => integer(*low, *high),
+        TextOrNumber => fields([("type", json!(["string", "integer"]))]),
         TextOrTexts => fields([(
             "anyOf",
             json!([

@@ -58,7 +58,11 @@ impl Fill<'_> {
             Kind::TextOrTexts if value.is_array() => {
                 self.value(path, value, &Kind::ListOf(&Kind::Text))
             }
-            Kind::Text | Kind::OneOf(_) | Kind::TextOrFalse | Kind::TextOrTexts => {
+            Kind::Text
+            | Kind::OneOf(_)
+            | Kind::TextOrFalse
+            | Kind::TextOrNumber
+            | Kind::TextOrTexts => {
                 if let Value::String(text) = value
                     && text.contains("${")
                 {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::agents::AgentsConfig;
+use super::channels::ChannelsConfig;
 use super::node::NodeConfig;
 use super::secret_input::{DEFAULT_PROVIDER, RefSource, SecretInput, SecretRef};
 use crate::secrets::SecretProvider;
@@ -16,6 +17,8 @@ pub struct Config {
     pub secrets: SecretsConfig,
     /// `agents`, `models` and `auth`.
     pub agents: AgentsConfig,
+    /// `channels`.
+    pub channels: ChannelsConfig,
     /// `node`.
     pub node: NodeConfig,
     /// The ids of the agents: `agents.list[].id`, then the keys of `agents.entries`.

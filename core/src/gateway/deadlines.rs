@@ -28,6 +28,8 @@ pub(super) const HEALTH_INTERVAL: Duration = Duration::from_secs(60);
 pub enum Timer {
     /// An approval ends without a decision.
     Approval,
+    /// A channel wants to go on, or something that waits is due.
+    Channel,
     /// The drain has taken long enough.
     Drain,
     /// An effect took too long.
@@ -91,7 +93,8 @@ impl Gateway {
                     self.agent.handle_timeout(now);
                     self.drive_agent(now);
                 }
-                Timer::Recover => self.recover_runs(now),
+                Timer::Channel => self.expire_channels(now),
+                Timer::Recover => self.recover(now),
                 Timer::Run => self.expire_runs(now),
                 Timer::RetiredSecret => self.expire_secrets(now),
                 Timer::Tick => {
@@ -106,6 +109,15 @@ impl Gateway {
             }
         }
         self.end_input(now);
+    }
+
+    fn recover(&mut self, now: Now) {
+        if self.runs.is_to_recover() {
+            self.recover_runs(now);
+        }
+        if self.channels.is_to_recover() {
+            self.recover_channels(now);
+        }
     }
 
     fn refuse_late(&mut self, now: Now) {
@@ -126,7 +138,9 @@ impl Gateway {
     }
 
     pub(super) fn refresh_health(&mut self, now: Now) {
-        self.health.refresh(now, &self.setup.host, &self.sessions);
+        let channels = self.channel_health();
+        self.health
+            .refresh(now, &self.setup.host, &self.sessions, channels);
         let payload = self.health.payload();
         let version = Some(self.state_version());
         let event = OutboundEvent::new("health", &payload, version, Droppable::IfSlow);
@@ -190,10 +204,14 @@ impl Gateway {
         let approval = self.approvals.next_end().map(|at| (at, Timer::Approval));
         let run = self.runs.next_deadline().map(|at| (at, Timer::Run));
         let agent = self.agent.poll_timeout().map(|at| (at, Timer::Agent));
-        let recover = (self.runs.is_to_recover() && !self.health.store_fails())
+        let channel = self.accounts.next_deadline();
+        let channel = channel.map(|at| (at, Timer::Channel));
+        let to_recover = self.runs.is_to_recover() || self.channels.is_to_recover();
+        let recover = (to_recover && !self.health.store_fails() && self.phase == Phase::Running)
             .then_some((self.started, Timer::Recover));
         let own = [
-            drain, effect, presence, late, request, retired, invoke, approval, run, agent, recover,
+            drain, effect, presence, late, request, retired, invoke, approval, run, agent, channel,
+            recover,
         ];
         own.into_iter()
             .chain([self.timers.next()])

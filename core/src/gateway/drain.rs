@@ -38,6 +38,8 @@ impl Gateway {
                 reason: reason.into(),
                 deadline,
             };
+            // Nothing new is heard, and nothing more is said than what is under way.
+            self.drive_channels(now);
             self.finish_drain(now);
             self.end_input(now);
         }
@@ -54,6 +56,7 @@ impl Gateway {
         let payload = RawJson::encode(&json!({ "reason": reason }));
         self.fail_pending_calls("gateway stopped before the call was done");
         self.stop_invokes(now);
+        self.halt_channels(now);
         if let Ok(payload) = payload {
             let event = OutboundEvent::new("shutdown", &payload, None, Droppable::Never);
             self.broadcast_once(&event, None);

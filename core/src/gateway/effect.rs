@@ -31,6 +31,9 @@ pub struct EffectRequest {
 pub enum Effect {
     /// Write to the standard input of the job that this effect started.
     FeedJob(EffectId, Bytes),
+    /// Hold a lock of this name, which no other process of this machine and user holds at the same
+    /// time, until [`Effect::ReleaseLock`] or the end of the process.
+    HoldLock(String),
     /// Read the configuration file.
     ReadConfig,
     /// Sample the memory of this process.
@@ -60,6 +63,8 @@ pub enum Effect {
     ReadExecApprovals,
     /// Answer a question about transcripts.
     ReadTranscript(TranscriptQuery),
+    /// Let go of a lock. No answer is needed.
+    ReleaseLock(String),
     /// Read the end of the log file.
     TailLog(TailLog),
     /// Ask the Tailscale daemon of this machine who is at an address. The host gives up after
@@ -75,7 +80,7 @@ pub const WHOIS_TIMEOUT: Duration = Duration::from_secs(5);
 pub enum EffectOutcome {
     /// [`Effect::ReadConfig`].
     Config(ConfigText),
-    /// [`Effect::KeepToken`] and [`Effect::KeepExecApprovals`].
+    /// [`Effect::HoldLock`], [`Effect::KeepToken`] and [`Effect::KeepExecApprovals`].
     Done,
     /// [`Effect::ReadExecApprovals`], and [`Effect::KeepExecApprovals`] where another text is there.
     ExecApprovals(ApprovalsText),

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::{
+    channels::ChannelHealth,
     sessions::{SessionBook, SessionEntry},
     setup::HostInfo,
 };
@@ -28,6 +29,7 @@ impl Health {
         host: &HostInfo,
         sessions: &SessionBook,
         unreadable: Vec<String>,
+        channels: ChannelHealth,
     ) -> Self {
         let mut health = Self {
             payload: RawJson::empty_object(),
@@ -35,12 +37,18 @@ impl Health {
             store_failure: None,
             unreadable,
         };
-        health.refresh(now, host, sessions);
+        health.refresh(now, host, sessions, channels);
         health
     }
 
-    pub(super) fn refresh(&mut self, now: Now, host: &HostInfo, sessions: &SessionBook) {
-        self.payload = self.build(now, host, sessions);
+    pub(super) fn refresh(
+        &mut self,
+        now: Now,
+        host: &HostInfo,
+        sessions: &SessionBook,
+        channels: ChannelHealth,
+    ) {
+        self.payload = self.build(now, host, sessions, channels);
         self.version += 1;
     }
 
@@ -66,7 +74,13 @@ impl Health {
         self.version
     }
 
-    fn build(&self, now: Now, host: &HostInfo, kept: &SessionBook) -> RawJson {
+    fn build(
+        &self,
+        now: Now,
+        host: &HostInfo,
+        kept: &SessionBook,
+        channels: ChannelHealth,
+    ) -> RawJson {
         let mut problems: Vec<String> = host.problems.clone();
         problems.extend(self.store_failure.clone());
         if !self.unreadable.is_empty() {
@@ -125,14 +139,17 @@ impl Health {
             "ok": true,
             "ts": now.wall,
             "durationMs": 0,
-            "channels": {},
-            "channelOrder": [],
-            "channelLabels": {},
+            "channels": channels.channels,
+            "channelOrder": channels.order,
+            "channelLabels": channels.labels,
             "heartbeatSeconds": 0,
             "defaultAgentId": host.default_agent(),
             "agents": agents,
             "sessions": sessions(None),
         });
+        if let (Some(queues), Some(fields)) = (channels.queues, payload.as_object_mut()) {
+            fields.insert("deliveryQueues".into(), queues);
+        }
         // The published shape is closed: this is where it has room for what went wrong.
         let errors: Vec<_> = problems
             .iter()

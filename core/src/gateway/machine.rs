@@ -4,11 +4,12 @@ use core::net::IpAddr;
 use std::{collections::BTreeMap, time::Instant};
 
 use super::{
-    EffectOutcome, EffectRequest, GatewaySetup, Phase, PresenceEntry,
+    EffectOutcome, EffectRequest, GatewaySetup, HttpAnswer, Phase, PresenceEntry,
     approvals::ApprovalBook,
     audit::Audit,
     bucket::Bucket,
     calls::CallState,
+    channels::{Accounts, ChannelBook, ChannelHealth},
     clients::Conn,
     deadlines::{HEALTH_INTERVAL, Timer},
     dedupe::Dedupe,
@@ -30,6 +31,7 @@ use super::{
 };
 use crate::{
     agent::{Agent, Agents, PerAgent, builtin::BuiltinAgent},
+    channel::PostId,
     ids::{ConnId, EffectId},
     policy::RateLimiter,
     rng::{Rng, Seed},
@@ -65,6 +67,8 @@ pub struct Gateway {
     pub(super) subscriptions: Subscriptions,
     pub(super) runs: RunBook,
     pub(super) agent: Box<dyn Agent>,
+    pub(super) channels: ChannelBook,
+    pub(super) accounts: Accounts,
     pub(super) events: PastEvents,
     pub(super) audit: Audit,
     /// How often the operator is told of refused proxies.
@@ -111,6 +115,8 @@ impl Gateway {
         unreadable.extend(more);
         let (runs, more) = RunBook::restore(rows);
         unreadable.extend(more);
+        let (channels, more) = ChannelBook::restore(rows);
+        unreadable.extend(more);
         let mut rng = Rng::new(seed);
         let boot_id = rng.uuid();
         let host = &setup.host;
@@ -135,7 +141,13 @@ impl Gateway {
         timers.arm(Timer::Health, now.mono + HEALTH_INTERVAL);
         Self {
             presence: Presence::new(own, limits.max_presence, limits.presence_ttl),
-            health: Health::new(now, &setup.host, &sessions, unreadable),
+            health: Health::new(
+                now,
+                &setup.host,
+                &sessions,
+                unreadable,
+                ChannelHealth::default(),
+            ),
             dedupe,
             failures: RateLimiter::new(setup.admission.rate_limit),
             calls: CallState::default(),
@@ -156,6 +168,8 @@ impl Gateway {
             subscriptions: Subscriptions::default(),
             runs,
             agent: Box::new(BuiltinAgent::new(PerAgent::default())),
+            channels,
+            accounts: Accounts::default(),
             events: PastEvents::default(),
             audit: Audit::new(now),
             warnings: Bucket::new(now.mono, http::WARNINGS, http::WARNING_PAUSE),
@@ -226,10 +240,12 @@ impl Gateway {
                 self.settings.settle(commit);
                 self.sessions.settle(commit);
                 self.runs.settle(commit);
+                self.channels.settle(commit);
                 self.dedupe.settle(commit);
                 self.out.release(commit);
                 self.steer_runs(now, commit);
                 self.store_works(now, None);
+                self.make_attempts(now, commit);
             }
             // The first failure of an epoch took its followers along.
             Err(_) if self.failed_until.is_some_and(|until| commit <= until) => {}
@@ -243,11 +259,14 @@ impl Gateway {
                 self.settings.roll_back(commit);
                 self.sessions.roll_back(commit);
                 self.runs.roll_back(commit);
+                self.channels.roll_back(commit);
+                self.drop_attempts(commit);
                 self.events.roll_back(commit);
                 self.dedupe.roll_back(commit, now);
                 let undone = self.out.fail(&failure);
                 // Runs that did not begin have to be gone before anybody is told of their end.
                 self.lose_runs(now);
+                self.rewind_channels(now);
                 for EffectRequest { id, effect } in undone {
                     if !self.lose_job_effect(now, id, effect, &failure) {
                         self.go_on(now, id, EffectOutcome::Failed(failure.to_string()));
@@ -255,6 +274,7 @@ impl Gateway {
                 }
                 self.fail_unsent_invokes(now, commit);
                 self.store_works(now, Some(&failure));
+                self.drive_channels(now);
             }
         }
         self.finish_drain(now);
@@ -271,6 +291,12 @@ impl Gateway {
     /// The next value for a connection. Call it after every input until it gives `None`.
     pub fn poll_delivery(&mut self) -> Option<(ConnId, Delivery)> {
         self.out.poll_delivery()
+    }
+
+    /// The next answer to a request that came over HTTP. Call it after every input until it gives
+    /// `None`.
+    pub fn poll_answer(&mut self) -> Option<(PostId, HttpAnswer)> {
+        self.out.poll_answer()
     }
 
     /// The next piece of work. Call it after every input until it gives `None`.
@@ -306,6 +332,7 @@ impl Gateway {
         self.take_decisions(now);
         let max = self.setup.limits.max_runs;
         self.runs.trim(&mut self.out.journal, max);
+        self.trim_messages();
         self.out.seal();
     }
 

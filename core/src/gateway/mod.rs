@@ -12,6 +12,7 @@ mod approvals;
 mod audit;
 mod bucket;
 mod calls;
+mod channels;
 mod clients;
 mod deadlines;
 mod dedupe;

@@ -9,8 +9,9 @@ use std::{
     mem,
 };
 
-use super::{Effect, EffectRequest};
+use super::{Effect, EffectRequest, HttpAnswer};
 use crate::{
+    channel::PostId,
     ids::{ConnId, EffectId},
     protocol::{CloseCode, RpcError},
     server::{Delivery, Refusal},
@@ -19,6 +20,7 @@ use crate::{
 
 #[derive(Debug)]
 enum Output {
+    Answer(PostId, HttpAnswer),
     Delivery(ConnId, Delivery),
     Effect(EffectRequest),
 }
@@ -35,6 +37,7 @@ enum Reason {
 #[derive(Debug, Default)]
 pub(super) struct Outputs {
     pub(super) journal: Journal,
+    answers: VecDeque<(PostId, HttpAnswer)>,
     deliveries: VecDeque<(ConnId, Delivery)>,
     effects: VecDeque<EffectRequest>,
     commits: VecDeque<Commit>,
@@ -72,6 +75,14 @@ impl Outputs {
         self.hold(commit, reason, Output::Delivery(conn, delivery));
     }
 
+    /// Answers a request that came over HTTP.
+    pub(super) fn answer(&mut self, post: PostId, answer: HttpAnswer) {
+        match self.builds_on() {
+            Some(commit) => self.hold(commit, Reason::Unsaved, Output::Answer(post, answer)),
+            None => self.answers.push_back((post, answer)),
+        }
+    }
+
     pub(super) fn effect(&mut self, effect: Effect) -> EffectId {
         let id = EffectId(self.next_effect);
         self.next_effect += 1;
@@ -88,7 +99,7 @@ impl Outputs {
     fn waits_for(&self, job: EffectId) -> Option<CommitId> {
         let is_of = |output: &Output| match output {
             Output::Effect(request) => request.id == job || later_of(&request.effect) == Some(job),
-            Output::Delivery(..) => false,
+            Output::Answer(..) | Output::Delivery(..) => false,
         };
         let mut held = self.held.iter().rev();
         held.find(|(_, held)| held.iter().any(|(_, output)| is_of(output)))
@@ -126,6 +137,11 @@ impl Outputs {
             match held {
                 (Reason::Behind, output) => self.emit(output),
                 (Reason::Unsaved, Output::Effect(request)) => undone.push(request),
+                (Reason::Unsaved, Output::Answer(post, _)) => {
+                    let answer = HttpAnswer::text(503, "Service Unavailable");
+                    self.answers
+                        .push_back((post, answer.with("Retry-After", "5")));
+                }
                 (Reason::Unsaved, Output::Delivery(conn, delivery)) => {
                     if let Delivery::Response { id, .. } = &delivery
                         && refused.contains(&(conn, id.clone()))
@@ -159,6 +175,10 @@ impl Outputs {
         self.deliveries.pop_front()
     }
 
+    pub(super) fn poll_answer(&mut self) -> Option<(PostId, HttpAnswer)> {
+        self.answers.pop_front()
+    }
+
     pub(super) fn poll_effect(&mut self) -> Option<EffectRequest> {
         self.effects.pop_front()
     }
@@ -174,7 +194,7 @@ impl Outputs {
 
     /// Whether the host has taken everything but commits.
     pub(super) fn is_told(&self) -> bool {
-        self.deliveries.is_empty() && self.effects.is_empty()
+        self.answers.is_empty() && self.deliveries.is_empty() && self.effects.is_empty()
     }
 
     /// Whether something waits for the disk.
@@ -188,6 +208,7 @@ impl Outputs {
 
     fn emit(&mut self, output: Output) {
         match output {
+            Output::Answer(post, answer) => self.answers.push_back((post, answer)),
             Output::Delivery(conn, delivery) => self.deliveries.push_back((conn, delivery)),
             Output::Effect(request) => self.effects.push_back(request),
         }

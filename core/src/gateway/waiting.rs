@@ -5,9 +5,11 @@ use std::time::Instant;
 use super::{
     Effect, EffectOutcome, Gateway,
     calls::{ApprovalsCall, PendingCall, PendingTranscript, SecretsCall},
+    channels::PartWaiter,
     clients::Conn,
 };
 use crate::{
+    channel::AccountRef,
     ids::{ConnId, EffectId, RunId},
     policy::Whois,
     protocol::RpcError,
@@ -22,6 +24,10 @@ pub(super) enum Waiter {
     Call(PendingCall),
     /// A run whose agent has to know what was said before.
     History(RunId),
+    /// An account that only one gateway of the machine may run.
+    Lock(AccountRef),
+    /// A part of a message that is a file.
+    Part(PartWaiter),
     Secrets(SecretsCall),
     Transcript(Box<PendingTranscript>),
 }
@@ -32,7 +38,7 @@ impl Waiter {
         match self {
             Self::Approvals(call) => call.conn == conn && call.ends_with_caller(),
             Self::Call(call) => call.conn == conn,
-            Self::History(_) => false,
+            Self::History(_) | Self::Lock(_) | Self::Part(_) => false,
             Self::Transcript(call) => call.conn == conn,
             Self::Secrets(call) => call.conn == conn && call.ends_with_caller(),
         }
@@ -65,6 +71,7 @@ impl Gateway {
             || self.runs.running() > 0
             || self.out.is_waiting()
             || self.nodes.invokes.len() > 0
+            || self.accounts.is_busy()
     }
 
     pub(super) fn fail_pending_calls(&mut self, message: &str) {
@@ -73,7 +80,7 @@ impl Gateway {
                 Waiter::Approvals(call) => (call.conn, call.id),
                 Waiter::Call(call) => (call.conn, call.id),
                 // The next start finds it unfinished.
-                Waiter::History(_) => continue,
+                Waiter::History(_) | Waiter::Lock(_) | Waiter::Part(_) => continue,
                 Waiter::Transcript(call) => (call.conn, call.id),
                 Waiter::Secrets(call) => (call.conn, call.id),
             };
@@ -88,6 +95,11 @@ impl Gateway {
             Some(Waiter::Approvals(call)) => return self.approvals_file_done(now, *call, outcome),
             Some(Waiter::Call(call)) => return self.resume(now, call, outcome),
             Some(Waiter::History(run)) => return self.history_ready(now, &run, effect, outcome),
+            Some(Waiter::Lock(account)) => return self.lock_done(now, &account, outcome),
+            Some(Waiter::Part(part)) => {
+                self.part_read(now, part, outcome);
+                return self.drive_channels(now);
+            }
             Some(Waiter::Secrets(call)) => return self.secrets_done(now, call, outcome),
             Some(Waiter::Transcript(call)) => return self.transcript_ready(now, *call, outcome),
             None => {}

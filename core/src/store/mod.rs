@@ -29,6 +29,12 @@ pub use transcript::{Author, Message, TranscriptPage, TranscriptQuery, excerpt, 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Table {
+    /// Accounts of channels, by channel and account.
+    Channel,
+    /// Messages from outside and to it, by id.
+    ChannelMessage,
+    /// People who may write, or ask to, by account and sender.
+    ChannelSender,
     /// Answers to calls with an idempotency key.
     Dedupe,
     /// Paired devices and the hashes of their tokens, by device id.
@@ -55,7 +61,10 @@ pub enum Table {
 
 impl Table {
     /// Every table.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 14] = [
+        Self::Channel,
+        Self::ChannelMessage,
+        Self::ChannelSender,
         Self::Dedupe,
         Self::Device,
         Self::ExecApproval,
@@ -72,6 +81,9 @@ impl Table {
     /// The name in the database and in messages.
     pub const fn name(self) -> &'static str {
         match self {
+            Self::Channel => "channel",
+            Self::ChannelMessage => "channel_message",
+            Self::ChannelSender => "channel_sender",
             Self::Dedupe => "dedupe",
             Self::Device => "device",
             Self::ExecApproval => "exec_approval",

@@ -200,7 +200,10 @@ pub fn carry_out(effect: &Effect) -> EffectOutcome {
             )),
         }),
         Effect::ReadProcess => EffectOutcome::Process(ProcessStats { rss_bytes: 7 }),
-        Effect::KeepExecApprovals { .. } | Effect::KeepToken(_) => EffectOutcome::Done,
+        Effect::HoldLock(_)
+        | Effect::KeepExecApprovals { .. }
+        | Effect::KeepToken(_)
+        | Effect::ReleaseLock(_) => EffectOutcome::Done,
         Effect::ReadExecApprovals => EffectOutcome::ExecApprovals(ApprovalsText::Missing),
         Effect::ReadSecrets => EffectOutcome::Failed("no secrets here".into()),
         Effect::FeedJob(..) | Effect::StartJob(_) | Effect::StopJob(_) => {

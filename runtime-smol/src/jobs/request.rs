@@ -14,9 +14,15 @@ pub(super) fn head(job: &HttpJob) -> Result<Secret, &'static str> {
         HttpMethod::Get => "GET",
         HttpMethod::Post => "POST",
     };
+    let path = match &job.secret_path {
+        Some(path) => path.expose(),
+        None => job.url.path_and_query(),
+    };
+    if path.bytes().any(|byte| !byte.is_ascii_graphic()) {
+        return Err("path");
+    }
     let mut head = format!(
-        "{method} {} HTTP/1.1\r\nhost: {}\r\nuser-agent: clawgate/{}\r\nconnection: close\r\n",
-        job.url.path_and_query(),
+        "{method} {path} HTTP/1.1\r\nhost: {}\r\nuser-agent: clawgate/{}\r\nconnection: close\r\n",
         job.url.host_header(),
         env!("CARGO_PKG_VERSION"),
     );

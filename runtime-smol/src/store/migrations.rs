@@ -12,7 +12,7 @@ pub(super) type Migration = &'static str;
 pub(super) const APPLICATION_ID: i64 = 0x636c_6177;
 
 /// Every step, the oldest first.
-pub(super) const MIGRATIONS: [Migration; 2] = [
+pub(super) const MIGRATIONS: [Migration; 3] = [
     // 1: a table for each kind of row, and the audit log.
     "
     CREATE TABLE dedupe (key TEXT PRIMARY KEY NOT NULL, document TEXT NOT NULL) STRICT;
@@ -40,6 +40,12 @@ pub(super) const MIGRATIONS: [Migration; 2] = [
         document TEXT NOT NULL,
         PRIMARY KEY (session, seq)
     ) STRICT, WITHOUT ROWID;
+    ",
+    // 3: channels.
+    "
+    CREATE TABLE channel (key TEXT PRIMARY KEY NOT NULL, document TEXT NOT NULL) STRICT;
+    CREATE TABLE channel_message (key TEXT PRIMARY KEY NOT NULL, document TEXT NOT NULL) STRICT;
+    CREATE TABLE channel_sender (key TEXT PRIMARY KEY NOT NULL, document TEXT NOT NULL) STRICT;
     ",
 ];
 

@@ -25,6 +25,7 @@ fn job(port: u16) -> HttpJob {
             UrlPolicy::Strict,
         )
         .unwrap(),
+        secret_path: None,
         headers: vec![
             ("content-type", HeaderText::Plain("application/json".into())),
             ("authorization", HeaderText::Secret(Secret::new("Bearer k"))),

@@ -122,7 +122,7 @@ fn run_gateway(mut wire: Wire) -> Result<(), Failure> {
             let outcome = match request.effect {
                 Effect::ReadProcess => EffectOutcome::Process(ProcessStats { rss_bytes: 1 << 20 }),
                 // This host neither asks the network nor runs programs, and says so.
-                Effect::FeedJob(..) | Effect::StopJob(_) => continue,
+                Effect::FeedJob(..) | Effect::ReleaseLock(_) | Effect::StopJob(_) => continue,
                 Effect::StartJob(_) => {
                     let failure = JobFailure {
                         reached: Reached::No,
@@ -132,7 +132,8 @@ fn run_gateway(mut wire: Wire) -> Result<(), Failure> {
                     drain(&mut gateway, &mut conn, &mut work);
                     continue;
                 }
-                Effect::KeepExecApprovals { .. }
+                Effect::HoldLock(_)
+                | Effect::KeepExecApprovals { .. }
                 | Effect::KeepToken(_)
                 | Effect::ReadConfig
                 | Effect::ReadExecApprovals

@@ -563,7 +563,15 @@ fn outcome(argument: &[u8], effect: Option<&Effect>) -> EffectOutcome {
                 r#"{{"gateway":{{"auth":{{"password":"{CONFIG_SECRET}"}}}}}}"#
             )),
         }),
-        (_, Some(Effect::KeepExecApprovals { .. } | Effect::KeepToken(_))) => EffectOutcome::Done,
+        (
+            _,
+            Some(
+                Effect::HoldLock(_)
+                | Effect::KeepExecApprovals { .. }
+                | Effect::KeepToken(_)
+                | Effect::ReleaseLock(_),
+            ),
+        ) => EffectOutcome::Done,
         (_, Some(Effect::ReadExecApprovals)) => {
             EffectOutcome::ExecApprovals(clawgate_core::node::ApprovalsText::Missing)
         }

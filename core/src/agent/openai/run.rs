@@ -316,6 +316,7 @@ impl Run {
         let spec = HttpJob {
             method: HttpMethod::Post,
             url: endpoint.clone(),
+            secret_path: None,
             headers,
             body,
             connect: times.connect,

@@ -193,7 +193,7 @@ impl Check {
         }
     }
 
-    fn embedded(&mut self, path: &KeyPath, input: &SecretInput) {
+    pub(super) fn embedded(&mut self, path: &KeyPath, input: &SecretInput) {
         if matches!(input, SecretInput::Embedded(_)) {
             let message = "text around ${NAME} is no secret; write ${NAME} alone".to_owned();
             self.report(Severity::Warning, path, message);

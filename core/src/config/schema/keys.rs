@@ -3,6 +3,7 @@
 use super::Kind::{Any, Bool, Headers, Integer, ListOf, MapOf, Object, OneOf, Port, Secret, Text, TextOrFalse, TextOrTexts};
 use super::Reload::{Hot, Restart, Unread};
 use super::agent_keys::{AGENTS, AUTH_PROFILES, MODELS};
+use super::channel_keys::CHANNELS;
 use super::{Key, Kind, Reload};
 use crate::secrets::{MAX_BYTES, MAX_TIMEOUT_MS};
 
@@ -242,6 +243,7 @@ pub const ROOT: &[Key] = &[
     key("agents", Object(AGENTS), Restart, "The agents."),
     key("auth", Object(AUTH_PROFILES), Restart, "Named credentials of model providers."),
     key("models", Object(MODELS), Restart, "Models and their providers."),
+    key("channels", Object(CHANNELS), Restart, "Where people write to agents from outside."),
     key("node", Object(NODE), Unread, "This machine as a node (`clawgate node run`)."),
     kept("$schema"),
     kept("$include"),
@@ -274,7 +276,6 @@ pub const ROOT: &[Key] = &[
     kept("cron"),
     kept("hooks"),
     kept("web"),
-    kept("channels"),
     kept("discovery"),
     kept("canvasHost"),
     kept("talk"),

@@ -124,6 +124,7 @@ impl Gateway {
                 model,
                 extra_prompt: asked.extra_system_prompt,
                 timeout_ms: asked.timeout.map(|seconds| seconds.saturating_mul(1_000)),
+                deliver: None,
             },
         };
         let submission = self.submission(params, conn, message)?;

@@ -23,10 +23,10 @@ const MAX_KEY: usize = 256;
 const MAX_LABEL: usize = 100;
 
 /// Messages that stop a run instead of being said to the agent.
-const STOP_WORDS: [&str; 2] = ["/stop", "/abort"];
+pub(in crate::gateway) const STOP_WORDS: [&str; 2] = ["/stop", "/abort"];
 
 /// Messages that begin a new life of the session.
-const RESET_WORDS: [&str; 2] = ["/new", "/reset"];
+pub(in crate::gateway) const RESET_WORDS: [&str; 2] = ["/new", "/reset"];
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

@@ -45,6 +45,7 @@ use crate::{
 };
 
 pub(super) use approvals_file::ApprovalsCall;
+pub(super) use chat::{RESET_WORDS, STOP_WORDS};
 use scope_upgrade::UpgradeWait;
 pub(super) use secrets::SecretsCall;
 pub(super) use transcripts::PendingTranscript;

@@ -281,7 +281,11 @@ impl Gateway {
     }
 
     /// Begins a new life of a session, and tells of it.
-    pub(super) fn reset_session(&mut self, now: Now, key: &SessionKey) -> Option<SessionEntry> {
+    pub(in crate::gateway) fn reset_session(
+        &mut self,
+        now: Now,
+        key: &SessionKey,
+    ) -> Option<SessionEntry> {
         let id = self.rng.uuid();
         let entry = self.sessions.reset(&mut self.out.journal, now, key, id);
         self.tell_session(now, key, "reset");

@@ -34,9 +34,23 @@ pub(super) struct ActiveRun {
 
 /// What an agent has to answer.
 #[derive(Debug, Default)]
-pub(super) struct Input {
+pub(super) struct Said {
     pub(super) text: String,
     pub(super) attachments: Vec<Attachment>,
+}
+
+/// Where that is.
+#[derive(Debug)]
+pub(super) enum Input {
+    Here(Said),
+    /// In the transcript, at this place: the run begins again.
+    InTranscript(u64),
+}
+
+impl Default for Input {
+    fn default() -> Self {
+        Self::Here(Said::default())
+    }
 }
 
 /// How much of the reply clients have been told.

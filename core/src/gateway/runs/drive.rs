@@ -91,7 +91,9 @@ impl Gateway {
     /// Something came of a job. One that nobody waits for any more comes to nothing.
     pub fn handle_job(&mut self, now: Now, job: EffectId, event: JobEvent) {
         self.assert_drained();
-        self.job_event(now, job, event);
+        if !self.channel_job(now, job, &event) {
+            self.job_event(now, job, event);
+        }
         self.finish_drain(now);
         self.end_input(now);
     }
@@ -120,6 +122,10 @@ impl Gateway {
             return false;
         };
         let message = failure.to_string();
+        if self.is_channel_job(job) {
+            self.lose_channel_job(now, job, message);
+            return true;
+        }
         let failed = JobFailure { reached, message };
         self.job_event(now, job, JobEvent::Failed(failed));
         true

@@ -215,6 +215,7 @@ impl Gateway {
             record.outcome = Some(kept);
         });
         self.runs.over.push_back(run.clone());
+        self.deliver_end(now, run, state, outcome);
     }
 
     /// Stops a run, under way or waiting; one that another run answers too, with that one. Gives whether

@@ -37,7 +37,7 @@ use std::{
 };
 
 pub(super) use finish::RunEnd;
-pub(super) use record::{QueueMode, RunOptions, RunOutcome, RunRecord, RunState};
+pub(super) use record::{CallRecord, QueueMode, RunOptions, RunOutcome, RunRecord, RunState};
 pub(super) use submit::{Submission, Submitted};
 pub(super) use wait::{RunWaiter, Wants, state_payload};
 

@@ -6,7 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     agent::{FailureKind, Usage},
-    gateway::sessions::{MessageDraft, RowStatus, SessionKey},
+    gateway::{
+        channels::DeliverTo,
+        sessions::{MessageDraft, RowStatus, SessionKey},
+    },
     ids::{RunId, SessionId, ToolCallId},
     store::{Record, Table},
     time::WallTime,
@@ -37,11 +40,21 @@ pub(in crate::gateway) struct RunRecord {
     /// The message, until it has its place in the transcript.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(in crate::gateway) input: Option<MessageDraft>,
+    /// The place of its message in the transcript.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(in crate::gateway) said: Option<u64>,
+    /// How often it was begun again.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(in crate::gateway) repeats: u32,
     /// Calls of nodes that were sent. None of them is ever sent again.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(in crate::gateway) calls: Vec<CallRecord>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(in crate::gateway) outcome: Option<RunOutcome>,
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// A call of a node's command.
@@ -125,6 +138,9 @@ pub(in crate::gateway) struct RunOptions {
     pub(in crate::gateway) extra_prompt: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(in crate::gateway) timeout_ms: Option<u64>,
+    /// Where its answer goes, besides the session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(in crate::gateway) deliver: Option<DeliverTo>,
 }
 
 impl RunOptions {

@@ -7,9 +7,13 @@ use crate::{
     time::Now,
 };
 
+/// How often a run is begun again.
+const MAX_REPEATS: u32 = 3;
+
 impl Gateway {
-    /// After a restart: runs that were under way are marked as cut, and never tried again, since they
-    /// may have done something. Those that had not begun begin now.
+    /// After a restart: runs that were under way are marked as cut, and not tried again, since they may
+    /// have done something; but a run that called no node, and whose answer somebody outside waits for,
+    /// begins again. Those that had not begun begin now.
     pub(in crate::gateway) fn recover_runs(&mut self, now: Now) {
         self.runs.to_recover = false;
         self.end_lost_runs(now);
@@ -31,10 +35,37 @@ impl Gateway {
             .map(|record| (record.run_id.clone(), record.session_key.clone()))
             .collect();
         for (run, key) in lost {
+            if self.may_begin_again(&run) {
+                self.begin_again(now, &run);
+                continue;
+            }
             let outcome = RunEnd::Cut.outcome_of_nothing();
             self.conclude_run(now, &key, &run, RunState::Cut, &outcome, None);
             self.answer_waiters(now, &run);
         }
+    }
+
+    /// Whether a run that was cut can begin again and nobody is harmed: somebody outside waits for its
+    /// answer, and no node was called.
+    fn may_begin_again(&self, run: &RunId) -> bool {
+        self.runs.get(run).is_some_and(|record| {
+            record.options.deliver.is_some()
+                && record.calls.is_empty()
+                && record.said.is_some()
+                && record.repeats < MAX_REPEATS
+        })
+    }
+
+    fn begin_again(&mut self, now: Now, run: &RunId) {
+        let record = self.runs.change(&mut self.out.journal, run, |record| {
+            record.state = RunState::Queued;
+            record.started_at = None;
+            record.repeats += 1;
+        });
+        if let Some(record) = record {
+            self.runs.queues.push_front(&record);
+        }
+        self.note_new_attempt(now, run);
     }
 
     /// Changes were not kept: what is in memory has to agree with the records again.

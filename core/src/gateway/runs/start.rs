@@ -1,17 +1,17 @@
 //! Whose turn it is, and what the agent is given.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{
     QueueMode, RunOutcome, RunRecord, RunState,
-    active::{ActiveRun, Input},
+    active::{ActiveRun, Input, Said},
 };
 use crate::{
     agent::{FailureKind, HistoryMessage, RunRequest, Speaker},
     gateway::{
         Effect, EffectOutcome, Gateway, Phase,
         agents::FILES,
-        sessions::{LastRun, RowStatus, SessionKey},
+        sessions::{LastRun, RowStatus, SessionKey, attachments},
         waiting::Waiter,
     },
     ids::{EffectId, RunId},
@@ -55,6 +55,15 @@ impl Gateway {
             Ok(entry) => entry,
             Err(error) => return self.refuse_run(now, key, run, &error.message),
         };
+        let again = self.runs.get(run).and_then(|record| {
+            let life = record.session_id.clone()?;
+            Some((record.said?, life))
+        });
+        if let Some((_, life)) = &again
+            && *life != entry.session_id
+        {
+            return self.refuse_run(now, key, run, "its session was reset meanwhile");
+        }
         let mut attachments = Vec::new();
         let mut last = None;
         let mut inputs = self.take_input(now, run, &entry.session_id);
@@ -74,8 +83,17 @@ impl Gateway {
                 last = Some(message);
             }
         }
-        let Some(last) = last else {
-            return;
+        let (message, before) = match (last, again) {
+            (Some(last), _) => {
+                let seq = last.seq;
+                self.runs.change(&mut self.out.journal, run, |record| {
+                    record.said = Some(seq);
+                });
+                let text = last.text;
+                (Input::Here(Said { text, attachments }), seq)
+            }
+            (None, Some((seq, _))) => (Input::InTranscript(seq), seq.saturating_add(1)),
+            (None, None) => return,
         };
         self.sessions.change(&mut self.out.journal, key, |entry| {
             entry.last_run = Some(LastRun {
@@ -90,20 +108,17 @@ impl Gateway {
         });
         let timeout = record.options.timeout(self.setup.limits.run);
         let deadline = now.mono + timeout;
-        let message = Input {
-            text: last.text,
-            attachments,
-        };
         let active = ActiveRun::new(key.clone(), record.agent_id, deadline, message);
         self.runs.active.insert(run.clone(), active);
         self.runs.busy.insert(key.clone(), run.clone());
         let data = json!({ "phase": "start", "startedAt": now.wall });
         self.tell_agent(now, run, "lifecycle", data);
         self.tell_session(now, key, "run-started");
+        self.show_work(now, run);
         // What comes while the transcript is read is not for this run.
         let query = TranscriptQuery::Before {
             session: entry.session_id,
-            before: Some(last.seq),
+            before: Some(before),
             limit: self.setup.limits.history_messages,
             max_bytes: self.setup.limits.history_bytes,
         };
@@ -217,9 +232,16 @@ impl Gateway {
             return;
         };
         active.reading = None;
-        let Input { text, attachments } = std::mem::take(&mut active.message);
         let timeout = active.deadline.saturating_duration_since(now.mono);
-        let history = conversation(page.messages);
+        let mut messages = page.messages;
+        let said = match std::mem::take(&mut active.message) {
+            Input::Here(said) => Some(said),
+            Input::InTranscript(seq) => said_before(&mut messages, seq),
+        };
+        let Some(Said { text, attachments }) = said else {
+            return self.fail_run(now, run, "its message is not in the session any more");
+        };
+        let history = conversation(messages);
         let entry = self.sessions.get(&record.session_key);
         let model = record.options.model.or_else(|| {
             let set = entry?.setting("model")?;
@@ -262,6 +284,17 @@ impl Gateway {
         parts.extend(extra);
         (!parts.is_empty()).then(|| parts.join("\n\n"))
     }
+}
+
+/// Takes the message of a run that begins again, and what came after it, out of a transcript.
+fn said_before(messages: &mut Vec<Message>, seq: u64) -> Option<Said> {
+    let at = messages.iter().position(|message| message.seq == seq)?;
+    let message = messages.drain(at..).next()?;
+    let document = message.document.parse::<Value>().unwrap_or_default();
+    Some(Said {
+        attachments: attachments(document.get("content")),
+        text: message.text,
+    })
 }
 
 /// What people and agents said before. A message that was never answered stays where it is.

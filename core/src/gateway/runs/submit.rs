@@ -110,6 +110,8 @@ impl Gateway {
             ended_at: None,
             session_id: None,
             input: Some(input),
+            said: None,
+            repeats: 0,
             calls: Vec::new(),
             outcome: None,
         };

@@ -76,6 +76,7 @@ impl Gateway {
         };
         self.runs
             .change(&mut self.out.journal, run, |record| record.calls.push(made));
+        self.note_node_call(now, run, &open.name);
         let call = self.node_call(now, run, &id, &open, open.params.clone());
         self.send_call(now, run, &id, call, None, Stage::Sent);
     }
@@ -177,6 +178,7 @@ impl Gateway {
                 made.state = state;
             }
         });
+        self.note_node_answer(now, run, &name, &outcome);
         let error = outcome.as_ref().err().map(|error| {
             let ToolError { code, message } = error;
             format!("{code}: {message}")

@@ -11,7 +11,7 @@ mod subscriptions;
 pub(super) use entry::{LastRun, RowStatus, SessionEntry};
 pub(super) use key::SessionKey;
 pub(super) use list::{Archived, ListOrder, SessionFilter};
-pub(super) use messages::{MessageDraft, usage_json, without_data};
+pub(super) use messages::{MessageDraft, attachments, usage_json, without_data};
 pub(super) use row::{RowExtras, row};
 pub(super) use subscriptions::Subscriptions;
 
