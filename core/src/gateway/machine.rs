@@ -245,6 +245,7 @@ impl Gateway {
                 self.channels.settle(commit);
                 self.dedupe.settle(commit);
                 self.out.release(commit);
+                self.steer_runs(now, commit);
                 self.store_works(now, None);
                 self.make_attempts(now, commit);
             }

@@ -273,9 +273,7 @@ impl Gateway {
         self.agent.start(now, run.clone(), request);
         self.drive_agent(now);
     }
-}
 
-impl Gateway {
     /// What stands in the prompt besides the config's own: the agent's files, what happened since it
     /// was asked last, and what the caller adds.
     fn prompt_of(
