@@ -106,7 +106,7 @@ pub enum ChannelOutput {
     StartJob(ChannelJob, JobSpec),
     /// End a job; nothing that comes of it matters any more.
     StopJob(ChannelJob),
-    /// People wrote. What follows in the same input waits until this is on disk.
+    /// People wrote. Jobs that begin later wait until this is on disk.
     Received {
         /// Where the service's list goes on after these: kept together with them, and given back by
         /// [`Channel::start`]. `None` where the service has no list.

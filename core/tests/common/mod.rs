@@ -17,6 +17,7 @@ use std::{
 
 use clawgate_core::{
     agent::Agent,
+    channel::Channels,
     device::{DeviceIdentity, PayloadVersion, SignedFacts},
     frame::RawJson,
     gateway::{
@@ -148,6 +149,7 @@ pub struct Host {
     pub held_reads: Option<VecDeque<EffectRequest>>,
     answers: VecDeque<(EffectId, TranscriptPage)>,
     agent: Option<fn() -> Box<dyn Agent>>,
+    channels: Option<Box<dyn Fn() -> Channels>>,
     /// Every call that a connection let through to a handler.
     pub handled: Vec<(ConnId, &'static str)>,
     pub now: Now,
@@ -257,6 +259,7 @@ impl Host {
             held_reads: None,
             answers: VecDeque::new(),
             agent: None,
+            channels: None,
             handled: Vec::new(),
             now,
             lines: BTreeMap::new(),
@@ -295,6 +298,20 @@ impl Host {
             );
             self.gateway = gateway.with_agent(agent());
         }
+        if let Some(channels) = &self.channels {
+            let gateway = std::mem::replace(
+                &mut self.gateway,
+                Self::gateway(&self.policy, &self.limits, &[], self.runs, self.now),
+            );
+            self.gateway = gateway.with_channels(channels());
+        }
+    }
+
+    /// Starts anew with channels; only before the first connection.
+    pub fn with_channels(mut self, channels: impl Fn() -> Channels + 'static) -> Self {
+        self.channels = Some(Box::new(channels));
+        self.restart();
+        self
     }
 
     /// Starts anew with another agent; only before the first connection.

@@ -467,6 +467,8 @@ impl Gateway {
     fn carry_out_for_channel(&mut self, now: Now, name: &AccountRef, output: ChannelOutput) {
         match output {
             ChannelOutput::StartJob(job, spec) => {
+                // It may tell the service that what it gave is taken.
+                self.out.lean_on(self.channels.unsettled_account(name));
                 let effect = self.out.effect(Effect::StartJob(Box::new(spec)));
                 self.accounts.jobs.insert(effect, (name.clone(), job));
                 if let Some(running) = self.accounts.all.get_mut(name) {

@@ -176,6 +176,11 @@ impl ChannelBook {
         self.messages.unsettled(id.as_str())
     }
 
+    /// The last change of an account that is not durable yet.
+    pub(super) fn unsettled_account(&self, account: &AccountRef) -> Option<CommitId> {
+        self.accounts.unsettled(&account.to_string())
+    }
+
     /// A new message at the end of its queue.
     pub(super) fn add(
         &mut self,
