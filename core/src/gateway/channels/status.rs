@@ -165,6 +165,10 @@ impl Gateway {
         let status = running.status();
         let (inbox, outbox) = self.channels.waiting_of(name);
         let active = self.channels.running_of(name);
+        let uncertain = self.channels.messages().filter(|record| {
+            record.place.account == *name && record.state == MessageState::Uncertain
+        });
+        let uncertain = uncertain.count();
         let mut row = json!({
             "accountId": name.account,
             "enabled": running.account.enabled,
@@ -180,6 +184,9 @@ impl Gateway {
             "lastOutboundAt": self.last_of(name, |way| matches!(way, Way::Out(_))),
             "busy": inbox + outbox + active > 0,
             "activeRuns": active,
+            "waitingIn": inbox,
+            "waitingOut": outbox,
+            "uncertain": uncertain,
             "dmPolicy": running.account.access.dm.as_str(),
         });
         if let (Some(shown), Some(fields)) = (status.name, row.as_object_mut()) {
