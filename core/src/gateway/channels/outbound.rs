@@ -547,7 +547,7 @@ impl Gateway {
 
     /// Callers of `send` are told what became of their message.
     fn answer_senders(&mut self, id: &MessageId) {
-        let waiting = self.accounts.senders.remove(id).unwrap_or_default();
+        let waiting = self.accounts.senders.take(id);
         for (conn, request) in waiting {
             let outcome = self.sent_answer(id);
             self.deliver(
