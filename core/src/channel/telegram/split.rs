@@ -113,12 +113,11 @@ fn close(text: &mut String, open: Option<&Fence>) {
 }
 
 fn best_cut(window: &str, rest: &str, mut open: Option<Fence>) -> Cut {
-    let start = open.clone();
     let mut paragraph: Option<Cut> = None;
     let mut line_end: Option<Cut> = None;
     let mut at = 0;
     // The block that is open at the start of the last line, which may be torn.
-    let mut torn = start.clone();
+    let mut torn = open.clone();
     for line in window.split_inclusive('\n') {
         let before = open.clone();
         let after = step(open, line);
