@@ -103,6 +103,13 @@ impl ChannelBook {
             .fold((0, 0), |sum, each| (sum.0 + each.0, sum.1 + each.1))
     }
 
+    /// Messages that are to be sent: in one place, and in all.
+    pub(in crate::gateway) fn to_send(&self, place: &Place) -> (usize, usize) {
+        let here = self.queues.get(place).map_or(0, |queue| queue.outbox.len());
+        let everywhere = self.queues.values().map(|queue| queue.outbox.len()).sum();
+        (here, everywhere)
+    }
+
     /// Messages of an account that agents work on.
     pub(in crate::gateway) fn running_of(&self, account: &AccountRef) -> usize {
         let of = |(place, queue): &(&Place, &Queue)| {

@@ -7,6 +7,7 @@ use super::{
     MessageId, MessageState, Way,
     accounts::{Pause, Use},
     outbound::NewMessage,
+    places::session_name,
     record::{Inbound, MessageRecord},
     replies::DeliverTo,
     words,
@@ -318,19 +319,7 @@ impl Gateway {
         place: &Place,
         kind: ChatKind,
     ) -> Result<SessionKey, RpcError> {
-        let kind = match kind {
-            ChatKind::Direct => "direct",
-            ChatKind::Group => "group",
-        };
-        let account = &place.account;
-        let mut name = account.channel.clone();
-        if account.account != crate::channel::DEFAULT_ACCOUNT {
-            name = format!("{name}:{}", account.account);
-        }
-        name = format!("{name}:{kind}:{}", place.chat);
-        if let Some(thread) = &place.thread {
-            name = format!("{name}:topic:{thread}");
-        }
+        let name = session_name(place, kind);
         let agent = self.setup.host.default_agent();
         SessionKey::resolve(&format!("agent:{agent}:{name}"), agent)
             .map_err(|why| RpcError::invalid_request(format!("the chat's name {why}")))

@@ -85,7 +85,10 @@ impl Gateway {
             (None, _) => self.pairing_list(now, &account),
             (Some("approve"), Some(code)) => {
                 match self.approve_sender(now, &account, code, false) {
-                    Some(sender) => format!("{} may write now.", sender.id),
+                    Some(sender) => {
+                        self.welcome_sender(now, &sender);
+                        format!("{} may write now.", sender.id)
+                    }
                     None => "There is no such code, or its time is over.".into(),
                 }
             }

@@ -263,7 +263,7 @@ fn find_files<'a>(value: &'a Value, depth: usize, found: &mut Vec<Found<'a>>) {
     }
 }
 
-fn mime_of_format(format: &str) -> Option<&'static str> {
+pub(in crate::gateway) fn mime_of_format(format: &str) -> Option<&'static str> {
     Some(match format.to_ascii_lowercase().as_str() {
         "jpg" | "jpeg" => "image/jpeg",
         "png" => "image/png",
