@@ -102,6 +102,11 @@ pub struct Limits {
     pub resume_bytes: usize,
     /// Time for which they are remembered.
     pub resume_age: Duration,
+    /// Requests over HTTP with a body that are read, or wait for their answer; more are told to come
+    /// again.
+    pub max_posts: usize,
+    /// Bytes of the body of one such request.
+    pub max_post_body: usize,
     /// Messages of one chat that wait for their turn; more are turned away.
     pub max_waiting_per_chat: usize,
     /// Messages of all chats that wait for their turn; more stay with their services.
@@ -162,6 +167,8 @@ impl Default for Limits {
             max_attachments: 16,
             max_attachment_bytes: 16 * 1024 * 1024,
             max_system_events: 20,
+            max_posts: 64,
+            max_post_body: 1024 * 1024,
             max_waiting_per_chat: 100,
             max_waiting_messages: 5_000,
             max_kept_messages: 2_000,

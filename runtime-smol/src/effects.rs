@@ -22,7 +22,7 @@ use clawgate_core::{
 };
 use tracing::warn;
 
-use crate::{hub::Hub, store::Readers, tailscale::Tailscale};
+use crate::{hub::Hub, locks::Locks, store::Readers, tailscale::Tailscale};
 
 /// Bytes of a configuration file that are read.
 const MAX_CONFIG: u64 = 4 * 1024 * 1024;
@@ -34,6 +34,12 @@ pub struct HostFiles {
     pub config: PathBuf,
     /// The log.
     pub log: PathBuf,
+}
+
+/// What is to happen to a lock.
+pub(crate) enum LockRequest {
+    Hold(EffectId, String),
+    Release(String),
 }
 
 /// A question for Tailscale.
@@ -93,19 +99,18 @@ pub(crate) async fn work(
 ) {
     while let Ok(EffectRequest { id, effect }) = queue.recv().await {
         let work = match effect {
-            // The hub hands jobs over itself: what feeds one must not overtake its start.
-            Effect::FeedJob(..) | Effect::StartJob(_) | Effect::StopJob(_) => continue,
+            // The hub hands these over itself, each kind in its order: what feeds a job must not
+            // overtake its start, and what takes a lock again not its release.
+            Effect::FeedJob(..)
+            | Effect::StartJob(_)
+            | Effect::StopJob(_)
+            | Effect::HoldLock(_)
+            | Effect::ReleaseLock(_) => continue,
             Effect::Whois(ip) => {
                 // A closed queue means that the process ends.
                 let _ = whois.try_send((id, ip));
                 continue;
             }
-            Effect::HoldLock(_) => {
-                let why = "this host holds no locks".into();
-                hub.complete(id, EffectOutcome::Failed(why));
-                continue;
-            }
-            Effect::ReleaseLock(_) => continue,
             Effect::KeepExecApprovals { text, over } => Work::KeepApprovals { text, over },
             Effect::KeepToken(token) => Work::KeepToken(token),
             Effect::ReadConfig => Work::Config,
@@ -147,6 +152,32 @@ pub(crate) async fn ask_tailscale(
             }
         };
         hub.complete(id, outcome);
+    }
+}
+
+/// Takes locks and lets go of them, one after the other, until the gateway is gone.
+pub(crate) async fn keep_locks(
+    hub: Arc<Hub>,
+    queue: smol::channel::Receiver<LockRequest>,
+    locks: Option<Arc<Locks>>,
+) {
+    while let Ok(request) = queue.recv().await {
+        let locks = locks.clone();
+        match (request, locks) {
+            (LockRequest::Hold(id, name), Some(locks)) => {
+                let held = smol::unblock(move || locks.hold(&name)).await;
+                let outcome = held.map_or_else(EffectOutcome::Failed, |()| EffectOutcome::Done);
+                hub.complete(id, outcome);
+            }
+            (LockRequest::Hold(id, _), None) => {
+                let why = "this gateway holds no locks".into();
+                hub.complete(id, EffectOutcome::Failed(why));
+            }
+            (LockRequest::Release(name), Some(locks)) => {
+                smol::unblock(move || locks.release(&name)).await;
+            }
+            (LockRequest::Release(_), None) => {}
+        }
     }
 }
 

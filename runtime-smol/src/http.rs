@@ -12,6 +12,7 @@ use async_tungstenite::tungstenite::{
     http,
 };
 use clawgate_core::{
+    channel::PostId,
     gateway::{HttpAnswer, HttpRequest, HttpVerdict, OpenRefusal},
     policy::RequestHeaders,
     server::PeerFacts,
@@ -23,6 +24,7 @@ use crate::{
     conn::Arrival,
     head::{self, BadHead, Head},
     hub::{Hub, Line},
+    post::{self, Wanted},
 };
 
 /// What a socket turned out to be.
@@ -55,7 +57,20 @@ where
         Err(io::Error::from(io::ErrorKind::TimedOut))
     };
     // The state of the request is large; it is gone before the connection begins.
-    Box::pin(serve(stream, arrival, hub, open).or(late)).await
+    match Box::pin(serve(stream, arrival, hub, open).or(late)).await? {
+        Served::Done(accepted) => Ok(accepted),
+        Served::Body(wanted) => {
+            Box::pin(post::exchange(stream, *wanted, hub, until)).await?;
+            Ok(Accepted::Answered)
+        }
+    }
+}
+
+/// How far a request has come with its head.
+enum Served {
+    Done(Accepted),
+    /// Its body is to be read.
+    Body(Box<Wanted>),
 }
 
 /// Answers a client that speaks plaintext to a port with TLS.
@@ -72,18 +87,26 @@ async fn serve<S>(
     arrival: Arrival,
     hub: &Hub,
     open: impl FnOnce(PeerFacts) -> Result<Arc<Line>, OpenRefusal>,
-) -> io::Result<Accepted>
+) -> io::Result<Served>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let mut body = Body::Sent;
     let answer = match head::read(stream).await {
         Ok(head) => match judge(&head, arrival, hub, open) {
-            Ok((line, response)) => {
+            Ok(Judged::WebSocket(line, response)) => {
                 stream.write_all(&response).await?;
                 stream.flush().await?;
                 let rest = head.rest;
-                return Ok(Accepted::WebSocket { line, rest });
+                return Ok(Served::Done(Accepted::WebSocket { line, rest }));
+            }
+            Ok(Judged::Body { post, length, peer }) => {
+                return Ok(Served::Body(Box::new(Wanted {
+                    post,
+                    length,
+                    head,
+                    peer,
+                })));
             }
             Err(answer) => {
                 if head.method == "HEAD" {
@@ -96,23 +119,39 @@ where
         Err(BadHead::Malformed) => bad_request(),
         Err(BadHead::TooLarge) => HttpAnswer::text(431, "Request Header Fields Too Large"),
     };
+    hold_back(&answer).await;
+    write(stream, &answer, body, hub.limits().close_grace).await?;
+    Ok(Served::Done(Accepted::Answered))
+}
+
+/// Says what the operator should know, and waits before an answer that has to be slow.
+pub(crate) async fn hold_back(answer: &HttpAnswer) {
     if let Some(warning) = &answer.warning {
         warn!("{warning}");
     }
     if !answer.delay.is_zero() {
         smol::Timer::after(answer.delay).await;
     }
-    write(stream, &answer, body, hub.limits().close_grace).await?;
-    Ok(Accepted::Answered)
 }
 
-/// Takes the connection, and gives the bytes that say so; or says no.
+/// What is not answered at once.
+enum Judged {
+    /// The connection, and the bytes that accept it.
+    WebSocket(Arc<Line>, Vec<u8>),
+    Body {
+        post: PostId,
+        length: usize,
+        peer: PeerFacts,
+    },
+}
+
+/// Takes the connection, or the request with its body; or says no.
 fn judge(
     head: &Head,
     arrival: Arrival,
     hub: &Hub,
     open: impl FnOnce(PeerFacts) -> Result<Arc<Line>, OpenRefusal>,
-) -> Result<(Arc<Line>, Vec<u8>), HttpAnswer> {
+) -> Result<Judged, HttpAnswer> {
     let headers = RequestHeaders::new(head.fields.iter().map(|(name, value)| (name, value)));
     let peer = hub.peer(arrival, headers);
     let request = HttpRequest {
@@ -122,6 +161,9 @@ fn judge(
     };
     match hub.handle_http(&request) {
         HttpVerdict::Answer(answer) => return Err(answer),
+        HttpVerdict::Body { post, length } => {
+            return Ok(Judged::Body { post, length, peer });
+        }
         HttpVerdict::Upgrade => {}
     }
     if peer.headers.get("sec-websocket-version").as_deref() != Some("13") {
@@ -132,7 +174,7 @@ fn judge(
     }
     let response = switching(head).ok_or_else(bad_request)?;
     let line = open(peer).map_err(|refusal| HttpAnswer::text(503, &refusal.to_string()))?;
-    Ok((line, response))
+    Ok(Judged::WebSocket(line, response))
 }
 
 /// Reads a request head and accepts the upgrade, whoever asks. Gives the bytes that came after the
@@ -175,13 +217,13 @@ fn bad_request() -> HttpAnswer {
 
 /// Whether the body follows. For `HEAD` it does not; its length is told all the same.
 #[derive(Clone, Copy)]
-enum Body {
+pub(crate) enum Body {
     LeftOut,
     Sent,
 }
 
 /// Writes an answer and ends the connection.
-async fn write<S>(
+pub(crate) async fn write<S>(
     stream: &mut S,
     answer: &HttpAnswer,
     body: Body,

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
+    future::Future,
     io,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
@@ -11,11 +12,13 @@ use std::{
 };
 
 use atomic_waker::AtomicWaker;
+use bytes::Bytes;
 use clawgate_core::{
     agent::{Agent, Agents},
+    channel::PostId,
     gateway::{
-        Effect, EffectOutcome, EffectRequest, Gateway, GatewaySetup, HttpRequest, HttpVerdict,
-        IngressPolicy, OpenRefusal, Phase,
+        Effect, EffectOutcome, EffectRequest, Gateway, GatewaySetup, HttpAnswer, HttpRequest,
+        HttpVerdict, IngressPolicy, OpenRefusal, Phase,
     },
     ids::{ConnId, EffectId},
     job::JobSpec,
@@ -31,6 +34,7 @@ use tracing::{debug, warn};
 
 use crate::{
     conn::Arrival,
+    effects::LockRequest,
     interfaces,
     jobs::Jobs,
     store::{Store, StoreFile},
@@ -61,6 +65,56 @@ impl Line {
     }
 }
 
+/// The place of a request with a body.
+pub(crate) struct PostPlace<'a> {
+    hub: &'a Hub,
+    post: PostId,
+}
+
+impl PostPlace<'_> {
+    /// Hands the body over. The answer may never come, as when the process ends.
+    pub(crate) fn ask(
+        &self,
+        request: &HttpRequest<'_>,
+        body: Bytes,
+    ) -> impl Future<Output = Option<HttpAnswer>> + use<> {
+        let (answer, answered) = smol::channel::bounded(1);
+        self.hub.lock().posts.insert(self.post, answer);
+        self.hub
+            .with(|gateway, now| gateway.handle_post(now, self.post, request, body));
+        async move { answered.recv().await.ok() }
+    }
+}
+
+impl Drop for PostPlace<'_> {
+    fn drop(&mut self) {
+        let mut state = self.hub.lock();
+        state.posts.remove(&self.post);
+        state.gateway.forget_post(self.post);
+        drop(state);
+        self.hub.changed.notify(usize::MAX);
+    }
+}
+
+/// Where the gateway's effects go.
+#[derive(Debug)]
+pub(crate) struct Outside {
+    pub(crate) effects: smol::channel::Sender<EffectRequest>,
+    pub(crate) locks: smol::channel::Sender<LockRequest>,
+    pub(crate) jobs: Jobs,
+}
+
+impl Outside {
+    /// A closed queue means that the process ends.
+    fn work(&self, request: EffectRequest) {
+        let _ = self.effects.try_send(request);
+    }
+
+    fn lock(&self, request: LockRequest) {
+        let _ = self.locks.try_send(request);
+    }
+}
+
 /// The gateway's place in the process.
 #[derive(Debug)]
 pub(crate) struct Hub {
@@ -68,8 +122,7 @@ pub(crate) struct Hub {
     limits: Arc<Limits>,
     ingress: IngressPolicy,
     next_conn: AtomicU64,
-    effects: smol::channel::Sender<EffectRequest>,
-    jobs: Jobs,
+    outside: Outside,
     /// The hub itself, for what comes of jobs.
     own: Weak<Self>,
     /// Where changes are kept, if they are kept at all.
@@ -86,6 +139,8 @@ struct State {
     /// What is kept where there is no disk.
     memory: MemoryStore,
     lines: HashMap<ConnId, Arc<Line>>,
+    /// Where the answers go that somebody waits for.
+    posts: HashMap<PostId, smol::channel::Sender<HttpAnswer>>,
     rng: Rng,
     /// The deadline that the timer task waits for.
     armed: Option<Instant>,
@@ -96,9 +151,8 @@ impl Hub {
         setup: GatewaySetup,
         rows: &[Row],
         seed: Seed,
-        effects: smol::channel::Sender<EffectRequest>,
+        outside: Outside,
         agent: Option<Box<dyn Agent>>,
-        jobs: Jobs,
     ) -> Arc<Self> {
         let mut rng = Rng::new(seed);
         let now = now();
@@ -112,14 +166,14 @@ impl Hub {
                 gateway,
                 memory: MemoryStore::default(),
                 lines: HashMap::new(),
+                posts: HashMap::new(),
                 rng,
                 armed: None,
             }),
             limits,
             ingress,
             next_conn: AtomicU64::new(0),
-            effects,
-            jobs,
+            outside,
             own: Weak::clone(own),
             store: OnceLock::new(),
             rearm: Signal::new(),
@@ -129,7 +183,7 @@ impl Hub {
 
     fn start_job(&self, id: EffectId, spec: JobSpec) {
         let own = Weak::clone(&self.own);
-        self.jobs.start(id, spec, move |id, event| {
+        self.outside.jobs.start(id, spec, move |id, event| {
             if let Some(hub) = own.upgrade() {
                 hub.with(|gateway, now| gateway.handle_job(now, id, event));
                 hub.changed.notify(usize::MAX);
@@ -194,6 +248,16 @@ impl Hub {
     /// What becomes of an HTTP request.
     pub(crate) fn handle_http(&self, request: &HttpRequest<'_>) -> HttpVerdict {
         self.with(|gateway, now| gateway.handle_http(now, request))
+    }
+
+    /// Keeps a request whose body is wanted until the value is dropped.
+    pub(crate) fn hold_post(&self, post: PostId) -> PostPlace<'_> {
+        PostPlace { hub: self, post }
+    }
+
+    /// Requests that wait for their answer, or for the socket to take it.
+    pub(crate) fn posts(&self) -> usize {
+        self.lock().posts.len()
     }
 
     /// A number for a socket that may become a connection.
@@ -316,6 +380,12 @@ impl Hub {
                     }
                 }
             }
+            while let Some((post, answer)) = state.gateway.poll_answer() {
+                if let Some(waiting) = state.posts.get(&post) {
+                    // There is room for the one answer.
+                    let _ = waiting.try_send(answer);
+                }
+            }
             while let Some(request) = state.gateway.poll_effect() {
                 let EffectRequest { id, effect } = request;
                 match (effect, self.store.get()) {
@@ -323,10 +393,15 @@ impl Hub {
                         answered.push_back((id, state.memory.query(&query)));
                     }
                     (Effect::StartJob(spec), _) => self.start_job(id, *spec),
-                    (Effect::FeedJob(job, bytes), _) => self.jobs.feed(job, bytes),
-                    (Effect::StopJob(job), _) => self.jobs.stop(job),
-                    // A closed queue means that the process ends.
-                    (effect, _) => drop(self.effects.try_send(EffectRequest { id, effect })),
+                    (Effect::FeedJob(job, bytes), _) => self.outside.jobs.feed(job, bytes),
+                    (Effect::StopJob(job), _) => self.outside.jobs.stop(job),
+                    (Effect::HoldLock(name), _) => {
+                        self.outside.lock(LockRequest::Hold(id, name));
+                    }
+                    (Effect::ReleaseLock(name), _) => {
+                        self.outside.lock(LockRequest::Release(name));
+                    }
+                    (effect, _) => self.outside.work(EffectRequest { id, effect }),
                 }
             }
             if let Some(commit) = state.gateway.poll_commit() {

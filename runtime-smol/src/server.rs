@@ -17,9 +17,10 @@ use tracing::{info, warn};
 
 use crate::{
     effects::{self, ApprovalsHost, HostFiles, SecretsHost, Tools},
-    hub::Hub,
+    hub::{Hub, Outside},
     jobs::Jobs,
     listener,
+    locks::Locks,
     owner::OwnerSocket,
     store::{Readers, StoreFile},
     tailscale::Tailscale,
@@ -45,6 +46,8 @@ pub struct ServerOptions {
     pub secrets: Option<Arc<dyn SecretsHost>>,
     /// The file of exec approvals; nothing where none is kept.
     pub approvals: Option<Arc<dyn ApprovalsHost>>,
+    /// Locks against other gateways of this machine; without them, no account that needs one starts.
+    pub locks: Option<Locks>,
     /// Who answers messages; nothing for the built-in agent without rules.
     pub agent: Option<Box<dyn Agent>>,
     /// What is kept across restarts.
@@ -118,6 +121,7 @@ impl Server {
         // room at once.
         let (effects, queue) = smol::channel::unbounded();
         let (whois, questions) = smol::channel::unbounded();
+        let (locks, wanted_locks) = smol::channel::unbounded();
         let (file, rows) = match options.state {
             State::Kept(file, rows) => (Some(file), rows),
             State::Memory => (None, Vec::new()),
@@ -126,8 +130,12 @@ impl Server {
             .as_ref()
             .map(|file| Arc::new(Readers::new(file.path().to_owned())));
         let executor = Arc::new(smol::Executor::new());
-        let jobs = Jobs::new(Arc::clone(&executor));
-        let hub = Hub::new(setup, &rows, options.seed, effects, options.agent, jobs);
+        let outside = Outside {
+            effects,
+            locks,
+            jobs: Jobs::new(Arc::clone(&executor)),
+        };
+        let hub = Hub::new(setup, &rows, options.seed, outside, options.agent);
         if let Some(file) = file {
             hub.keep_in(file)?;
         }
@@ -164,6 +172,10 @@ impl Server {
             let work = effects::work(hub, queue, tools, whois.clone());
             executor.spawn(work).detach();
         }
+        let locks = options.locks.map(Arc::new);
+        executor
+            .spawn(effects::keep_locks(Arc::clone(&hub), wanted_locks, locks))
+            .detach();
         for _ in 0..WHOIS_WORKERS {
             let (hub, queue) = (Arc::clone(&hub), questions.clone());
             let ask = effects::ask_tailscale(hub, queue, options.tailscale.clone());
@@ -251,7 +263,7 @@ async fn drain(hub: &Hub, reason: &str) {
     let done = async {
         loop {
             let changed = hub.on_change();
-            if hub.is_stopped() && hub.connections() == 0 {
+            if hub.is_stopped() && hub.connections() == 0 && hub.posts() == 0 {
                 return;
             }
             changed.await;

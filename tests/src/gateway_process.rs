@@ -104,6 +104,7 @@ impl GatewayProcess {
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("HOME", self.home.path())
+            .env("XDG_RUNTIME_DIR", self.home.path())
             .env("OPENCLAW_STATE_DIR", self.state_dir())
             .env(
                 "OPENCLAW_CONFIG_PATH",

@@ -6,6 +6,7 @@ mod auth;
 mod error;
 mod facts;
 mod kept;
+mod locks;
 mod logging;
 mod reload;
 mod state;
@@ -150,6 +151,7 @@ pub(crate) fn gateway_run(request: RunRequest) -> Result<(), RunError> {
         approvals: Some(Arc::new(ApprovalsFile::new(
             request.places.exec_approvals_file(),
         ))),
+        locks: Some(locks::of_user(&request.env, &request.places.own)),
         agent: Some(Box::new(agents::build(&file, &request.env, random()?))),
         state: kept.state,
         owner: owner_socket(&own),

@@ -17,6 +17,7 @@ use super::{
     },
 };
 use crate::{
+    channel::TELEGRAM_TOKEN_ENV,
     config::{
         AgentBackend, AgentsConfig, Config, EnvVars, ProfileConfig, ProviderConfig, RefSource,
         SecretInput,
@@ -393,7 +394,8 @@ impl Profile<'_> {
     }
 }
 
-/// Variables of the gateway's environment that hold its credentials, or those of its providers.
+/// Variables of the gateway's environment that hold its credentials, or those of its providers and
+/// bots.
 fn credential_variables(config: &Config) -> BTreeSet<String> {
     let auth = &config.gateway.auth;
     let remote = &config.gateway.remote;
@@ -401,6 +403,8 @@ fn credential_variables(config: &Config) -> BTreeSet<String> {
     inputs.extend(remote.edge_auth.iter().flat_map(BTreeMap::values));
     inputs.extend(config.agents.providers.values().map(|it| &it.api_key));
     inputs.extend(config.agents.profiles.values().map(|it| &it.key));
+    let bots = config.channels.telegram.accounts.values();
+    inputs.extend(bots.map(|it| &it.bot_token));
     let named = inputs
         .into_iter()
         .filter_map(SecretInput::reference)
@@ -409,6 +413,7 @@ fn credential_variables(config: &Config) -> BTreeSet<String> {
     [SecretKind::Token, SecretKind::Password]
         .map(|kind| env_name(kind).to_owned())
         .into_iter()
+        .chain([TELEGRAM_TOKEN_ENV.to_owned()])
         .chain(named)
         .collect()
 }
@@ -475,7 +480,8 @@ mod tests {
                 "A",
                 "GW",
                 "OPENCLAW_GATEWAY_PASSWORD",
-                "OPENCLAW_GATEWAY_TOKEN"
+                "OPENCLAW_GATEWAY_TOKEN",
+                "TELEGRAM_BOT_TOKEN"
             ]
         );
         rig.run = RunId::new("smart");

@@ -9,18 +9,23 @@
 //! | file | rule |
 //! | --- | --- |
 //! | `access` | who may write to the agent |
+//! | `build` | from the config to accounts |
 //! | `message` | what comes and goes, as values |
 //! | `set` | all accounts of a gateway |
 //! | [`telegram`] | Telegram |
+//! | [`webhook`] | bridges that people write themselves |
 
 mod access;
+mod build;
 mod message;
 mod set;
 pub mod telegram;
+pub mod webhook;
 
 use std::{fmt, time::Duration, time::Instant};
 
 pub use access::{Access, AccessPolicy, DmPolicy, GroupPolicy, GroupRule, Paired};
+pub use build::{BuiltChannels, TELEGRAM_TOKEN_ENV};
 pub use message::{
     AccountRef, ChatKind, DEFAULT_ACCOUNT, FileBytes, FileRef, Incoming, Part, Place, Revision,
     Sender,
@@ -185,6 +190,12 @@ pub trait Channel: fmt::Debug + Send {
     /// Whether there is room for more messages.
     fn room(&mut self, now: Now, room: Room) {
         let _ = (now, room);
+    }
+
+    /// Whether requests that come to this account's path, `/channels/NAME/ACCOUNT` on the gateway's
+    /// port, are for it.
+    fn takes_posts(&self) -> bool {
+        false
     }
 
     /// A request came to this account's path. Gives `false` when the channel takes none.

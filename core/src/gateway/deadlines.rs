@@ -42,6 +42,8 @@ pub enum Timer {
     NodeInvoke,
     /// A pairing request ends without an answer.
     PairRequest,
+    /// A request over HTTP waits too long for its answer.
+    Post,
     /// Presence changed and is to be told.
     Presence,
     /// A presence row has run out.
@@ -80,6 +82,7 @@ impl Gateway {
                         self.resolve(now, &request, Resolution::Expired);
                     }
                 }
+                Timer::Post => self.expire_posts(now),
                 Timer::Presence => {
                     self.timers.disarm(Timer::Presence);
                     self.tell_presence();
@@ -206,12 +209,13 @@ impl Gateway {
         let agent = self.agent.poll_timeout().map(|at| (at, Timer::Agent));
         let channel = self.accounts.next_deadline();
         let channel = channel.map(|at| (at, Timer::Channel));
+        let post = self.posts.next_deadline().map(|at| (at, Timer::Post));
         let to_recover = self.runs.is_to_recover() || self.channels.is_to_recover();
         let recover = (to_recover && !self.health.store_fails() && self.phase == Phase::Running)
             .then_some((self.started, Timer::Recover));
         let own = [
             drain, effect, presence, late, request, retired, invoke, approval, run, agent, channel,
-            recover,
+            post, recover,
         ];
         own.into_iter()
             .chain([self.timers.next()])

@@ -57,6 +57,7 @@ impl Gateway {
         self.fail_pending_calls("gateway stopped before the call was done");
         self.stop_invokes(now);
         self.halt_channels(now);
+        self.end_posts();
         if let Ok(payload) = payload {
             let event = OutboundEvent::new("shutdown", &payload, None, Droppable::Never);
             self.broadcast_once(&event, None);

@@ -69,6 +69,7 @@ pub struct Gateway {
     pub(super) agent: Box<dyn Agent>,
     pub(super) channels: ChannelBook,
     pub(super) accounts: Accounts,
+    pub(super) posts: http::Posts,
     pub(super) events: PastEvents,
     pub(super) audit: Audit,
     /// How often the operator is told of refused proxies.
@@ -170,6 +171,7 @@ impl Gateway {
             agent: Box::new(BuiltinAgent::new(PerAgent::default())),
             channels,
             accounts: Accounts::default(),
+            posts: http::Posts::default(),
             events: PastEvents::default(),
             audit: Audit::new(now),
             warnings: Bucket::new(now.mono, http::WARNINGS, http::WARNING_PAUSE),
@@ -243,6 +245,7 @@ impl Gateway {
                 self.channels.settle(commit);
                 self.dedupe.settle(commit);
                 self.out.release(commit);
+                self.steer_runs(now, commit);
                 self.store_works(now, None);
                 self.make_attempts(now, commit);
             }
@@ -263,6 +266,8 @@ impl Gateway {
                 self.events.roll_back(commit);
                 self.dedupe.roll_back(commit, now);
                 let undone = self.out.fail(&failure);
+                // Whoever goes on from here has to know that nothing can be kept.
+                self.store_works(now, Some(&failure));
                 // Runs that did not begin have to be gone before anybody is told of their end.
                 self.lose_runs(now);
                 self.rewind_channels(now);
@@ -272,7 +277,6 @@ impl Gateway {
                     }
                 }
                 self.fail_unsent_invokes(now, commit);
-                self.store_works(now, Some(&failure));
                 self.drive_channels(now);
             }
         }
@@ -295,7 +299,12 @@ impl Gateway {
     /// The next answer to a request that came over HTTP. Call it after every input until it gives
     /// `None`.
     pub fn poll_answer(&mut self) -> Option<(PostId, HttpAnswer)> {
-        self.out.poll_answer()
+        loop {
+            let (post, answer) = self.out.poll_answer()?;
+            if self.posts.close(post) {
+                return Some((post, answer));
+            }
+        }
     }
 
     /// The next piece of work. Call it after every input until it gives `None`.

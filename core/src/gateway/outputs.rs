@@ -7,6 +7,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     mem,
+    time::Duration,
 };
 
 use super::{Effect, EffectRequest, HttpAnswer};
@@ -138,9 +139,8 @@ impl Outputs {
                 (Reason::Behind, output) => self.emit(output),
                 (Reason::Unsaved, Output::Effect(request)) => undone.push(request),
                 (Reason::Unsaved, Output::Answer(post, _)) => {
-                    let answer = HttpAnswer::text(503, "Service Unavailable");
-                    self.answers
-                        .push_back((post, answer.with("Retry-After", "5")));
+                    let answer = HttpAnswer::later(Duration::from_secs(5));
+                    self.answers.push_back((post, answer));
                 }
                 (Reason::Unsaved, Output::Delivery(conn, delivery)) => {
                     if let Delivery::Response { id, .. } = &delivery

@@ -193,6 +193,7 @@ fn gateway(listener: TcpListener, state: State, agent: Option<Box<dyn Agent>>) -
         seed: [2; 32],
         secrets: None,
         approvals: None,
+        locks: None,
         agent,
         state,
         owner: None,

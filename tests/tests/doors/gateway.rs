@@ -82,6 +82,7 @@ impl Gateway {
             state: State::Kept(store.file, store.rows),
             secrets: None,
             approvals: None,
+            locks: None,
             owner: None,
             managed,
             tailscale,

@@ -81,6 +81,7 @@ impl TestServer {
             seed: [2; 32],
             secrets: None,
             approvals: None,
+            locks: None,
             agent: None,
             state: State::Memory,
             owner: None,

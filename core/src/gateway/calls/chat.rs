@@ -9,7 +9,7 @@ use crate::{
     agent::Attachment,
     gateway::{
         channels::{DeliverTo, Route},
-        runs::{QueueMode, RunOptions, RunState, Submission, Submitted, state_payload},
+        runs::{QueueMode, RunOptions, Submission, Submitted, state_payload},
         sessions::{MessageDraft, SessionKey},
     },
     ids::{ConnId, RunId},
@@ -279,19 +279,12 @@ impl Gateway {
         let runs = match abort.run_id {
             None => self.abort_session(now, &key, why, false),
             Some(run) => {
-                let other = |found: &RunState| found.is_over();
-                match self.runs.get(&run) {
-                    Some(record) if record.session_key != key => {
-                        return Err(params.error("the run belongs to another session"));
-                    }
-                    Some(record) if other(&record.state) => Vec::new(),
-                    Some(_) => self
-                        .abort_run(now, &run, why)
-                        .then_some(run)
-                        .into_iter()
-                        .collect(),
-                    None => Vec::new(),
+                let record = self.runs.get(&run);
+                if record.is_some_and(|record| record.session_key != key) {
+                    return Err(params.error("the run belongs to another session"));
                 }
+                let stopped = self.abort_run(now, &run, why);
+                stopped.then_some(run).into_iter().collect()
             }
         };
         encode(&json!({ "ok": true, "aborted": !runs.is_empty(), "runIds": runs }))

@@ -71,6 +71,18 @@ pub(super) enum UnderWay {
     Sending(MessageId, usize),
 }
 
+impl UnderWay {
+    /// Whether the attempt at this part goes on.
+    pub(super) fn is_of(&self, id: &MessageId, part: usize) -> bool {
+        match self {
+            Self::Reading(_) => false,
+            Self::Saving(known, number) | Self::Sending(known, number) => {
+                known == id && *number == part
+            }
+        }
+    }
+}
+
 /// Until when a place waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Pause {
@@ -360,6 +372,13 @@ impl Gateway {
     pub(super) fn is_on(&self, name: &AccountRef) -> bool {
         let running = self.accounts.all.get(name);
         running.is_some_and(|running| running.state == State::On)
+    }
+
+    /// Whether the path of an account is there, so that requests may come to it.
+    pub(in crate::gateway) fn takes_posts(&self, name: &AccountRef) -> bool {
+        let machine = self.accounts.all.get(name);
+        let machine = machine.and_then(|running| running.account.machine.as_ref().ok());
+        machine.is_some_and(|machine| machine.takes_posts())
     }
 
     /// A request came to the path of an account. Gives whether it takes such.

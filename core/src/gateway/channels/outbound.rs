@@ -164,6 +164,11 @@ impl Gateway {
             return;
         };
         let waiting = |part: &PartRecord| part.state == PartState::Waiting;
+        let sending = |part: &PartRecord| part.state == PartState::Sending;
+        // What became of that one is not on disk yet.
+        if outbound.parts.iter().any(sending) {
+            return;
+        }
         let Some(part) = outbound.parts.iter().position(waiting) else {
             return self.finish_message(now, &id);
         };
@@ -452,8 +457,8 @@ impl Gateway {
                 let part = parts
                     .iter()
                     .position(|part| part.state == PartState::Sending)?;
-                let known = UnderWay::Sending(record.id.clone(), part);
-                let is_stray = under_way.get(&record.place) != Some(&known);
+                let known = under_way.get(&record.place);
+                let is_stray = known.is_none_or(|known| !known.is_of(&record.id, part));
                 let machine = self.accounts.all.get(&record.place.account);
                 let repeats = machine
                     .and_then(|running| running.account.machine.as_ref().ok())

@@ -38,6 +38,12 @@ impl HttpAnswer {
         Self::text(405, "Method Not Allowed").with("Allow", allowed)
     }
 
+    /// Nothing is wrong with the request, but it cannot be taken now.
+    pub fn later(after: Duration) -> Self {
+        Self::text(503, "Service Unavailable: try again later")
+            .with("Retry-After", after.as_secs().max(1).to_string())
+    }
+
     /// Adds a header field.
     #[must_use]
     pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {

@@ -6,18 +6,20 @@
 
 mod answer;
 mod auth;
+mod posts;
 mod probes;
 
 use std::time::Duration;
 
 pub use answer::HttpAnswer;
 pub use auth::{HttpAccess, HttpRefusal};
+pub(super) use posts::Posts;
 
 use super::{
     Gateway,
     audit::{AuditEntry, Verdict},
 };
-use crate::{policy::Ingress, server::PeerFacts, time::Now};
+use crate::{channel::PostId, policy::Ingress, server::PeerFacts, time::Now};
 
 /// What a peer is told whose proxy headers are not believed.
 const UNATTRIBUTABLE: &str =
@@ -45,6 +47,14 @@ pub struct HttpRequest<'a> {
 pub enum HttpVerdict {
     /// It is answered, and the socket is done.
     Answer(HttpAnswer),
+    /// Its body is wanted. Read so many bytes within the time of the head, and give them to
+    /// [`Gateway::handle_post`]; where they do not come, call [`Gateway::forget_post`].
+    Body {
+        /// The request's number.
+        post: PostId,
+        /// Bytes of the body.
+        length: usize,
+    },
     /// It may become a WebSocket, if it is a sound upgrade.
     Upgrade,
 }
@@ -55,7 +65,7 @@ impl Gateway {
         self.assert_drained();
         let verdict = match request.peer.headers.get("upgrade") {
             Some(protocol) => self.upgrade(now, request, &protocol),
-            None => HttpVerdict::Answer(self.answer(now, request)),
+            None => self.answer(now, request),
         };
         self.out.seal();
         verdict
@@ -72,12 +82,13 @@ impl Gateway {
         HttpVerdict::Answer(HttpRefusal::Unattributable { warning }.answer())
     }
 
-    fn answer(&mut self, now: Now, request: &HttpRequest<'_>) -> HttpAnswer {
-        let path = request.target.split(['?', '#']).next().unwrap_or_default();
-        match probes::Probe::of_path(path) {
-            Some(probe) => self.probe(now, probe, request),
-            None => HttpAnswer::text(404, "Not Found"),
+    fn answer(&mut self, now: Now, request: &HttpRequest<'_>) -> HttpVerdict {
+        let path = posts::path_of(request.target);
+        if let Some(probe) = probes::Probe::of_path(path) {
+            return HttpVerdict::Answer(self.probe(now, probe, request));
         }
+        self.post_head(now, path, request)
+            .unwrap_or_else(|| HttpVerdict::Answer(HttpAnswer::text(404, "Not Found")))
     }
 
     /// Somebody who is not trusted sent the headers of a proxy: it is written down, and said to the
