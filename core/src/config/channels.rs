@@ -1,5 +1,7 @@
 //! Channels: `channels`. Names and defaults are OpenClaw's where it has them.
 
+mod webhook;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
@@ -8,11 +10,15 @@ use super::read::{Node, whole_number};
 use super::secret_input::SecretInput;
 use crate::channel::{AccessPolicy, DEFAULT_ACCOUNT, DmPolicy, GroupPolicy, GroupRule};
 
+pub use webhook::{WebhookAccountConfig, WebhookConfig};
+
 /// `channels`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ChannelsConfig {
     /// `telegram`.
     pub telegram: TelegramConfig,
+    /// `webhook`.
+    pub webhook: WebhookConfig,
 }
 
 /// `channels.telegram`.
@@ -76,6 +82,7 @@ impl ChannelsConfig {
         };
         Self {
             telegram: TelegramConfig::read(node.at("telegram"), &defaults),
+            webhook: WebhookConfig::read(node.at("webhook"), &defaults),
         }
     }
 }
