@@ -370,6 +370,69 @@ fn a_run_hears_more_if_its_agent_can_and_answers_both_messages() {
 }
 
 #[test]
+fn whoever_joined_a_run_can_stop_it() {
+    let mut host = host();
+    let conn = operator(&mut host);
+    send(&mut host, conn, "k1", "wait x");
+    for (key, message) in [("k2", "wait a"), ("k3", "wait b")] {
+        let params = json!({
+            "sessionKey": "main",
+            "message": message,
+            "idempotencyKey": key,
+            "queueMode": "collect",
+        });
+        host.get(conn, "chat.send", params);
+    }
+    let stop = |run: &str| json!({ "sessionKey": "main", "runId": run });
+    host.get(conn, "chat.abort", stop("k1"));
+    assert_eq!(history(&mut host, conn)["inFlightRun"]["runId"], "k2");
+    let stopped = host.get(conn, "chat.abort", stop("k3"));
+    assert_eq!(stopped["aborted"], true, "{stopped}");
+    assert!(history(&mut host, conn).get("inFlightRun").is_none());
+    for key in ["k2", "k3"] {
+        let state = host.get(conn, "agent.wait", json!({ "runId": key }));
+        assert_eq!(state["stopReason"], "aborted", "{key}");
+    }
+}
+
+#[test]
+fn a_run_hears_nothing_that_could_not_be_kept() {
+    let mut host = host();
+    let conn = operator(&mut host);
+    send(&mut host, conn, "k1", "wait x");
+    host.disk.failure = Some(StoreFailure::Full);
+    let params = json!({ "sessionKey": "main", "message": "more a", "idempotencyKey": "k2" });
+    let refused = host.ask(conn, "chat.send", params);
+    assert_eq!(refused["error"]["code"], "UNAVAILABLE", "{refused}");
+    host.disk.failure = None;
+    assert_eq!(history(&mut host, conn)["inFlightRun"]["runId"], "k1");
+    send(&mut host, conn, "k3", "more b");
+    let kept = texts(&history(&mut host, conn));
+    assert_eq!(kept, ["wait x", "more b", "heard more b"]);
+}
+
+#[test]
+fn a_run_hears_what_still_waits_when_it_is_kept() {
+    let mut host = host();
+    let conn = operator(&mut host);
+    send(&mut host, conn, "k1", "wait x");
+    host.disk.waiting = Some(VecDeque::new());
+    for (key, message) in [("k2", "more a"), ("k3", "more b")] {
+        let params = json!({ "sessionKey": "main", "message": message, "idempotencyKey": key });
+        host.call(conn, key, "chat.send", params);
+    }
+    let stop = json!({ "sessionKey": "main", "runId": "k2" });
+    host.call(conn, "stop", "chat.abort", stop);
+    while host.write() {}
+    host.disk.waiting = None;
+    drain(&mut host, conn);
+    let kept = texts(&history(&mut host, conn));
+    assert_eq!(kept, ["wait x", "more b", "heard more b"]);
+    let stopped = host.get(conn, "agent.wait", json!({ "runId": "k2" }));
+    assert_eq!(stopped["stopReason"], "aborted");
+}
+
+#[test]
 fn agent_answers_twice_and_can_be_waited_for() {
     let mut host = host();
     let conn = operator(&mut host);

@@ -232,22 +232,22 @@ fn read_ids(node: Node<'_>, person: IdRule) -> Option<BTreeSet<String>> {
 }
 
 fn dm_policy(node: Node<'_>) -> Option<DmPolicy> {
+    let value = node.0.filter(|value| !value.is_null())?;
     // What is written and cannot be read must not open anything.
-    Some(match node.0? {
-        Value::String(name) if name == "pairing" => DmPolicy::Pairing,
-        Value::String(name) if name == "allowlist" => DmPolicy::Allowlist,
-        Value::String(name) if name == "open" => DmPolicy::Open,
-        Value::Null => return None,
-        _ => DmPolicy::Disabled,
+    Some(match value.as_str() {
+        Some("pairing") => DmPolicy::Pairing,
+        Some("allowlist") => DmPolicy::Allowlist,
+        Some("open") => DmPolicy::Open,
+        Some(_) | None => DmPolicy::Disabled,
     })
 }
 
 fn group_policy(node: Node<'_>) -> Option<GroupPolicy> {
-    Some(match node.0? {
-        Value::String(name) if name == "allowlist" => GroupPolicy::Allowlist,
-        Value::String(name) if name == "open" => GroupPolicy::Open,
-        Value::Null => return None,
-        _ => GroupPolicy::Disabled,
+    let value = node.0.filter(|value| !value.is_null())?;
+    Some(match value.as_str() {
+        Some("allowlist") => GroupPolicy::Allowlist,
+        Some("open") => GroupPolicy::Open,
+        Some(_) | None => GroupPolicy::Disabled,
     })
 }
 

@@ -115,6 +115,7 @@ impl Gateway {
         self.calls.forget(conn);
         self.subscriptions.forget(conn);
         self.forget_waits(conn);
+        self.accounts.senders.forget(conn);
         self.approvals.forget(conn);
         self.out.forget(conn);
         self.finish_drain(now);

@@ -245,6 +245,7 @@ impl Gateway {
                 self.channels.settle(commit);
                 self.dedupe.settle(commit);
                 self.out.release(commit);
+                self.steer_runs(now, commit);
                 self.store_works(now, None);
                 self.make_attempts(now, commit);
             }
@@ -265,6 +266,8 @@ impl Gateway {
                 self.events.roll_back(commit);
                 self.dedupe.roll_back(commit, now);
                 let undone = self.out.fail(&failure);
+                // Whoever goes on from here has to know that nothing can be kept.
+                self.store_works(now, Some(&failure));
                 // Runs that did not begin have to be gone before anybody is told of their end.
                 self.lose_runs(now);
                 self.rewind_channels(now);
@@ -274,7 +277,6 @@ impl Gateway {
                     }
                 }
                 self.fail_unsent_invokes(now, commit);
-                self.store_works(now, Some(&failure));
                 self.drive_channels(now);
             }
         }

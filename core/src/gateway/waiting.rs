@@ -75,6 +75,7 @@ impl Gateway {
     }
 
     pub(super) fn fail_pending_calls(&mut self, message: &str) {
+        self.dismiss_senders();
         for (_, Pending { waiter, .. }) in std::mem::take(&mut self.pending) {
             let (conn, id) = match waiter {
                 Waiter::Approvals(call) => (call.conn, call.id),

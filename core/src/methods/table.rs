@@ -18,7 +18,13 @@ pub enum Method {
     ApprovalGet,
     ApprovalHistory,
     ApprovalResolve,
+    ChannelsLogout,
+    ChannelsPairingApprove,
+    ChannelsPairingDismiss,
+    ChannelsPairingList,
+    ChannelsStart,
     ChannelsStatus,
+    ChannelsStop,
     ConfigGet,
     ConfigSchema,
     CronList,
@@ -117,6 +123,10 @@ pub enum Method {
     ToolsEffective,
     ToolsInvoke,
     ModelsAuthStatus,
+    MessagesList,
+    MessagesResend,
+    MessagesTrace,
+    Send,
 }
 
 const READ: Access = Access::Operator(Scope::Read);
@@ -138,6 +148,25 @@ pub const METHODS: &[MethodSpec] = &[
     row(Method::Health, "health", Access::Anyone),
     row(Method::LogsTail, "logs.tail", READ),
     row(Method::ChannelsStatus, "channels.status", READ),
+    row(Method::ChannelsStart, "channels.start", ADMIN),
+    row(Method::ChannelsStop, "channels.stop", ADMIN),
+    row(Method::ChannelsLogout, "channels.logout", ADMIN),
+    row(
+        Method::ChannelsPairingList,
+        "channels.pairing.list",
+        PAIRING,
+    ),
+    // To make somebody an owner takes `operator.admin`, which the call itself looks for.
+    row(
+        Method::ChannelsPairingApprove,
+        "channels.pairing.approve",
+        PAIRING,
+    ),
+    row(
+        Method::ChannelsPairingDismiss,
+        "channels.pairing.dismiss",
+        PAIRING,
+    ),
     row(Method::Status, "status", READ),
     row(Method::ConfigGet, "config.get", READ),
     row(Method::ConfigSchema, "config.schema", READ),
@@ -309,4 +338,8 @@ pub const METHODS: &[MethodSpec] = &[
     row(Method::ToolsEffective, "tools.effective", READ),
     row(Method::ToolsInvoke, "tools.invoke", WRITE),
     row(Method::ModelsAuthStatus, "models.authStatus", READ),
+    row(Method::Send, "send", WRITE),
+    row(Method::MessagesList, "messages.list", READ),
+    row(Method::MessagesTrace, "messages.trace", READ),
+    row(Method::MessagesResend, "messages.resend", WRITE),
 ];

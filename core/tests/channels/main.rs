@@ -22,6 +22,7 @@ mod dice;
 
 mod agent;
 mod behaviour;
+mod calls;
 mod service;
 mod simulation;
 mod toy;

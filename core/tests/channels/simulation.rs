@@ -124,7 +124,10 @@ fn check(world: &World, seed: u64) {
                     .any(|hop| hop["what"].as_str().unwrap().contains("without a reply"));
                 assert!(
                     told == 1 || gave_up,
-                    "seed {seed}: {part} was never said: {record}"
+                    "seed {seed}: {part} was never said: {record}, answered by {:?}",
+                    records
+                        .iter()
+                        .find(|other| other["id"] == record["way"]["in"]["answer"])
                 );
             }
         }
@@ -149,7 +152,8 @@ fn check(world: &World, seed: u64) {
         }) {
             assert!(
                 order.any(|asked| asked == told),
-                "seed {seed}: {told} was said out of its order in {chat}"
+                "seed {seed}: {told} was said out of its order in {chat}: {:?}",
+                state.told
             );
         }
     }

@@ -24,6 +24,8 @@ use clawgate_core::{
 thread_local! {
     /// What the agent was given since somebody looked.
     static GIVEN: RefCell<Vec<Given>> = const { RefCell::new(Vec::new()) };
+    /// What runs under way were told besides, since somebody looked.
+    static HEARD: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
     static JOBS: Cell<usize> = const { Cell::new(0) };
 }
 
@@ -43,6 +45,11 @@ pub struct Given {
 /// What the agent was given since the last call.
 pub fn given() -> Vec<Given> {
     GIVEN.take()
+}
+
+/// What runs under way were told besides, since the last call.
+pub fn heard() -> Vec<String> {
+    HEARD.take()
 }
 
 pub fn scripted() -> Box<dyn Agent> {
@@ -238,6 +245,7 @@ impl Agent for Scripted {
         let Some(script) = self.runs.get_mut(run).filter(|script| script.hangs) else {
             return false;
         };
+        HEARD.with_borrow_mut(|heard| heard.push(text.to_owned()));
         script.hangs = false;
         script
             .steps

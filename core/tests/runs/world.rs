@@ -89,6 +89,7 @@ impl Drop for World {
 impl World {
     pub fn new(seed: u64) -> Self {
         agent::given();
+        agent::heard();
         let mut host = Host::new(token_rule(TOKEN))
             .with_limits(|limits| {
                 limits.max_active_runs = 2;
@@ -538,6 +539,11 @@ impl World {
         }
         for given in agent::given() {
             self.check_given(&given);
+        }
+        for text in agent::heard() {
+            let sent = self.sent.iter().rev().find(|sent| sent.text == text);
+            let run = &sent.expect("somebody sent it").run;
+            assert!(self.ledger.is_accepted(run), "{run} is heard, and not kept");
         }
         for node in &mut self.nodes {
             node.look(&mut self.host, &mut self.ledger);

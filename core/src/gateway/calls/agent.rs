@@ -12,7 +12,10 @@ use super::{
 };
 use crate::{
     frame::Request,
-    gateway::runs::{QueueMode, RunOptions, RunWaiter, Submitted, Wants, state_payload},
+    gateway::{
+        channels::Route,
+        runs::{QueueMode, RunOptions, RunWaiter, Submitted, Wants, state_payload},
+    },
     ids::{ConnId, RunId},
     protocol::RpcError,
     server::Delivery,
@@ -23,14 +26,7 @@ const DEFAULT_WAIT: Duration = Duration::from_secs(30);
 
 /// Fields of `agent` that other gateways know and that speak of what does not exist here. They are
 /// named so that a caller who relies on them is told.
-const NOT_HERE: [&str; 14] = [
-    "to",
-    "replyTo",
-    "channel",
-    "replyChannel",
-    "accountId",
-    "replyAccountId",
-    "threadId",
+const NOT_HERE: [&str; 7] = [
     "groupId",
     "groupChannel",
     "groupSpace",
@@ -52,6 +48,13 @@ struct AgentParams {
     session_key: Option<String>,
     expected_existing_session_id: Option<String>,
     deliver: Option<bool>,
+    channel: Option<String>,
+    reply_channel: Option<String>,
+    to: Option<String>,
+    reply_to: Option<String>,
+    account_id: Option<String>,
+    reply_account_id: Option<String>,
+    thread_id: Option<String>,
     attachments: Option<Vec<AttachmentParams>>,
     /// Seconds.
     timeout: Option<u64>,
@@ -95,9 +98,6 @@ impl Gateway {
         {
             return Err(params.error(&format!("{name} is not implemented")));
         }
-        if asked.deliver == Some(true) {
-            return Err(params.error("deliver is not implemented: there are no channels"));
-        }
         let key = asked.session_key.as_deref().unwrap_or("main");
         let key = self.session_key(params, key, asked.agent_id.as_deref())?;
         let guard = asked.session_id.or(asked.expected_existing_session_id);
@@ -114,6 +114,13 @@ impl Gateway {
             (None, model) => model,
             (Some(_), None) => return Err(params.error("provider needs a model")),
         };
+        let route = Route {
+            channel: asked.reply_channel.or(asked.channel),
+            account: asked.reply_account_id.or(asked.account_id),
+            to: asked.reply_to.or(asked.to),
+            thread: asked.thread_id,
+        };
+        let deliver = self.delivery(params, asked.deliver, &key, &route)?;
         let message = Message {
             key,
             text: asked.message,
@@ -124,7 +131,7 @@ impl Gateway {
                 model,
                 extra_prompt: asked.extra_system_prompt,
                 timeout_ms: asked.timeout.map(|seconds| seconds.saturating_mul(1_000)),
-                deliver: None,
+                deliver,
             },
         };
         let submission = self.submission(params, conn, message)?;

@@ -8,7 +8,8 @@ use super::{Answer, Gateway, Params, encode};
 use crate::{
     agent::Attachment,
     gateway::{
-        runs::{QueueMode, RunOptions, RunState, Submission, Submitted, state_payload},
+        channels::{DeliverTo, Route},
+        runs::{QueueMode, RunOptions, Submission, Submitted, state_payload},
         sessions::{MessageDraft, SessionKey},
     },
     ids::{ConnId, RunId},
@@ -68,12 +69,9 @@ struct SendParams {
     _tool_bindings: Option<Value>,
     deliver: Option<bool>,
     originating_channel: Option<String>,
-    #[serde(rename = "originatingTo")]
-    _originating_to: Option<String>,
-    #[serde(rename = "originatingAccountId")]
-    _originating_account: Option<String>,
-    #[serde(rename = "originatingThreadId")]
-    _originating_thread: Option<String>,
+    originating_to: Option<String>,
+    originating_account_id: Option<String>,
+    originating_thread_id: Option<String>,
 }
 
 /// A file as it comes on the wire.
@@ -126,11 +124,13 @@ impl Gateway {
     pub(super) fn chat_send(&mut self, now: Now, conn: ConnId, params: Params<'_>) -> Answer {
         let send: SendParams = params.parse()?;
         let key = self.session_key(params, &send.session_key, send.agent_id.as_deref())?;
-        if send.deliver == Some(true) || send.originating_channel.is_some() {
-            return Err(params.error(
-                "there is no channel to deliver to; leave deliver and originatingChannel out",
-            ));
-        }
+        let route = Route {
+            channel: send.originating_channel,
+            account: send.originating_account_id,
+            to: send.originating_to,
+            thread: send.originating_thread_id,
+        };
+        let deliver = self.delivery(params, send.deliver, &key, &route)?;
         if let (Some(wanted), Some(entry)) = (&send.session_id, self.sessions.get(&key))
             && entry.session_id.as_str() != wanted
         {
@@ -166,11 +166,32 @@ impl Gateway {
                 mode: send.queue_mode.unwrap_or_default(),
                 options: RunOptions {
                     timeout_ms: send.timeout_ms,
+                    deliver,
                     ..RunOptions::default()
                 },
             },
         )?;
         self.send_and_acknowledge(now, submission)
+    }
+
+    /// Where a reply goes beside its caller, if it goes anywhere.
+    pub(super) fn delivery(
+        &self,
+        params: Params<'_>,
+        deliver: Option<bool>,
+        key: &SessionKey,
+        route: &Route,
+    ) -> Result<Option<DeliverTo>, RpcError> {
+        if deliver == Some(true) {
+            return self.deliver_to(key, route).map(Some);
+        }
+        let named = [&route.channel, &route.account, &route.to, &route.thread];
+        if named.into_iter().any(Option::is_some) {
+            return Err(params.error(
+                "a channel, an account, a chat or a thread is only for deliver: true; leave it out",
+            ));
+        }
+        Ok(None)
     }
 
     /// Takes a message, and answers as `chat.send` does.
@@ -258,19 +279,12 @@ impl Gateway {
         let runs = match abort.run_id {
             None => self.abort_session(now, &key, why, false),
             Some(run) => {
-                let other = |found: &RunState| found.is_over();
-                match self.runs.get(&run) {
-                    Some(record) if record.session_key != key => {
-                        return Err(params.error("the run belongs to another session"));
-                    }
-                    Some(record) if other(&record.state) => Vec::new(),
-                    Some(_) => self
-                        .abort_run(now, &run, why)
-                        .then_some(run)
-                        .into_iter()
-                        .collect(),
-                    None => Vec::new(),
+                let record = self.runs.get(&run);
+                if record.is_some_and(|record| record.session_key != key) {
+                    return Err(params.error("the run belongs to another session"));
                 }
+                let stopped = self.abort_run(now, &run, why);
+                stopped.then_some(run).into_iter().collect()
             }
         };
         encode(&json!({ "ok": true, "aborted": !runs.is_empty(), "runIds": runs }))

@@ -89,6 +89,9 @@ pub(in crate::gateway) struct HistoryCall {
     asked: String,
     key: SessionKey,
     session: SessionId,
+    /// Where the caller's knowledge ends if the page turns out empty, as it was when it was asked for:
+    /// what is said while the host reads is for the next page.
+    known: u64,
     kind: Kind,
     max_chars: Option<usize>,
     pending_before: Option<u64>,
@@ -185,8 +188,9 @@ impl Gateway {
             Kind::Page { .. } => Kind::Page { offset },
             Kind::Delta | Kind::Startup => kind,
         };
-        let before = (session == entry.session_id && offset > 0)
-            .then(|| entry.last_seq.saturating_sub(offset).saturating_add(1));
+        let is_present = session == entry.session_id;
+        let mut known = entry.last_seq.saturating_sub(offset);
+        let before = (is_present && offset > 0).then(|| known.saturating_add(1));
         let mut query = TranscriptQuery::Before {
             session: session.clone(),
             before,
@@ -194,17 +198,19 @@ impl Gateway {
             max_bytes,
         };
         if let Some(cursor) = &asked.cursor {
-            let known = Cursor::decode(cursor).filter(|cursor| {
-                cursor.session_id == entry.session_id
+            let cursor = Cursor::decode(cursor).filter(|cursor| {
+                is_present
+                    && cursor.session_id == session
                     && (entry.forgotten..=entry.last_seq).contains(&cursor.last_seq)
             });
-            let Some(known) = known else {
-                return Ok(Step::Answer(encode(&json!({ "kind": "reset" }))));
+            let Some(cursor) = cursor else {
+                return Ok(Step::Answer(reset()));
             };
             kind = Kind::Delta;
+            known = cursor.last_seq;
             query = TranscriptQuery::After {
                 session: session.clone(),
-                after: known.last_seq,
+                after: known,
                 limit: MAX_LIMIT,
                 max_bytes,
             };
@@ -213,6 +219,7 @@ impl Gateway {
             asked: asked.session_key,
             key: key.clone(),
             session: session.clone(),
+            known,
             kind,
             max_chars: asked.max_chars,
             pending_before: asked.pending_before,
@@ -237,7 +244,7 @@ impl Gateway {
         now: Now,
         conn: ConnId,
         id: RequestId,
-        history: HistoryCall,
+        mut history: HistoryCall,
         query: TranscriptQuery,
         found: &TranscriptPage,
     ) {
@@ -266,6 +273,7 @@ impl Gateway {
             limit,
             max_bytes,
         };
+        history.known = message.seq;
         let key = history.key.clone();
         let call = TranscriptCall::History(history);
         self.ask_transcript(now, [&key], query, PendingTranscript { conn, id, call });
@@ -277,14 +285,26 @@ impl Gateway {
         call: &HistoryCall,
         page: TranscriptPage,
     ) -> Answer {
-        let last = page.messages.last().map(|message| message.seq);
+        let entry = self.sessions.get(&call.key);
+        let present = entry.filter(|entry| entry.session_id == call.session);
+        if call.kind == Kind::Delta && present.is_none_or(|entry| entry.forgotten > call.known) {
+            // While the host read, the session began anew, or what comes next was forgotten.
+            return reset();
+        }
+        let last = page.messages.last().map_or(call.known, |last| last.seq);
+        let cursor = || {
+            let cursor = Cursor {
+                version: 1,
+                session_id: call.session.clone(),
+                last_seq: last,
+            };
+            json!(cursor.encode())
+        };
         let messages: Vec<Value> = page
             .messages
             .iter()
             .map(|message| shown(message, call.max_chars))
             .collect();
-        let entry = self.sessions.get(&call.key);
-        let is_present = entry.is_some_and(|entry| entry.session_id == call.session);
         let mut fields = Map::new();
         let mut set = |name: &str, value: Value| {
             fields.insert(name.into(), value);
@@ -311,31 +331,22 @@ impl Gateway {
             let extras = self.row_extras(&call.key);
             set("sessionInfo", row(entry, &extras, now.wall));
         }
-        if is_present && let Some((run, text)) = self.runs.in_flight(&call.key) {
+        if present.is_some()
+            && let Some((run, text)) = self.runs.in_flight(&call.key)
+        {
             set("inFlightRun", json!({ "runId": run, "text": text }));
         }
         if let Kind::Delta = call.kind {
-            let known = last.or_else(|| entry.map(|entry| entry.last_seq));
-            let cursor = Cursor {
-                version: 1,
-                session_id: call.session.clone(),
-                last_seq: known.unwrap_or(0),
-            };
             set("kind", json!("delta"));
-            set("deltaCursor", json!(cursor.encode()));
+            set("deltaCursor", cursor());
             return encode(&fields);
         }
         set("sessionKey", json!(call.asked));
         set("sessionId", json!(call.session));
         set("hasMore", json!(page.more));
         set("defaults", self.session_defaults());
-        if is_present && let Some(entry) = entry {
-            let cursor = Cursor {
-                version: 1,
-                session_id: call.session.clone(),
-                last_seq: last.unwrap_or(entry.last_seq),
-            };
-            set("deltaCursor", json!(cursor.encode()));
+        if let Some(entry) = present {
+            set("deltaCursor", cursor());
             set("totalMessages", json!(entry.messages()));
             if page.more
                 && let Kind::Page { offset } = call.kind
@@ -363,12 +374,13 @@ impl Gateway {
         has_cursor: bool,
     ) -> Answer {
         if has_cursor {
-            return encode(&json!({ "kind": "reset" }));
+            return reset();
         }
         let call = HistoryCall {
             asked: asked.to_owned(),
             key: key.clone(),
             session: SessionId::new(""),
+            known: 0,
             kind,
             max_chars: None,
             pending_before: None,
@@ -415,6 +427,11 @@ impl Gateway {
         }
         payload
     }
+}
+
+/// What a cursor speaks of is not there any more: the caller reads anew.
+fn reset() -> Answer {
+    encode(&json!({ "kind": "reset" }))
 }
 
 /// A message as pages show it.

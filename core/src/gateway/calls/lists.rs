@@ -4,20 +4,9 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::{Answer, Gateway, Params, encode};
-use crate::time::Now;
 
 const DEFAULT_JOBS: u64 = 50;
 const MAX_JOBS: u64 = 200;
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct ChannelsStatusParams {
-    #[serde(rename = "probe")]
-    _probe: Option<bool>,
-    #[serde(rename = "timeoutMs")]
-    _timeout_ms: Option<u64>,
-    channel: Option<String>,
-}
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -27,26 +16,6 @@ struct Page {
 }
 
 impl Gateway {
-    pub(super) fn channels_status(&self, now: Now, params: Params<'_>) -> Answer {
-        let wanted: ChannelsStatusParams = params.parse()?;
-        if let Some(channel) = wanted.channel {
-            let shown: String = channel.chars().take(64).collect();
-            return Err(params.error(&format!("unknown channel '{shown}': none is configured")));
-        }
-        encode(&json!({
-            "ts": now.wall,
-            "channelOrder": [],
-            "channelLabels": {},
-            "channelDetailLabels": {},
-            "channelSystemImages": {},
-            "channelMeta": [],
-            "channels": {},
-            "channelAccounts": {},
-            "channelDefaultAccountId": {},
-            "statusIssues": [],
-        }))
-    }
-
     pub(super) fn cron_list(&self, params: Params<'_>) -> Answer {
         let page: Page = params.parse()?;
         let limit = page.limit.unwrap_or(DEFAULT_JOBS);

@@ -4,6 +4,8 @@ mod agent;
 mod agents;
 mod approval_views;
 mod approvals_file;
+mod channel_pairing;
+mod channels;
 mod chat;
 mod chat_history;
 mod chat_message;
@@ -14,6 +16,7 @@ mod events;
 mod exec_approvals;
 mod invites;
 mod lists;
+mod messages;
 mod nodes;
 mod nodes_events;
 mod nodes_invoke;
@@ -22,6 +25,7 @@ mod nodes_pairing;
 mod nodes_pending;
 mod scope_upgrade;
 mod secrets;
+mod send;
 mod session_settings;
 mod session_texts;
 mod sessions_read;
@@ -213,7 +217,13 @@ impl Gateway {
             Method::ApprovalGet => self.approval_get(params),
             Method::ApprovalHistory => self.approval_history(params),
             Method::ApprovalResolve => self.approval_resolve(now, conn, params),
+            Method::ChannelsLogout => self.channels_logout(now, conn, params),
+            Method::ChannelsPairingApprove => self.channel_pairing_approve(now, conn, params),
+            Method::ChannelsPairingDismiss => self.channel_pairing_dismiss(now, conn, params),
+            Method::ChannelsPairingList => self.channel_pairing_list(now, params),
+            Method::ChannelsStart => self.channels_start(now, conn, params),
             Method::ChannelsStatus => self.channels_status(now, params),
+            Method::ChannelsStop => self.channels_stop(now, conn, params),
             Method::ConfigGet => match params.none() {
                 Ok(()) => return Step::Wait(Effect::ReadConfig),
                 Err(error) => Err(error),
@@ -262,6 +272,9 @@ impl Gateway {
                 Ok(effect) => return Step::Wait(effect),
                 Err(error) => Err(error),
             },
+            Method::MessagesList => self.messages_list(params),
+            Method::MessagesResend => self.messages_resend(now, conn, params),
+            Method::MessagesTrace => self.messages_trace(params),
             Method::ModelsList => self.models_list(params),
             Method::ExecApprovalsNodeGet => {
                 return self.exec_approvals_node_get(now, conn, &request.id, params);
@@ -292,6 +305,7 @@ impl Gateway {
             Method::SecretsReload => return self.secrets_reload(now, conn, &request.id, params),
             Method::SecretsRotate => return self.secrets_rotate(now, conn, &request.id, params),
             Method::SecretsStatus => self.secrets_status(params),
+            Method::Send => return step(self.channel_send(now, conn, request, params)),
             Method::SessionsList => self.sessions_list(now, params),
             Method::SetHeartbeats => self.set_heartbeats(params),
             Method::Status => return Step::Wait(Effect::ReadProcess),

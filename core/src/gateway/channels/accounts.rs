@@ -5,14 +5,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{MessageId, PartBody, inbound::Fetching};
+use super::{MessageId, PartBody, inbound::Fetching, senders::Senders};
 use crate::{
     channel::{
         Account, AccountRef, ChannelJob, ChannelOutput, ChannelStatus, Channels, Errand, Link,
         Outgoing, Place, Post, Room,
     },
     gateway::{Effect, EffectOutcome, Gateway, Phase, waiting::Waiter},
-    ids::{ConnId, EffectId, RequestId, RunId},
+    ids::{EffectId, RunId},
     job::{JobEvent, JobFailure, Reached},
     store::CommitId,
     time::Now,
@@ -45,7 +45,7 @@ pub(in crate::gateway) struct Accounts {
     /// Places that were told that they say too much.
     pub(super) turned_away: BTreeSet<Place>,
     /// Calls of `send` that wait until their message is sent.
-    pub(in crate::gateway) senders: BTreeMap<MessageId, Vec<(ConnId, RequestId)>>,
+    pub(in crate::gateway) senders: Senders,
     /// Files that nodes gave to runs under way.
     pub(super) files: BTreeMap<RunId, Vec<PartBody>>,
     pub(super) room: Option<Room>,
@@ -69,6 +69,18 @@ pub(super) enum UnderWay {
     Saving(MessageId, usize),
     /// The channel has it.
     Sending(MessageId, usize),
+}
+
+impl UnderWay {
+    /// Whether the attempt at this part goes on.
+    pub(super) fn is_of(&self, id: &MessageId, part: usize) -> bool {
+        match self {
+            Self::Reading(_) => false,
+            Self::Saving(known, number) | Self::Sending(known, number) => {
+                known == id && *number == part
+            }
+        }
+    }
 }
 
 /// Until when a place waits.
@@ -160,7 +172,8 @@ impl Accounts {
         });
         let pauses = self.pauses.values().chain(self.inbox_pauses.values());
         let pauses = pauses.map(|pause| pause.until);
-        machines.chain(pauses).min()
+        let senders = self.senders.next_deadline();
+        machines.chain(pauses).chain(senders).min()
     }
 }
 
@@ -424,6 +437,7 @@ impl Gateway {
 
     /// Acts on every deadline of the channels.
     pub(in crate::gateway) fn expire_channels(&mut self, now: Now) {
+        self.expire_senders(now);
         let names: Vec<AccountRef> = self.accounts.all.keys().cloned().collect();
         for name in names {
             let Some(running) = self.accounts.all.get_mut(&name) else {
@@ -560,6 +574,7 @@ impl Gateway {
 
     /// What the disk did not take did not happen: channels go back to where the disk is, and wait.
     pub(in crate::gateway) fn rewind_channels(&mut self, now: Now) {
+        self.lose_senders();
         self.accounts.room = Some(Room::Full);
         let names: Vec<AccountRef> = self.accounts.all.keys().cloned().collect();
         for name in names {

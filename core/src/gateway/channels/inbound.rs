@@ -6,7 +6,9 @@ use std::time::Duration;
 use super::{
     MessageId, MessageState, Way,
     accounts::{Pause, Use},
+    book::Fresh,
     outbound::NewMessage,
+    places::session_name,
     record::{Inbound, MessageRecord},
     replies::DeliverTo,
     words,
@@ -96,10 +98,15 @@ impl Gateway {
             answer: None,
             doubt: None,
         });
+        let fresh = Fresh {
+            place: &place,
+            kind,
+            text,
+            what: "received",
+            way,
+        };
         let journal = &mut self.out.journal;
-        let id = self
-            .channels
-            .add(journal, now, &place, kind, text, "received", way);
+        let id = self.channels.add(journal, now, fresh);
         if waiting >= self.setup.limits.max_waiting_per_chat {
             return self.turn_away(now, &place, kind, &id);
         }
@@ -318,19 +325,7 @@ impl Gateway {
         place: &Place,
         kind: ChatKind,
     ) -> Result<SessionKey, RpcError> {
-        let kind = match kind {
-            ChatKind::Direct => "direct",
-            ChatKind::Group => "group",
-        };
-        let account = &place.account;
-        let mut name = account.channel.clone();
-        if account.account != crate::channel::DEFAULT_ACCOUNT {
-            name = format!("{name}:{}", account.account);
-        }
-        name = format!("{name}:{kind}:{}", place.chat);
-        if let Some(thread) = &place.thread {
-            name = format!("{name}:topic:{thread}");
-        }
+        let name = session_name(place, kind);
         let agent = self.setup.host.default_agent();
         SessionKey::resolve(&format!("agent:{agent}:{name}"), agent)
             .map_err(|why| RpcError::invalid_request(format!("the chat's name {why}")))

@@ -10,6 +10,7 @@ use super::{
     Asked, ChannelBook, MessageId, MessageRecord, MessageState, Outbound, PartBody, PartRecord,
     PartState, Way,
     accounts::{Pause, UnderWay, Use},
+    book::Fresh,
 };
 use crate::{
     channel::{ChatKind, Errand, FileBytes, Outgoing, Part, Place, SendOutcome},
@@ -99,10 +100,14 @@ impl Gateway {
             files: kept_in,
             asked,
         });
-        let journal = &mut self.out.journal;
-        let id = self
-            .channels
-            .add(journal, now, &place, kind, text, "to be sent", way);
+        let fresh = Fresh {
+            place: &place,
+            kind,
+            text,
+            what: "to be sent",
+            way,
+        };
+        let id = self.channels.add(&mut self.out.journal, now, fresh);
         self.send_next(now, &place);
         id
     }
@@ -164,6 +169,11 @@ impl Gateway {
             return;
         };
         let waiting = |part: &PartRecord| part.state == PartState::Waiting;
+        let sending = |part: &PartRecord| part.state == PartState::Sending;
+        // What became of that one is not on disk yet.
+        if outbound.parts.iter().any(sending) {
+            return;
+        }
         let Some(part) = outbound.parts.iter().position(waiting) else {
             return self.finish_message(now, &id);
         };
@@ -452,8 +462,8 @@ impl Gateway {
                 let part = parts
                     .iter()
                     .position(|part| part.state == PartState::Sending)?;
-                let known = UnderWay::Sending(record.id.clone(), part);
-                let is_stray = under_way.get(&record.place) != Some(&known);
+                let known = under_way.get(&record.place);
+                let is_stray = known.is_none_or(|known| !known.is_of(&record.id, part));
                 let machine = self.accounts.all.get(&record.place.account);
                 let repeats = machine
                     .and_then(|running| running.account.machine.as_ref().ok())
@@ -542,7 +552,7 @@ impl Gateway {
 
     /// Callers of `send` are told what became of their message.
     fn answer_senders(&mut self, id: &MessageId) {
-        let waiting = self.accounts.senders.remove(id).unwrap_or_default();
+        let waiting = self.accounts.senders.take(id);
         for (conn, request) in waiting {
             let outcome = self.sent_answer(id);
             self.deliver(

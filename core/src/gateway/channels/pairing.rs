@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{ChannelBook, SenderRecord, Standing, outbound::NewMessage, words};
 use crate::{
-    channel::{AccountRef, ChatKind, Incoming, Sender},
+    channel::{AccountRef, ChatKind, Incoming, Place, Sender},
     gateway::Gateway,
     rng::Rng,
     secret::Secret,
@@ -12,10 +12,10 @@ use crate::{
 };
 
 /// The life of a code.
-const CODE_LIFE: Duration = Duration::from_secs(3_600);
+pub(in crate::gateway) const CODE_LIFE: Duration = Duration::from_secs(3_600);
 
 /// People who may ask at once at one account. Others hear nothing until one of them has an answer.
-const MAX_ASKING: usize = 3;
+pub(in crate::gateway) const MAX_ASKING: usize = 3;
 
 /// Senders of all accounts that are kept.
 const MAX_SENDERS: usize = 10_000;
@@ -37,6 +37,8 @@ pub(in crate::gateway) struct PairAnswer {
     pub(in crate::gateway) account: AccountRef,
     /// Whether they may let others in.
     pub(in crate::gateway) owner: bool,
+    /// Where they asked.
+    pub(in crate::gateway) place: Place,
 }
 
 fn new_code(rng: &mut Rng) -> String {
@@ -67,7 +69,7 @@ impl ChannelBook {
         })
     }
 
-    fn has_owner(&self, account: &AccountRef) -> bool {
+    pub(in crate::gateway) fn has_owner(&self, account: &AccountRef) -> bool {
         self.senders.values().any(|record| {
             record.account == *account
                 && matches!(record.standing, Standing::Paired { owner: true, .. })
@@ -140,17 +142,17 @@ impl Gateway {
             })
     }
 
-    /// Lets somebody in by their code, and tells them. The first one whom the operator lets in owns the
-    /// account: they may let others in.
+    /// Lets somebody in by their code. As the owner of the account they may let others in; an account
+    /// has one such owner at most.
     pub(in crate::gateway) fn approve_sender(
         &mut self,
         now: Now,
         account: &AccountRef,
         code: &str,
-        by_operator: bool,
+        as_owner: bool,
     ) -> Option<PairAnswer> {
         let mut record = self.channels.by_code(now.wall, account, code)?;
-        let owner = by_operator && !self.channels.has_owner(account);
+        let owner = as_owner && !self.channels.has_owner(account);
         record.standing = Standing::Paired {
             at: now.wall,
             owner,
@@ -160,14 +162,16 @@ impl Gateway {
             name: record.sender.name.clone(),
             account: account.clone(),
             owner,
+            place: record.place.clone(),
         };
-        let place = record.place.clone();
         self.channels.senders.put(&mut self.out.journal, record);
-        self.say(
-            now,
-            NewMessage::text(&place, ChatKind::Direct, words::APPROVED.into()),
-        );
         Some(answer)
+    }
+
+    /// Tells somebody that they were let in.
+    pub(in crate::gateway) fn welcome_sender(&mut self, now: Now, answer: &PairAnswer) {
+        let text = words::APPROVED.into();
+        self.say(now, NewMessage::text(&answer.place, ChatKind::Direct, text));
     }
 
     /// Forgets a code. Nobody is told.
@@ -185,6 +189,7 @@ impl Gateway {
             name: record.sender.name,
             account: account.clone(),
             owner: false,
+            place: record.place,
         })
     }
 

@@ -11,6 +11,37 @@ use crate::{
     time::WallTime,
 };
 
+/// What is wrong with an account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::gateway) struct AccountProblem {
+    pub(in crate::gateway) account: AccountRef,
+    pub(in crate::gateway) kind: ProblemKind,
+    /// In words, with what to do.
+    pub(in crate::gateway) message: String,
+}
+
+/// Who can do something about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::gateway) enum ProblemKind {
+    /// The service does not let the account in.
+    Auth,
+    /// The config cannot be used.
+    Config,
+    /// The service cannot be reached, or something else is in the way.
+    Runtime,
+}
+
+impl ProblemKind {
+    /// The published name (spec protocol §6.6).
+    pub(in crate::gateway) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Auth => "auth",
+            Self::Config => "config",
+            Self::Runtime => "runtime",
+        }
+    }
+}
+
 /// What health tells of channels (spec protocol §6.2).
 #[derive(Debug, Default)]
 pub(in crate::gateway) struct ChannelHealth {
@@ -98,11 +129,23 @@ impl Gateway {
             .collect()
     }
 
-    /// What is wrong with accounts, in words.
-    pub(in crate::gateway) fn channel_problems(&self) -> Vec<(AccountRef, String)> {
+    /// What is wrong with the accounts that are meant to run.
+    pub(in crate::gateway) fn channel_problems(&self) -> Vec<AccountProblem> {
         let all = self.accounts.all.iter();
         all.filter(|(_, running)| running.account.enabled)
-            .filter_map(|(name, running)| Some((name.clone(), running.status().problem?)))
+            .filter_map(|(name, running)| {
+                let status = running.status();
+                let kind = match (&running.account.machine, status.link) {
+                    (Err(_), _) => ProblemKind::Config,
+                    (Ok(_), Link::Blocked) => ProblemKind::Auth,
+                    (Ok(_), _) => ProblemKind::Runtime,
+                };
+                Some(AccountProblem {
+                    account: name.clone(),
+                    kind,
+                    message: status.problem?,
+                })
+            })
             .collect()
     }
 
@@ -122,6 +165,10 @@ impl Gateway {
         let status = running.status();
         let (inbox, outbox) = self.channels.waiting_of(name);
         let active = self.channels.running_of(name);
+        let uncertain = self.channels.messages().filter(|record| {
+            record.place.account == *name && record.state == MessageState::Uncertain
+        });
+        let uncertain = uncertain.count();
         let mut row = json!({
             "accountId": name.account,
             "enabled": running.account.enabled,
@@ -137,6 +184,9 @@ impl Gateway {
             "lastOutboundAt": self.last_of(name, |way| matches!(way, Way::Out(_))),
             "busy": inbox + outbox + active > 0,
             "activeRuns": active,
+            "waitingIn": inbox,
+            "waitingOut": outbox,
+            "uncertain": uncertain,
             "dmPolicy": running.account.access.dm.as_str(),
         });
         if let (Some(shown), Some(fields)) = (status.name, row.as_object_mut()) {

@@ -25,6 +25,8 @@ pub(super) struct ActiveRun {
     pub(super) chat_seq: u64,
     /// What is to be answered, until the agent has it.
     pub(super) message: Input,
+    /// How often it was begun again.
+    pub(super) repeats: u32,
     /// The question for what was said before.
     pub(super) reading: Option<EffectId>,
     pub(super) jobs: BTreeMap<JobNo, EffectId>,
@@ -94,6 +96,7 @@ impl ActiveRun {
         agent_id: String,
         deadline: Instant,
         message: Input,
+        repeats: u32,
     ) -> Self {
         Self {
             key,
@@ -104,6 +107,7 @@ impl ActiveRun {
             agent_seq: 0,
             chat_seq: 0,
             message,
+            repeats,
             reading: None,
             jobs: BTreeMap::new(),
             calls: BTreeMap::new(),

@@ -30,7 +30,7 @@ impl Gateway {
                     active.text.push_str(&text);
                 }
                 if self.reply_is_too_long(run) {
-                    return self.stop_run(now, run, "the reply is longer than the gateway keeps");
+                    return self.fail_run(now, run, "the reply is longer than the gateway keeps");
                 }
                 self.flush_later(now);
             }

@@ -218,10 +218,12 @@ impl Gateway {
         self.deliver_end(now, run, state, outcome);
     }
 
-    /// Stops a run, under way or waiting. Gives whether there was one.
+    /// Stops a run, under way or waiting; one that another run answers too, with that one. Gives whether
+    /// there was one.
     pub(in crate::gateway) fn abort_run(&mut self, now: Now, run: &RunId, why: &str) -> bool {
-        if self.runs.active.contains_key(run) {
-            self.end_run(now, run, RunEnd::Aborted(why.into()));
+        let answering = self.runs.answering(run).clone();
+        if self.runs.active.contains_key(&answering) {
+            self.end_run(now, &answering, RunEnd::Aborted(why.into()));
             return true;
         }
         let Some(record) = self
@@ -271,11 +273,6 @@ impl Gateway {
             usage: None,
         };
         self.end_run(now, run, RunEnd::Failed(failed));
-    }
-
-    /// Ends a run that does more than the gateway lets it.
-    pub(super) fn stop_run(&mut self, now: Now, run: &RunId, why: &str) {
-        self.fail_run(now, run, why);
     }
 
     /// Ends runs whose time is over.

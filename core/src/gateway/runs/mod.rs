@@ -7,6 +7,7 @@
 //! | `active` | what a run under way has in memory |
 //! | `submit` | a message becomes a run, or joins the one that it repeats |
 //! | `queues` | who waits |
+//! | `steer` | a message for the run under way |
 //! | `start` | whose turn it is, and what the agent is given |
 //! | `drive` | what the agent wants |
 //! | `tools` | its calls of nodes |
@@ -25,6 +26,7 @@ mod queues;
 mod record;
 mod recover;
 mod start;
+mod steer;
 mod submit;
 mod tools;
 mod wait;
@@ -47,6 +49,7 @@ use crate::{
 };
 use active::ActiveRun;
 use queues::{Queues, Ready};
+use steer::Steering;
 use wait::Waiters;
 
 /// All runs: those under way, those that wait, and the last ones that are over.
@@ -58,6 +61,7 @@ pub(super) struct RunBook {
     busy: BTreeMap<SessionKey, RunId>,
     queues: Queues,
     ready: Ready,
+    steering: Steering,
     /// Jobs of runs.
     jobs: BTreeMap<EffectId, (RunId, crate::agent::JobNo)>,
     /// Runs that are over, the oldest first.
@@ -150,6 +154,7 @@ impl RunBook {
 
     pub(super) fn roll_back(&mut self, commit: CommitId) {
         self.records.roll_back(commit);
+        self.steering.roll_back(commit);
     }
 
     fn put(&mut self, journal: &mut Journal, record: RunRecord) {
@@ -177,8 +182,16 @@ impl RunBook {
         self.merged.remove(by).unwrap_or_default()
     }
 
+    /// The run that answers the message of a run: another one if they were joined.
+    fn answering<'a>(&'a self, run: &'a RunId) -> &'a RunId {
+        let mut joined = self.merged.iter();
+        joined
+            .find(|(_, merged)| merged.contains(run))
+            .map_or(run, |(by, _)| by)
+    }
+
     fn is_merged(&self, run: &RunId) -> bool {
-        self.merged.values().flatten().any(|merged| merged == run)
+        self.answering(run) != run
     }
 
     /// Forgets that runs were joined, where that was taken back.

@@ -130,6 +130,8 @@ impl Ready {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::gateway::sessions::MessageDraft;
 
@@ -190,5 +192,69 @@ mod tests {
             (ready.pop(), ready.pop(), ready.pop()),
             (Some(b), Some(a), None)
         );
+    }
+    /// What is done to queues, to the run of a number in a session of a number.
+    #[derive(Clone, Debug)]
+    enum Step {
+        Front(u8, u8, String),
+        Back(u8, u8, String),
+        Remove(u8, u8),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let place = || (0_u8..3, 0_u8..12);
+        prop_oneof![
+            (place(), ".{0,20}").prop_map(|((key, run), text)| Step::Front(key, run, text)),
+            (place(), ".{0,20}").prop_map(|((key, run), text)| Step::Back(key, run, text)),
+            place().prop_map(|(key, run)| Step::Remove(key, run)),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn queues_are_one_list(steps in prop::collection::vec(step(), 0..80)) {
+            let made = |key: u8, run: u8, text: &str| {
+                record(&format!("s{key}"), &format!("r{run}"), text)
+            };
+            let mut queues = Queues::default();
+            let mut list = VecDeque::<RunRecord>::new();
+            for step in steps {
+                match step {
+                    // A run waits in one place.
+                    Step::Front(_, run, _) | Step::Back(_, run, _)
+                        if list.iter().any(|found| found.run_id.as_str() == format!("r{run}")) => {}
+                    Step::Front(key, run, text) => {
+                        let record = made(key, run, &text);
+                        queues.push_front(&record);
+                        list.push_front(record);
+                    }
+                    Step::Back(key, run, text) => {
+                        let record = made(key, run, &text);
+                        queues.push_back(&record);
+                        list.push_back(record);
+                    }
+                    Step::Remove(key, run) => {
+                        let gone = made(key, run, "");
+                        queues.remove(&gone.session_key, &gone.run_id);
+                        list.retain(|found| {
+                            (&found.session_key, &found.run_id) != (&gone.session_key, &gone.run_id)
+                        });
+                    }
+                }
+                let bytes: usize = list.iter().map(|record| Waiting::of(record).bytes).sum();
+                prop_assert_eq!((queues.runs(), queues.bytes()), (list.len(), bytes));
+                let keys: BTreeSet<&SessionKey> =
+                    list.iter().map(|record| &record.session_key).collect();
+                prop_assert!(queues.sessions().eq(keys));
+                for key in 0..3 {
+                    let key = made(key, 0, "").session_key;
+                    let of_key = list.iter().filter(|record| record.session_key == key);
+                    let runs: Vec<&RunId> = of_key.map(|record| &record.run_id).collect();
+                    prop_assert_eq!(queues.first(&key), runs.first().copied());
+                    prop_assert_eq!(queues.runs_of(&key), runs.len());
+                    prop_assert!(queues.of(&key).eq(runs));
+                }
+            }
+        }
     }
 }

@@ -73,12 +73,14 @@ impl Gateway {
         let strays: Vec<RunId> = self
             .runs
             .active
-            .keys()
-            .filter(|run| {
-                let state = self.runs.get(run).map(|record| record.state);
-                state != Some(RunState::Running)
+            .iter()
+            .filter(|(run, active)| {
+                let record = self.runs.get(run);
+                !record.is_some_and(|record| {
+                    record.state == RunState::Running && record.repeats == active.repeats
+                })
             })
-            .cloned()
+            .map(|(run, _)| run.clone())
             .collect();
         for run in strays {
             self.cancel_agent(now, &run);

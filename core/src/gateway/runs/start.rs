@@ -24,8 +24,12 @@ impl Gateway {
     pub(super) fn start_next(&mut self, now: Now, key: &SessionKey) {
         let stops = self.phase != Phase::Running;
         if self.runs.to_recover && !stops {
-            // What a failure left has to end before anything begins.
-            return self.recover_runs(now);
+            // What a failure left has to end before anything begins, and that can only be kept on a disk
+            // that works.
+            if !self.health.store_fails() {
+                self.recover_runs(now);
+            }
+            return;
         }
         if stops || self.runs.busy.contains_key(key) || self.runs.queues.runs_of(key) == 0 {
             return;
@@ -108,7 +112,13 @@ impl Gateway {
         });
         let timeout = record.options.timeout(self.setup.limits.run);
         let deadline = now.mono + timeout;
-        let active = ActiveRun::new(key.clone(), record.agent_id, deadline, message);
+        let active = ActiveRun::new(
+            key.clone(),
+            record.agent_id,
+            deadline,
+            message,
+            record.repeats,
+        );
         self.runs.active.insert(run.clone(), active);
         self.runs.busy.insert(key.clone(), run.clone());
         let data = json!({ "phase": "start", "startedAt": now.wall });
@@ -263,9 +273,7 @@ impl Gateway {
         self.agent.start(now, run.clone(), request);
         self.drive_agent(now);
     }
-}
 
-impl Gateway {
     /// What stands in the prompt besides the config's own: the agent's files, what happened since it
     /// was asked last, and what the caller adds.
     fn prompt_of(

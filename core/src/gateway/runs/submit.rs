@@ -115,9 +115,10 @@ impl Gateway {
             calls: Vec::new(),
             outcome: None,
         };
+        let commit = self.out.journal.next();
         self.runs.put(&mut self.out.journal, record);
-        if mode == QueueMode::Steer && self.steer_run(now, &key, &run_id) {
-            return Ok(Submitted::New);
+        if mode == QueueMode::Steer && self.runs.busy.contains_key(&key) {
+            self.runs.steering.push(commit, &key, &run_id);
         }
         if let Some(record) = self.runs.records.get(run_id.as_str()) {
             match mode {
@@ -132,28 +133,6 @@ impl Gateway {
         }
         self.start_next(now, &key);
         Ok(Submitted::New)
-    }
-
-    /// Says a message to the run under way, if that can still make use of it.
-    fn steer_run(&mut self, now: Now, key: &SessionKey, run: &RunId) -> bool {
-        // Those that came before have their turn first.
-        if self.runs.queues.runs_of(key) > 0 {
-            return false;
-        }
-        let Some(active) = self.runs.busy.get(key).cloned() else {
-            return false;
-        };
-        let input = self.runs.get(run).and_then(|record| record.input.as_ref());
-        let Some(text) = input.filter(|input| input.attachments().is_empty()) else {
-            return false;
-        };
-        let text = text.text.clone();
-        if !self.agent.steer(now, &active, &text) {
-            return false;
-        }
-        self.join_run(now, key, run, &active);
-        self.drive_agent(now);
-        true
     }
 
     /// A message that comes from the gateway or a node and not from a caller. Gives whether it was

@@ -36,10 +36,10 @@ impl Gateway {
         };
         if record.calls.len() >= limit {
             let why = format!("the agent called nodes {limit} times in one run");
-            return self.stop_run(now, run, &why);
+            return self.fail_run(now, run, &why);
         }
         if record.calls.iter().any(|made| made.id == id) {
-            return self.stop_run(now, run, "the agent used the id of a tool call twice");
+            return self.fail_run(now, run, "the agent used the id of a tool call twice");
         }
         let name = format!("{node}:{command}");
         let data = json!({
@@ -50,39 +50,9 @@ impl Gateway {
         });
         self.tell_agent(now, run, "tool", data);
         let found = self.find_node(&node);
-        let node_id = match found {
-            Ok(id) => id,
-            Err(unknown) => {
-                let error = ToolError {
-                    code: "UNKNOWN_NODE".into(),
-                    message: unknown.to_string(),
-                };
-                let open = OpenCall {
-                    name,
-                    node,
-                    command,
-                    params,
-                    stage: Stage::New,
-                };
-                if let Some(active) = self.runs.active.get_mut(run) {
-                    active.calls.insert(id.clone(), open);
-                }
-                return self.tool_ended(now, run, &id, Err(error));
-            }
-        };
-        let made = CallRecord {
-            id: id.clone(),
-            node: node_id.clone(),
-            command: command.clone(),
-            state: CallState::Sent,
-            sent_at: now.wall,
-        };
-        self.runs
-            .change(&mut self.out.journal, run, |record| record.calls.push(made));
-        self.note_node_call(now, run, &name);
         let open = OpenCall {
             name,
-            node: node_id,
+            node: found.as_ref().ok().cloned().unwrap_or(node),
             command,
             params,
             stage: Stage::New,
@@ -90,6 +60,23 @@ impl Gateway {
         if let Some(active) = self.runs.active.get_mut(run) {
             active.calls.insert(id.clone(), open.clone());
         }
+        if let Err(unknown) = found {
+            let error = ToolError {
+                code: "UNKNOWN_NODE".into(),
+                message: unknown.to_string(),
+            };
+            return self.tool_ended(now, run, &id, Err(error));
+        }
+        let made = CallRecord {
+            id: id.clone(),
+            node: open.node.clone(),
+            command: open.command.clone(),
+            state: CallState::Sent,
+            sent_at: now.wall,
+        };
+        self.runs
+            .change(&mut self.out.journal, run, |record| record.calls.push(made));
+        self.note_node_call(now, run, &open.name);
         let call = self.node_call(now, run, &id, &open, open.params.clone());
         self.send_call(now, run, &id, call, None, Stage::Sent);
     }
