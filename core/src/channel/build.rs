@@ -1,5 +1,7 @@
 //! From the config and its secrets to the accounts of a gateway.
 
+mod webhook;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use sha2::{Digest, Sha256};
@@ -7,6 +9,7 @@ use sha2::{Digest, Sha256};
 use super::{
     Account, AccountRef, Channel, Channels, DEFAULT_ACCOUNT,
     telegram::{DEFAULT_API_ROOT, DEFAULT_MEDIA_MAX_MB, Telegram, TelegramSetup, check_api_root},
+    webhook::WEBHOOK,
 };
 use crate::{
     config::{Config, EnvVars, SecretInput, TelegramAccountConfig},
@@ -71,6 +74,11 @@ impl Channels {
         }
         if let Some(main) = config.channels.telegram.default_account() {
             channels = channels.with_main(AccountRef::new("telegram", main));
+        }
+        for (name, account) in &config.channels.webhook.accounts {
+            let name = AccountRef::new(WEBHOOK, name);
+            let built = builder.webhook(&name, account);
+            channels = channels.with(name, built);
         }
         BuiltChannels {
             channels,

@@ -54,6 +54,11 @@ impl Channels {
         self.mains.clone()
     }
 
+    /// The accounts, to look at.
+    pub fn accounts(&self) -> &BTreeMap<AccountRef, Account> {
+        &self.accounts
+    }
+
     /// The accounts by their names.
     pub fn into_accounts(self) -> BTreeMap<AccountRef, Account> {
         self.accounts
