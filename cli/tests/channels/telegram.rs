@@ -10,7 +10,8 @@ use crate::{common::Outcome, support::World};
 /// Nothing here takes so long, unless it hangs.
 const LIMIT: Duration = Duration::from_secs(60);
 
-const BOT: &str = "123456:Secret-of-the-bot-31415926";
+/// What no output may show.
+const MARK: &str = "31415926";
 
 struct Desk {
     world: World,
@@ -19,14 +20,15 @@ struct Desk {
 }
 
 impl Desk {
-    fn new(policy: &str) -> Self {
+    /// Only one gateway of a machine may have a bot, so each test has a number of its own.
+    fn new(number: u32, policy: &str) -> Self {
         let api = BotApi::start().unwrap();
-        api.add_bot(BOT, "door_bot").unwrap();
+        let bot = format!("{number}:Secret-of-the-bot-{MARK}");
+        api.add_bot(&bot, "door_bot").unwrap();
         let anna = api.user(7, "Anna");
-        let telegram = json!({
-            "botToken": BOT, "apiRoot": api.url(), "dmPolicy": policy, "allowFrom": ["*"],
+        let mut telegram = json!({
+            "botToken": bot, "apiRoot": api.url(), "dmPolicy": policy, "allowFrom": ["*"],
         });
-        let mut telegram = telegram;
         if policy != "open" {
             telegram["allowFrom"] = json!([]);
         }
@@ -45,7 +47,7 @@ impl Desk {
         let outcome = self.world.run(args);
         assert_eq!(outcome.code, code, "{args:?}: {outcome:?}");
         for text in [&outcome.stdout, &outcome.stderr] {
-            assert!(!text.contains("31415926"), "{args:?}: {outcome:?}");
+            assert!(!text.contains(MARK), "{args:?}: {outcome:?}");
         }
         outcome
     }
@@ -53,7 +55,7 @@ impl Desk {
 
 #[test]
 fn a_stranger_is_let_in_and_answered() {
-    let desk = Desk::new("pairing");
+    let desk = Desk::new(1, "pairing");
     desk.api.says(&desk.anna, "/echo hello").unwrap();
     let told = desk.told(1);
     let asking = desk.run(&["pairing", "list", "telegram"], 0);
@@ -95,7 +97,7 @@ fn a_stranger_is_let_in_and_answered() {
 
 #[test]
 fn what_is_said_by_hand_arrives_once_for_each_key() {
-    let desk = Desk::new("open");
+    let desk = Desk::new(2, "open");
     desk.api.says(&desk.anna, "/echo hello").unwrap();
     assert_eq!(desk.told(1), "hello");
     let plan = desk.world.sandbox.write("plan.txt", "dig here");
@@ -127,7 +129,7 @@ fn what_is_said_by_hand_arrives_once_for_each_key() {
 
 #[test]
 fn what_is_uncertain_is_shown_and_sent_again_by_hand_alone() {
-    let desk = Desk::new("open");
+    let desk = Desk::new(3, "open");
     desk.api.says(&desk.anna, "/echo hello").unwrap();
     desk.told(1);
     desk.api
@@ -163,7 +165,7 @@ fn what_is_uncertain_is_shown_and_sent_again_by_hand_alone() {
 
 #[test]
 fn a_channel_is_stopped_and_started() {
-    let desk = Desk::new("open");
+    let desk = Desk::new(4, "open");
     desk.run(&["channels", "stop", "telegram"], 0);
     let status = desk.run(&["channels", "status"], 0);
     assert!(status.stdout.contains("stopped"), "{status:?}");
