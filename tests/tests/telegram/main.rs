@@ -7,5 +7,7 @@
 )]
 #![allow(clippy::print_stdout, reason = "times of hops are printed")]
 
+mod faults;
 mod flow;
+mod people;
 mod support;
