@@ -14,6 +14,7 @@ use clawgate_core::policy::{InvalidPinPlace, PinPlace};
 use clawgate_core::secret::Secret;
 
 use crate::approval_args::{ApprovalsCommand, TailArgs};
+use crate::channel_args::{ChannelsCommand, MessagesCommand, PairingCommand, SendArgs};
 use crate::conversation_args::{AgentArgs, ChatArgs, SessionsCommand};
 use crate::device_args::DevicesCommand;
 use crate::help;
@@ -75,6 +76,18 @@ pub(crate) enum Command {
     /// Sessions of a gateway: what was said, and where
     #[command(subcommand, after_help = help::SESSIONS)]
     Sessions(Box<SessionsCommand>),
+    /// Channels such as Telegram: how they fare, start and stop
+    #[command(subcommand)]
+    Channels(ChannelsCommand),
+    /// People who want to write to an agent through a channel: who asks, and who is let in
+    #[command(subcommand, after_help = help::PAIRING)]
+    Pairing(PairingCommand),
+    /// Say something in a chat of a channel
+    #[command(after_help = help::SEND)]
+    Send(Box<SendArgs>),
+    /// Messages of channels: list them, follow each of their steps, send again
+    #[command(subcommand)]
+    Messages(MessagesCommand),
     /// Try the whole flow: a gateway, a node and a message, in a folder that is removed afterwards
     #[command(after_help = help::DEMO)]
     Demo,

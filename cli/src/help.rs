@@ -234,6 +234,60 @@ Examples:
   clawgate nodes approve 3f2b9c1e
   clawgate nodes invoke office system.which --params '{bins: [\"git\"]}'";
 
+pub(crate) const CHANNELS_STATUS: &str = "\
+A channel is healthy, connecting, degraded (it tries again by itself), blocked (somebody has to change
+something), stopped or disabled. No token is shown.
+
+Examples:
+  clawgate channels status
+  clawgate channels status telegram --json";
+
+pub(crate) const CHANNELS_LOGOUT: &str = "\
+The token stays in the config: to take it from the gateway for good, revoke it at the service and
+remove it there.
+
+Examples:
+  clawgate channels logout telegram --account work";
+
+pub(crate) const PAIRING: &str = "\
+With dmPolicy \"pairing\", which is the default, somebody whom nobody knows is told a code and nothing
+else. A code ends after an hour.
+
+Examples:
+  clawgate pairing list
+  clawgate pairing approve telegram 7KQ2M9XB --owner
+  clawgate pairing reject 7KQ2M9XB";
+
+pub(crate) const PAIRING_APPROVE: &str = "\
+Examples:
+  clawgate pairing approve 7KQ2M9XB
+  clawgate pairing approve telegram 7KQ2M9XB --account work --owner";
+
+pub(crate) const SEND: &str = "\
+It waits until the service has the message. A message that was taken goes on when this command does
+not wait any more: `clawgate messages list` shows it.
+
+Examples:
+  clawgate send --channel telegram --to 123456789 --message 'The door is open.'
+  clawgate send --channel telegram --to -1001234567890 --thread 7 --file plan.pdf --silent
+  date | clawgate send --to 123456789 --message -";
+
+pub(crate) const MESSAGES_LIST: &str = "\
+uncertain means that nobody knows whether the service has it: it is not repeated by itself.
+
+Examples:
+  clawgate messages list
+  clawgate messages list --state uncertain --json
+  clawgate messages trace m12";
+
+pub(crate) const MESSAGES_RESEND: &str = "\
+Only what is uncertain or failed can be sent again. If an answer arrived after all, people read it
+twice. If a run was cut while it called nodes, its message is answered anew, and the nodes are called
+again.
+
+Examples:
+  clawgate messages resend m12";
+
 pub(crate) const AGENT: &str = "\
 The reply is printed on standard output. A run belongs to the gateway: when the connection is lost,
 this command connects again and gets the end of it. Ctrl-C stops the run (exit 130). A run that failed

@@ -3,6 +3,7 @@
 
 mod approval_args;
 mod args;
+mod channel_args;
 mod commands;
 mod context;
 mod conversation;

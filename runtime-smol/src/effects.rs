@@ -11,6 +11,7 @@ use std::{
 
 use clawgate_core::{
     agent::Agents,
+    channel::Channels,
     gateway::{
         ConfigText, Effect, EffectOutcome, EffectRequest, LogTail, ProcessStats, ServerSecrets,
         TailLog,
@@ -63,6 +64,11 @@ pub trait SecretsHost: fmt::Debug + Send + Sync {
     /// Makes the agents of the config anew, with their credentials read again; nothing where they never
     /// change. Called after [`SecretsHost::read`].
     fn read_agents(&self) -> Option<Agents> {
+        None
+    }
+
+    /// Makes the accounts of channels anew, in the same way.
+    fn read_channels(&self) -> Option<Channels> {
         None
     }
 }
@@ -121,16 +127,21 @@ pub(crate) async fn work(
             Effect::TailLog(wanted) => Work::Log(wanted),
         };
         let tools = tools.clone();
-        let (outcome, agents) = smol::unblock(move || {
+        let (outcome, agents, channels) = smol::unblock(move || {
             let outcome = carry_out(&work, &tools);
             let host = tools
                 .secrets
                 .filter(|_| matches!(outcome, EffectOutcome::Secrets(_)));
-            (outcome, host.and_then(|host| host.read_agents()))
+            let agents = host.as_ref().and_then(|host| host.read_agents());
+            let channels = host.and_then(|host| host.read_channels());
+            (outcome, agents, channels)
         })
         .await;
         if let Some(agents) = agents {
             hub.take_up_agents(agents);
+        }
+        if let Some(channels) = channels {
+            hub.take_up_channels(channels);
         }
         hub.complete(id, outcome);
     }

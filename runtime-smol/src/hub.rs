@@ -15,7 +15,7 @@ use atomic_waker::AtomicWaker;
 use bytes::Bytes;
 use clawgate_core::{
     agent::{Agent, Agents},
-    channel::PostId,
+    channel::{Channels, PostId},
     gateway::{
         Effect, EffectOutcome, EffectRequest, Gateway, GatewaySetup, HttpAnswer, HttpRequest,
         HttpVerdict, IngressPolicy, OpenRefusal, Phase,
@@ -153,11 +153,12 @@ impl Hub {
         seed: Seed,
         outside: Outside,
         agent: Option<Box<dyn Agent>>,
+        channels: Channels,
     ) -> Arc<Self> {
         let mut rng = Rng::new(seed);
         let now = now();
         let (limits, ingress) = (Arc::clone(&setup.limits), setup.admission.ingress());
-        let mut gateway = Gateway::restore(setup, rows, rng.seed(), now);
+        let mut gateway = Gateway::restore(setup, rows, rng.seed(), now).with_channels(channels);
         if let Some(agent) = agent {
             gateway = gateway.with_agent(agent);
         }
@@ -308,6 +309,10 @@ impl Hub {
 
     pub(crate) fn take_up_agents(&self, agents: Agents) {
         self.with(|gateway, _| gateway.take_up_agents(agents));
+    }
+
+    pub(crate) fn take_up_channels(&self, channels: Channels) {
+        self.with(|gateway, now| gateway.take_up_channels(now, channels));
     }
 
     pub(crate) fn shutdown(&self, reason: &str) {

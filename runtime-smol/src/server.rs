@@ -9,8 +9,8 @@ use std::{
 };
 
 use clawgate_core::{
-    agent::Agent, gateway::GatewaySetup, policy::Listener, rng::Seed, store::Row,
-    tailscale::Publication,
+    agent::Agent, channel::Channels, gateway::GatewaySetup, policy::Listener, rng::Seed,
+    store::Row, tailscale::Publication,
 };
 use smol::Async;
 use tracing::{info, warn};
@@ -50,6 +50,8 @@ pub struct ServerOptions {
     pub locks: Option<Locks>,
     /// Who answers messages; nothing for the built-in agent without rules.
     pub agent: Option<Box<dyn Agent>>,
+    /// Where people write from outside.
+    pub channels: Channels,
     /// What is kept across restarts.
     pub state: State,
     /// The way in for the owner of the gateway's files.
@@ -135,7 +137,14 @@ impl Server {
             locks,
             jobs: Jobs::new(Arc::clone(&executor)),
         };
-        let hub = Hub::new(setup, &rows, options.seed, outside, options.agent);
+        let hub = Hub::new(
+            setup,
+            &rows,
+            options.seed,
+            outside,
+            options.agent,
+            options.channels,
+        );
         if let Some(file) = file {
             hub.keep_in(file)?;
         }

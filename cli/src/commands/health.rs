@@ -60,31 +60,76 @@ pub(super) fn verdict(health: &Value) -> &'static str {
 }
 
 /// What the gateway says is wrong with it, though it serves.
-fn problems(health: &Value) -> Vec<&str> {
-    health
+fn problems(health: &Value) -> Vec<String> {
+    let own = health
         .pointer("/plugins/errors")
         .and_then(Value::as_array)
         .into_iter()
         .flatten()
-        .filter_map(|error| error.get("error")?.as_str())
-        .collect()
+        .filter_map(|error| Some(error.get("error")?.as_str()?.to_owned()));
+    let of_channels = accounts(health).into_iter().filter_map(|(name, account)| {
+        let enabled = flag(account, "enabled") != Some(false);
+        let problem = account.get("lastError")?.as_str()?;
+        enabled.then(|| format!("{name}: {problem}"))
+    });
+    own.chain(of_channels).collect()
+}
+
+/// Every account of a channel, by a name for people.
+fn accounts(health: &Value) -> Vec<(String, &Value)> {
+    let mut all = Vec::new();
+    let channels = health.get("channels").and_then(Value::as_object);
+    for (channel, state) in channels.into_iter().flatten() {
+        match state.get("accounts").and_then(Value::as_object) {
+            Some(accounts) if accounts.len() > 1 => {
+                let accounts = accounts.iter();
+                all.extend(accounts.map(|(name, state)| (format!("{channel}/{name}"), state)));
+            }
+            Some(_) | None => all.push((channel.clone(), state)),
+        }
+    }
+    all
+}
+
+/// How an account fares, with what waits there.
+fn account_state(state: &Value) -> String {
+    let name = match (
+        flag(state, "enabled"),
+        flag(state, "configured"),
+        flag(state, "running"),
+    ) {
+        (Some(false), _, _) => "disabled",
+        (_, Some(false), _) => "not configured",
+        (_, _, Some(true)) => "running",
+        (_, _, Some(false)) => "stopped",
+        (_, Some(true), None) => "configured",
+        (_, None, None) => "known",
+    };
+    let health = state.get("healthState").and_then(Value::as_str);
+    let count = |name: &str| state.get(name).and_then(Value::as_u64).unwrap_or(0);
+    let waiting = count("waitingIn") + count("waitingOut");
+    let more: Vec<String> = [(waiting, "waiting"), (count("uncertain"), "uncertain")]
+        .into_iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, what)| format!("{count} {what}"))
+        .collect();
+    let name = match (name, health) {
+        ("running" | "stopped", Some(health)) => health,
+        (name, _) => name,
+    };
+    if more.is_empty() {
+        name.to_owned()
+    } else {
+        format!("{name} ({})", more.join(", "))
+    }
 }
 
 /// The parts of a health payload that people look for; what is missing has no line.
 pub(super) fn describe(health: &Value, sheet: &mut Sheet) {
-    if let Some(channels) = health.get("channels").and_then(Value::as_object) {
-        let mut shown: Vec<String> = channels
-            .iter()
-            .map(|(name, state)| {
-                let state = match (flag(state, "configured"), flag(state, "running")) {
-                    (Some(false), _) => "not configured",
-                    (_, Some(true)) => "running",
-                    (_, Some(false)) => "stopped",
-                    (Some(true), None) => "configured",
-                    (None, None) => "known",
-                };
-                format!("{name} {state}")
-            })
+    if health.get("channels").is_some_and(Value::is_object) {
+        let mut shown: Vec<String> = accounts(health)
+            .into_iter()
+            .map(|(name, state)| format!("{name} {}", account_state(state)))
             .collect();
         if shown.is_empty() {
             shown.push("none".to_owned());
@@ -137,5 +182,29 @@ mod tests {
             sheet.to_text(),
             "Channels  telegram running\nAgents    main\nSessions  3\n"
         );
+    }
+
+    #[test]
+    fn channels_are_shown_with_what_waits_and_what_is_wrong() {
+        let work = json!({
+            "enabled": true, "configured": true, "running": false, "healthState": "blocked",
+            "lastError": "the token is refused",
+        });
+        let main = json!({
+            "enabled": true, "configured": true, "running": true, "healthState": "healthy",
+            "waitingIn": 2, "uncertain": 1, "lastError": null,
+        });
+        let health = json!({
+            "ok": true,
+            "channels": { "telegram": { "accounts": { "default": main, "work": work } } },
+        });
+        let mut sheet = Sheet::default();
+        describe(&health, &mut sheet);
+        assert_eq!(
+            sheet.to_text(),
+            "Channels  telegram/default healthy (2 waiting, 1 uncertain), telegram/work blocked\n\
+             Problem   telegram/work: the token is refused\n"
+        );
+        assert_eq!(verdict(&health), "degraded");
     }
 }

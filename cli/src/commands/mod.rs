@@ -5,6 +5,7 @@ mod approvals;
 mod auth;
 mod backup;
 mod call;
+mod channels;
 mod chat;
 mod completion;
 mod config;
@@ -47,6 +48,7 @@ pub(crate) fn dispatch(cli: Cli, format: Format) -> Result<Exit, Failure> {
             auth::explain(args.surface.into(), &flags, &context()?)
         }
         Command::Backup(args) => backup::run(args, &context()?),
+        Command::Channels(command) => channels::run(command, &context()?),
         Command::Chat(args) => chat::run(*args, &context()?),
         Command::Completion { shell } => completion::print(shell),
         Command::Config(command) => config::run(command, &context()?),
@@ -65,11 +67,14 @@ pub(crate) fn dispatch(cli: Cli, format: Format) -> Result<Exit, Failure> {
             gateway_status::run(&TargetFlags::read(args)?, &context()?)
         }
         Command::Logs(args) => logs::run(args, &context()?),
+        Command::Messages(command) => channels::messages(command, &context()?),
         Command::Node(NodeCommand::Run(args)) => node::run(*args, &context()?),
         Command::Nodes(command) => nodes::run(command, &context()?),
+        Command::Pairing(command) => channels::pairing(command, &context()?),
         Command::Pins(command) => pins::run(command, &context()?),
         Command::Secrets(command) => secrets::run(command, &context()?),
         Command::Security(command) => security::run(command, &context()?),
+        Command::Send(args) => channels::send(*args, &context()?),
         Command::Sessions(command) => sessions::run(*command, &context()?),
         Command::Status(args) => status::run(args, &context()?),
         Command::Url(UrlCommand::Check { urls }) => url::check(&urls, format),

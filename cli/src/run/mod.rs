@@ -3,6 +3,7 @@
 mod agents;
 mod approvals_file;
 mod auth;
+mod channels;
 mod error;
 mod facts;
 mod kept;
@@ -140,6 +141,8 @@ pub(crate) fn gateway_run(request: RunRequest) -> Result<(), RunError> {
         },
         identity: Arc::new(own.identity()?),
     };
+    let channels = channels::build(&file, &request.env, random()?);
+    let described = channels::describe(&channels);
     let options = ServerOptions {
         seed: random()?,
         threads: 0,
@@ -153,6 +156,7 @@ pub(crate) fn gateway_run(request: RunRequest) -> Result<(), RunError> {
         ))),
         locks: Some(locks::of_user(&request.env, &request.places.own)),
         agent: Some(Box::new(agents::build(&file, &request.env, random()?))),
+        channels,
         state: kept.state,
         owner: owner_socket(&own),
         managed,
@@ -179,6 +183,7 @@ pub(crate) fn gateway_run(request: RunRequest) -> Result<(), RunError> {
         &addresses,
         tls.as_ref(),
         tailnet.as_ref(),
+        &described,
         &started,
         &request.places,
         &token_file,
@@ -324,6 +329,7 @@ fn announce(
     addresses: &[String],
     tls: Option<&GatewayTls>,
     tailnet: Option<&TailnetRoute>,
+    channels: &[String],
     started: &StartupAuth,
     places: &Locations,
     token_file: &Path,
@@ -360,11 +366,15 @@ fn announce(
     let tailnet = tailnet.map_or_else(String::new, |tailnet| {
         format!("\n  tailnet {}", tailnet.describe())
     });
+    let heard: String = channels
+        .iter()
+        .map(|channel| format!("\n  channel {channel}"))
+        .collect();
     let mut out = io::stdout().lock();
     // A closed standard output is no reason to stop.
     let _ = writeln!(
         out,
-        "clawgate {} is ready on {}\n  auth    {auth}{tls}{tailnet}\n  config  {}\n  state   {}\n  try     clawgate \
+        "clawgate {} is ready on {}\n  auth    {auth}{tls}{tailnet}{heard}\n  config  {}\n  state   {}\n  try     clawgate \
          health, clawgate gateway probe\n  stop    Ctrl-C",
         env!("CARGO_PKG_VERSION"),
         addresses.join(" and "),

@@ -3,14 +3,14 @@
 
 use std::{fmt, path::PathBuf};
 
-use clawgate_core::{agent::Agents, gateway::ServerSecrets, secret::Secret};
+use clawgate_core::{agent::Agents, channel::Channels, gateway::ServerSecrets, secret::Secret};
 use clawgate_smol::SecretsHost;
 use tracing::{info, warn};
 
 use super::{
     RunError, RunRequest, adopt_token, agents,
     auth::{Decided, decide},
-    random, read_config,
+    channels, random, read_config,
     state::{StateFolder, write_private},
 };
 
@@ -70,6 +70,16 @@ impl SecretsHost for Reloader {
         let read = read_config(&self.request.places.config, &self.request.env);
         let file = read.inspect_err(|error| warn!(%error, "the agents stay as they are"));
         Some(agents::build(
+            &file.ok()?,
+            &self.request.env,
+            random().ok()?,
+        ))
+    }
+
+    fn read_channels(&self) -> Option<Channels> {
+        let read = read_config(&self.request.places.config, &self.request.env);
+        let file = read.inspect_err(|error| warn!(%error, "the channels stay as they are"));
+        Some(channels::build(
             &file.ok()?,
             &self.request.env,
             random().ok()?,

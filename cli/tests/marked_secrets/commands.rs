@@ -64,6 +64,12 @@ pub fn arguments(leaf: &str, names: &Names) -> Option<Vec<Vec<String>>> {
             vec!["gateway.remote".into()],
             vec!["secrets".into()],
         ],
+        "channels status" | "messages list" | "pairing list" => one(&[]),
+        "channels start" | "channels stop" | "channels logout" => one(&["telegram"]),
+        "messages trace" | "messages resend" => one(&["m1"]),
+        "pairing approve" => one(&["telegram", "7KQ2M9XB", "--owner"]),
+        "pairing reject" => one(&["7KQ2M9XB"]),
+        "send" => one(&["--to", "1", "--message", "hello", "--timeout", "5000"]),
         "devices approve" => vec![
             vec![request.into()],
             vec!["--latest".into(), "--yes".into()],

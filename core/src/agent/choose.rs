@@ -405,6 +405,8 @@ fn credential_variables(config: &Config) -> BTreeSet<String> {
     inputs.extend(config.agents.profiles.values().map(|it| &it.key));
     let bots = config.channels.telegram.accounts.values();
     inputs.extend(bots.map(|it| &it.bot_token));
+    let bridges = config.channels.webhook.accounts.values();
+    inputs.extend(bridges.map(|it| &it.secret));
     let named = inputs
         .into_iter()
         .filter_map(SecretInput::reference)

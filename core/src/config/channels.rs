@@ -1,5 +1,7 @@
 //! Channels: `channels`. Names and defaults are OpenClaw's where it has them.
 
+mod webhook;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
@@ -8,11 +10,15 @@ use super::read::{Node, whole_number};
 use super::secret_input::SecretInput;
 use crate::channel::{AccessPolicy, DEFAULT_ACCOUNT, DmPolicy, GroupPolicy, GroupRule};
 
+pub use webhook::{WebhookAccountConfig, WebhookConfig};
+
 /// `channels`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ChannelsConfig {
     /// `telegram`.
     pub telegram: TelegramConfig,
+    /// `webhook`.
+    pub webhook: WebhookConfig,
 }
 
 /// `channels.telegram`.
@@ -76,6 +82,7 @@ impl ChannelsConfig {
         };
         Self {
             telegram: TelegramConfig::read(node.at("telegram"), &defaults),
+            webhook: WebhookConfig::read(node.at("webhook"), &defaults),
         }
     }
 }
@@ -225,22 +232,22 @@ fn read_ids(node: Node<'_>, person: IdRule) -> Option<BTreeSet<String>> {
 }
 
 fn dm_policy(node: Node<'_>) -> Option<DmPolicy> {
+    let value = node.0.filter(|value| !value.is_null())?;
     // What is written and cannot be read must not open anything.
-    Some(match node.0? {
-        Value::String(name) if name == "pairing" => DmPolicy::Pairing,
-        Value::String(name) if name == "allowlist" => DmPolicy::Allowlist,
-        Value::String(name) if name == "open" => DmPolicy::Open,
-        Value::Null => return None,
-        _ => DmPolicy::Disabled,
+    Some(match value.as_str() {
+        Some("pairing") => DmPolicy::Pairing,
+        Some("allowlist") => DmPolicy::Allowlist,
+        Some("open") => DmPolicy::Open,
+        Some(_) | None => DmPolicy::Disabled,
     })
 }
 
 fn group_policy(node: Node<'_>) -> Option<GroupPolicy> {
-    Some(match node.0? {
-        Value::String(name) if name == "allowlist" => GroupPolicy::Allowlist,
-        Value::String(name) if name == "open" => GroupPolicy::Open,
-        Value::Null => return None,
-        _ => GroupPolicy::Disabled,
+    let value = node.0.filter(|value| !value.is_null())?;
+    Some(match value.as_str() {
+        Some("allowlist") => GroupPolicy::Allowlist,
+        Some("open") => GroupPolicy::Open,
+        Some(_) | None => GroupPolicy::Disabled,
     })
 }
 

@@ -2,6 +2,7 @@
 
 mod agents;
 mod channels;
+mod webhook;
 
 use std::fmt;
 

@@ -30,7 +30,10 @@ pub use agents::{
     AgentBackend, AgentEntry, AgentSettings, AgentsConfig, CooldownConfig, ModelChoice,
     ModelConfig, ModelName, ProfileConfig, ProviderConfig,
 };
-pub use channels::{ChannelsConfig, ReplyToMode, TelegramAccountConfig, TelegramConfig};
+pub use channels::{
+    ChannelsConfig, ReplyToMode, TelegramAccountConfig, TelegramConfig, WebhookAccountConfig,
+    WebhookConfig,
+};
 pub use check::{Finding, MAX_FINDINGS, Severity};
 pub use env::EnvVars;
 pub use key_path::{KeyPath, Segment};

@@ -9,6 +9,8 @@ mod agent_keys;
 mod channel_keys;
 #[rustfmt::skip]
 mod keys;
+#[rustfmt::skip]
+mod webhook_keys;
 
 pub use agent_keys::AGENT_BACKENDS;
 pub use channel_keys::{DM_POLICIES, GROUP_POLICIES, REPLY_TO_MODES};

@@ -146,6 +146,18 @@ fn a_disk_that_takes_nothing_leaves_an_account_as_it_was() {
     world.sort();
     world.says("a", "hello");
     assert_eq!(world.service.told("a"), ["re: hello"]);
+
+    world
+        .host
+        .get(conn, "channels.stop", json!({ "channel": "toy" }));
+    world.host.disk.failure = Some(StoreFailure::Full);
+    world
+        .host
+        .ask(conn, "channels.start", json!({ "channel": "toy" }));
+    world.host.disk.failure = None;
+    world.host.advance(Duration::from_secs(120));
+    world.sort();
+    assert_eq!(world.job_of("poll"), None, "it is still stopped");
 }
 
 #[test]

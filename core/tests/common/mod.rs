@@ -15,14 +15,15 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use clawgate_core::{
     agent::Agent,
-    channel::Channels,
+    channel::{Channels, PostId},
     device::{DeviceIdentity, PayloadVersion, SignedFacts},
     frame::RawJson,
     gateway::{
         AdmissionPolicy, Effect, EffectOutcome, EffectRequest, Gateway, GatewaySetup, HostInfo,
-        OpenRefusal,
+        HttpAnswer, HttpRequest, HttpVerdict, OpenRefusal,
     },
     ids::{ConnId, EffectId},
     job::JobEvent,
@@ -145,6 +146,8 @@ pub struct Host {
     pub gateway: Gateway,
     pub limits: Limits,
     pub effects: Vec<EffectRequest>,
+    /// Answers to requests over HTTP that have a body.
+    pub posts: Vec<(PostId, HttpAnswer)>,
     /// Questions about transcripts that the host is slow to answer, if it is.
     pub held_reads: Option<VecDeque<EffectRequest>>,
     answers: VecDeque<(EffectId, TranscriptPage)>,
@@ -256,6 +259,7 @@ impl Host {
             gateway: Self::gateway(&AdmissionPolicy::new(auth.clone()), &limits, &[], 2, now),
             limits,
             effects: Vec::new(),
+            posts: Vec::new(),
             held_reads: None,
             answers: VecDeque::new(),
             agent: None,
@@ -496,6 +500,19 @@ impl Host {
         self.pump();
     }
 
+    /// The head of a request over HTTP is here.
+    pub fn head(&mut self, request: &HttpRequest<'_>) -> HttpVerdict {
+        let verdict = self.gateway.handle_http(self.now, request);
+        self.pump();
+        verdict
+    }
+
+    /// The body of a request over HTTP is here.
+    pub fn post(&mut self, post: PostId, request: &HttpRequest<'_>, body: Bytes) {
+        self.gateway.handle_post(self.now, post, request, body);
+        self.pump();
+    }
+
     /// Something came of a job.
     pub fn job(&mut self, job: EffectId, event: JobEvent) {
         self.gateway.handle_job(self.now, job, event);
@@ -676,6 +693,9 @@ impl Host {
                 if let Some(line) = self.lines.get_mut(&conn) {
                     line.conn.deliver(self.now, delivery);
                 }
+            }
+            while let Some(answer) = self.gateway.poll_answer() {
+                self.posts.push(answer);
             }
             while let Some(request) = self.gateway.poll_effect() {
                 match (&request.effect, &mut self.held_reads) {

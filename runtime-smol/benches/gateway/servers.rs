@@ -16,6 +16,7 @@ use async_tungstenite::{
 };
 use clawgate_core::{
     agent::{Agent, AgentInput, AgentOutput, ModelInfo, ProfileStatus, RunRequest},
+    channel::Channels,
     device::DeviceIdentity,
     gateway::{AdmissionPolicy, GatewaySetup, HostInfo},
     ids::RunId,
@@ -194,6 +195,7 @@ fn gateway(listener: TcpListener, state: State, agent: Option<Box<dyn Agent>>) -
         secrets: None,
         approvals: None,
         locks: None,
+        channels: Channels::default(),
         agent,
         state,
         owner: None,

@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use clawgate_core::channel::Channels;
 use clawgate_core::config::{Config, EnvVars};
 use clawgate_core::device::DeviceIdentity;
 use clawgate_core::gateway::{AdmissionPolicy, GatewaySetup, HostInfo};
@@ -83,6 +84,7 @@ impl Gateway {
             secrets: None,
             approvals: None,
             locks: None,
+            channels: Channels::default(),
             owner: None,
             managed,
             tailscale,

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use clawgate_core::channel::Channels;
 use clawgate_core::device::DeviceIdentity;
 use clawgate_core::gateway::{AdmissionPolicy, GatewaySetup, HostInfo};
 use clawgate_core::limits::Limits;
@@ -82,6 +83,7 @@ impl TestServer {
             secrets: None,
             approvals: None,
             locks: None,
+            channels: Channels::default(),
             agent: None,
             state: State::Memory,
             owner: None,

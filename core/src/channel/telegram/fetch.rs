@@ -193,7 +193,7 @@ impl Fetcher {
                     };
                     end(shared, fetch.errand, Ok(file));
                 }
-                other => {
+                other @ (Outcome::Whole(..) | Outcome::Failed(..)) => {
                     let answer = shared.api.read(other);
                     self.refused(shared, now, fetch, answer);
                 }
@@ -219,7 +219,9 @@ impl Fetcher {
                     }
                 }
             }
-            other => self.refused(shared, now, fetch, other),
+            other @ (Answer::Refused(_) | Answer::Garbled(_) | Answer::Lost { .. }) => {
+                self.refused(shared, now, fetch, other);
+            }
         }
     }
 

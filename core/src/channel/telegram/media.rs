@@ -92,10 +92,9 @@ pub(super) fn form(
 ) -> (String, Bytes) {
     let mut body = BytesMut::with_capacity(file.data.len() + 1_024);
     for (name, value) in params {
-        let value = match value {
-            Value::String(text) => text.clone(),
-            other => other.to_string(),
-        };
+        let value = value
+            .as_str()
+            .map_or_else(|| value.to_string(), str::to_owned);
         let part = format!(
             "--{boundary}\r\ncontent-disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n"
         );

@@ -53,17 +53,21 @@ struct Cut {
 
 fn take(rest: &str, open: Option<Fence>, limit: usize) -> Piece {
     let mut text = open.as_ref().map(Fence::opening).unwrap_or_default();
-    let after = state_after(rest, open.clone());
-    if units(&text) + units(rest) + closing_units(after.as_ref()) <= limit {
-        text.push_str(rest);
-        close(&mut text, after.as_ref());
-        return Piece {
-            text,
-            taken: rest.len(),
-            open: None,
-        };
+    let window = rest.get(..prefix(rest, limit)).unwrap_or_default();
+    // Only what lies in the window is looked at: a long text is not read again for each piece.
+    if window.len() == rest.len() {
+        let after = state_after(rest, open.clone());
+        if units(&text) + units(rest) + closing_units(after.as_ref()) <= limit {
+            text.push_str(rest);
+            close(&mut text, after.as_ref());
+            return Piece {
+                text,
+                taken: rest.len(),
+                open: None,
+            };
+        }
     }
-    let fenced = open.is_some() || rest.contains("```") || rest.contains("~~~");
+    let fenced = open.is_some() || window.contains("```") || window.contains("~~~");
     let reserve = if fenced {
         units(&text) + MAX_CLOSING
     } else {
@@ -113,12 +117,11 @@ fn close(text: &mut String, open: Option<&Fence>) {
 }
 
 fn best_cut(window: &str, rest: &str, mut open: Option<Fence>) -> Cut {
-    let start = open.clone();
     let mut paragraph: Option<Cut> = None;
     let mut line_end: Option<Cut> = None;
     let mut at = 0;
     // The block that is open at the start of the last line, which may be torn.
-    let mut torn = start.clone();
+    let mut torn = open.clone();
     for line in window.split_inclusive('\n') {
         let before = open.clone();
         let after = step(open, line);

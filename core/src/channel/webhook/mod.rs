@@ -114,6 +114,12 @@ pub fn check_url(url: &str, policy: UrlPolicy) -> Result<Endpoint, WebhookFault>
     check_http_base(url, end, "secret, which signs every request", policy)
 }
 
+/// Whether an account's name can be a part of the path on the gateway's port as it is.
+pub(crate) fn fits_path(name: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    !name.is_empty() && !name.starts_with('.') && name.bytes().all(fits)
+}
+
 impl Webhook {
     /// An account that does not run yet.
     ///
@@ -132,8 +138,7 @@ impl Webhook {
                  `openssl rand -hex 32`, and give it to the bridge too"
             ));
         }
-        let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-        if account.account.is_empty() || !account.account.bytes().all(fits) {
+        if !fits_path(&account.account) {
             return Err(
                 "the account's name becomes a part of a path; name it with letters, digits and -_."
                     .into(),

@@ -17,6 +17,9 @@ impl Check {
         if let Some(telegram) = root.get("channels").and_then(|it| it.get("telegram")) {
             self.telegram(&path.key("telegram"), telegram, &channels.telegram);
         }
+        if let Some(webhook) = root.get("channels").and_then(|it| it.get("webhook")) {
+            self.webhook(&path.key("webhook"), webhook, &channels.webhook);
+        }
     }
 
     fn telegram(&mut self, path: &KeyPath, value: &Value, config: &TelegramConfig) {

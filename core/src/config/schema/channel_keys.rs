@@ -89,6 +89,7 @@ const DEFAULTS: &[Key] = &[
 
 pub(super) const CHANNELS: &[Key] = &[
     key("telegram", Object(TELEGRAM), Restart, "Telegram, by a bot."),
+    key("webhook", Object(super::webhook_keys::WEBHOOK), Restart, "Bridges that people write themselves, by signed JSON."),
     key("defaults", Object(DEFAULTS), Restart, "What holds for all channels."),
     kept("modelByChannel"),
     kept("discord"), kept("slack"), kept("whatsapp"), kept("signal"), kept("imessage"),

@@ -55,6 +55,16 @@ impl Queue {
     }
 }
 
+/// A message that is new.
+pub(super) struct Fresh<'a> {
+    pub(super) place: &'a Place,
+    pub(super) kind: ChatKind,
+    pub(super) text: String,
+    /// How it came to be, in words.
+    pub(super) what: &'static str,
+    pub(super) way: Way,
+}
+
 impl ChannelBook {
     /// Takes the rows of the last run. Gives the keys of those that cannot be read.
     pub(in crate::gateway) fn restore(rows: &[Row]) -> (Self, Vec<String>) {
@@ -182,16 +192,14 @@ impl ChannelBook {
     }
 
     /// A new message at the end of its queue.
-    pub(super) fn add(
-        &mut self,
-        journal: &mut Journal,
-        now: Now,
-        place: &Place,
-        kind: ChatKind,
-        text: String,
-        what: &str,
-        way: Way,
-    ) -> MessageId {
+    pub(super) fn add(&mut self, journal: &mut Journal, now: Now, fresh: Fresh<'_>) -> MessageId {
+        let Fresh {
+            place,
+            kind,
+            text,
+            what,
+            way,
+        } = fresh;
         self.last_order += 1;
         let id = MessageId::of_order(self.last_order);
         let state = match &way {

@@ -50,7 +50,7 @@ impl Gateway {
             Some(account) => AccountRef::new(channel, account),
             None => AccountRef::new(channel, self.default_account(channel)),
         };
-        if self.accounts.all.contains_key(&name) {
+        if self.has_account(&name) {
             return Ok(name);
         }
         let known: Vec<String> = self

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::{
     MessageId, MessageState, Way,
     accounts::{Pause, Use},
+    book::Fresh,
     outbound::NewMessage,
     places::session_name,
     record::{Inbound, MessageRecord},
@@ -97,10 +98,15 @@ impl Gateway {
             answer: None,
             doubt: None,
         });
+        let fresh = Fresh {
+            place: &place,
+            kind,
+            text,
+            what: "received",
+            way,
+        };
         let journal = &mut self.out.journal;
-        let id = self
-            .channels
-            .add(journal, now, &place, kind, text, "received", way);
+        let id = self.channels.add(journal, now, fresh);
         if waiting >= self.setup.limits.max_waiting_per_chat {
             return self.turn_away(now, &place, kind, &id);
         }

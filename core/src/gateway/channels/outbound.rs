@@ -10,6 +10,7 @@ use super::{
     Asked, ChannelBook, MessageId, MessageRecord, MessageState, Outbound, PartBody, PartRecord,
     PartState, Way,
     accounts::{Pause, UnderWay, Use},
+    book::Fresh,
 };
 use crate::{
     channel::{ChatKind, Errand, FileBytes, Outgoing, Part, Place, SendOutcome},
@@ -99,10 +100,14 @@ impl Gateway {
             files: kept_in,
             asked,
         });
-        let journal = &mut self.out.journal;
-        let id = self
-            .channels
-            .add(journal, now, &place, kind, text, "to be sent", way);
+        let fresh = Fresh {
+            place: &place,
+            kind,
+            text,
+            what: "to be sent",
+            way,
+        };
+        let id = self.channels.add(&mut self.out.journal, now, fresh);
         self.send_next(now, &place);
         id
     }

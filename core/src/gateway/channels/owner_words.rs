@@ -1,6 +1,8 @@
 //! What people can say to the gateway itself, in their chats.
 
-use super::{MessageState, Standing, Way, outbound::NewMessage, record::MessageRecord, words};
+use super::{
+    MessageState, Standing, Way, book::Fresh, outbound::NewMessage, record::MessageRecord, words,
+};
 use crate::{
     channel::{ChatKind, Incoming},
     gateway::{
@@ -135,11 +137,14 @@ impl Gateway {
             doubt: None,
         });
         let (place, kind) = (&message.place, message.kind);
-        let said = message.text.clone();
-        let journal = &mut self.out.journal;
-        let id = self
-            .channels
-            .add(journal, now, place, kind, said, "received", way);
+        let fresh = Fresh {
+            place,
+            kind,
+            text: message.text.clone(),
+            what: "received",
+            way,
+        };
+        let id = self.channels.add(&mut self.out.journal, now, fresh);
         self.answer_message(now, &id, NewMessage::text(place, kind, text));
     }
 }

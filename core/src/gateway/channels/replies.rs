@@ -231,8 +231,8 @@ fn find_files<'a>(value: &'a Value, depth: usize, found: &mut Vec<Found<'a>>) {
         Value::Object(fields) => {
             let text = |name: &str| fields.get(name).and_then(Value::as_str);
             let format = text("format").and_then(mime_of_format);
-            let mime = text("mimeType").or(text("contentType")).or(format);
-            let name = text("fileName").or(text("filename"));
+            let mime = text("mimeType").or_else(|| text("contentType")).or(format);
+            let name = text("fileName").or_else(|| text("filename"));
             if let Some(data) = text("base64")
                 && (mime.is_some() || name.is_some())
                 && STANDARD.decode(data).is_ok_and(|data| !data.is_empty())

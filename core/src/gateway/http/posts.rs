@@ -38,6 +38,8 @@ enum Stage {
     Reading,
     /// The channel has it, and has this long for its answer.
     Asked(Instant),
+    /// It was too late: another answer is on its way.
+    GivenUp,
 }
 
 impl Posts {
@@ -55,7 +57,7 @@ impl Posts {
 
     pub(in crate::gateway) fn next_deadline(&self) -> Option<Instant> {
         let deadlines = self.open.values().filter_map(|stage| match stage {
-            Stage::Reading => None,
+            Stage::Reading | Stage::GivenUp => None,
             Stage::Asked(deadline) => Some(*deadline),
         });
         deadlines.min()
@@ -63,7 +65,7 @@ impl Posts {
 
     fn asked_until(&self, until: Option<Instant>) -> Vec<PostId> {
         let is_due = |stage: &Stage| match stage {
-            Stage::Reading => false,
+            Stage::Reading | Stage::GivenUp => false,
             Stage::Asked(deadline) => until.is_none_or(|until| *deadline <= until),
         };
         let due = self.open.iter().filter(|(_, stage)| is_due(stage));
@@ -173,6 +175,7 @@ impl Gateway {
     }
 
     fn give_up_post(&mut self, post: PostId) {
+        self.posts.open.insert(post, Stage::GivenUp);
         self.out.answer(post, HttpAnswer::later(RETRY));
     }
 }

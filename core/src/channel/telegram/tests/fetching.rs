@@ -16,14 +16,14 @@ impl Rig {
     }
 
     fn fetched(&mut self) -> Result<FileBytes, String> {
-        let mut ends: Vec<_> = std::mem::take(&mut self.outputs)
-            .into_iter()
-            .filter_map(|output| match output {
-                ChannelOutput::Fetched(Errand(1), result) => Some(result),
-                ChannelOutput::StopJob(_) | ChannelOutput::Status => None,
-                other => panic!("{other:?}"),
-            })
-            .collect();
+        let mut ends = self.only(|output| {
+            if let ChannelOutput::Fetched(Errand(1), result) = output {
+                Some(result.clone())
+            } else {
+                None
+            }
+        });
+        self.nothing_else();
         assert_eq!(ends.len(), 1);
         ends.remove(0)
     }

@@ -188,7 +188,8 @@ fn the_time_that_the_service_asks_for_is_waited() {
 
 #[test]
 fn faults_are_tried_again_ever_more_slowly() {
-    let faults: [&dyn Fn(&mut Rig, &Call); 6] = [
+    type Fault = dyn Fn(&mut Rig, &Call);
+    let faults: [&Fault; 6] = [
         &|rig, poll| rig.answer(poll, 502, "<html>bad gateway</html>"),
         &|rig, poll| rig.answer(poll, 200, "{\"ok\":tr"),
         &|rig, poll| rig.ok(poll, json!({ "not": "a list" })),
