@@ -276,7 +276,7 @@ impl Gateway {
         self.drive_channels(now);
     }
 
-    fn run_account(&mut self, now: Now, name: &AccountRef) {
+    pub(super) fn run_account(&mut self, now: Now, name: &AccountRef) {
         let cursor = self
             .channels
             .account(name)
