@@ -157,7 +157,10 @@ fn a_body_may_come_in_pieces_and_be_followed_by_anything() -> TestResult {
 
 #[test]
 fn whoever_goes_away_makes_room() -> TestResult {
-    let gateway = Small::start(|limits| limits.max_posts = 2)?;
+    let gateway = Small::start(|limits| {
+        limits.max_posts = 2;
+        limits.request_head = PATIENCE * 10;
+    })?;
     let _first = gateway.head("Content-Length: 10\r\n")?;
     let second = gateway.head("Content-Length: 10\r\n")?;
     let (fields, body) = signed();

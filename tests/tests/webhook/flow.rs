@@ -78,7 +78,7 @@ fn what_is_not_signed_right_is_not_heard() -> TestResult {
     assert!(late.body.contains("seconds ago"), "{}", late.body);
     let early = post_signed(&gateway, &hello, SECRET, now() + 400)?;
     assert!(early.body.contains("in the future"), "{}", early.body);
-    let mut wordless = hello.clone();
+    let mut wordless = hello;
     wordless["sender"] = json!({ "name": "Ada" });
     let wordless = post(&gateway, &wordless)?;
     assert_eq!(
@@ -88,6 +88,8 @@ fn what_is_not_signed_right_is_not_heard() -> TestResult {
     assert!(!bridge.has_more());
     // The status says what was wrong, without the secret.
     let health = operator(&gateway)?.call("health", json!({}))?.payload()?;
+    let bridge = &health["channels"]["webhook"];
+    assert!(bridge["linked"] == true, "{health}");
     assert!(!gateway.log().contains(SECRET) && !health.to_string().contains(SECRET));
     Ok(())
 }

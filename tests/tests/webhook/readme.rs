@@ -12,8 +12,9 @@ fn the_signature_in_the_readme_is_right() -> TestResult {
         .split("\n## ")
         .find(|section| section.starts_with("Webhooks\n"))
         .ok_or_else(|| Failure::new("the README has no section of webhooks"))?;
+    let example = section.split("```text\n").nth(1).unwrap_or_default();
     let line = |name: &str| {
-        let found = section.lines().find_map(|line| line.strip_prefix(name));
+        let found = example.lines().find_map(|line| line.strip_prefix(name));
         let value = found.map(str::trim_start);
         value.ok_or_else(|| Failure::new(format!("the example has no {name}")))
     };

@@ -614,6 +614,7 @@ impl Gateway {
             self.start_inbox(now, &place);
         }
         self.drive_channels(now);
+        self.tell_accounts(now);
     }
 }
 
