@@ -308,7 +308,9 @@ fn probes_tell_details_to_nobody_else() {
                 let answer = scene.ask_http(cell.credential, |gateway, now| {
                     match gateway.handle_http(now, &request) {
                         HttpVerdict::Answer(answer) => answer,
-                        HttpVerdict::Upgrade => panic!("no upgrade was asked for: {cell:?}"),
+                        other @ (HttpVerdict::Body { .. } | HttpVerdict::Upgrade) => {
+                            panic!("a probe was asked for: {cell:?}: {other:?}")
+                        }
                     }
                 });
                 let detailed = answer.body.contains("uptimeMs");
