@@ -45,7 +45,7 @@ impl ProblemKind {
 /// What health tells of channels (spec protocol §6.2).
 #[derive(Debug, Default)]
 pub(in crate::gateway) struct ChannelHealth {
-    pub(in crate::gateway) channels: Value,
+    pub(in crate::gateway) channels: Map<String, Value>,
     pub(in crate::gateway) order: Vec<String>,
     pub(in crate::gateway) labels: BTreeMap<String, String>,
     /// `deliveryQueues`; nothing while nothing waits and nothing failed.
@@ -75,7 +75,7 @@ impl Gateway {
         }
         let labels = self.channel_labels();
         ChannelHealth {
-            channels: Value::Object(channels),
+            channels,
             order: self.channel_names(),
             labels,
             queues: self.queues(),
