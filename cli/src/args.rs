@@ -90,7 +90,11 @@ pub(crate) enum Command {
     Messages(MessagesCommand),
     /// Try the whole flow: a gateway, a node and a message, in a folder that is removed afterwards
     #[command(after_help = help::DEMO)]
-    Demo,
+    Demo {
+        /// Send the message through Telegram, whose part a stand-in on this machine plays
+        #[arg(long)]
+        telegram: bool,
+    },
     /// The program behind the command of the demo's node
     #[command(hide = true)]
     DemoGreet,

@@ -323,8 +323,11 @@ Examples:
 pub(crate) const DEMO: &str = "\
 It starts a gateway on a free loopback port and a node, both with files and a token of their own in a
 temporary folder, sends one message through the built-in agent to the node, and shows each hop with its
-time. Nothing is left behind, and nothing of your own set-up is read or changed.
+time. With --telegram the message is written in a chat with a bot, and the reply comes there; Telegram's part
+is played by a stand-in on this machine. Nothing is left behind, and nothing of your own set-up is read or
+changed.
 
 Examples:
   clawgate demo
+  clawgate demo --telegram
   clawgate demo --json";

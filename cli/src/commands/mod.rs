@@ -52,7 +52,7 @@ pub(crate) fn dispatch(cli: Cli, format: Format) -> Result<Exit, Failure> {
         Command::Chat(args) => chat::run(*args, &context()?),
         Command::Completion { shell } => completion::print(shell),
         Command::Config(command) => config::run(command, &context()?),
-        Command::Demo => demo::run(format),
+        Command::Demo { telegram } => demo::run(telegram, format),
         Command::DemoGreet => demo::greet(),
         Command::Devices(command) => devices::run(command, &context()?),
         Command::Gateway(GatewayCommand::Call(args)) => call::run(args, &context()?),

@@ -14,6 +14,8 @@ mod common;
 #[allow(dead_code, reason = "made for conversations")]
 mod support;
 
+mod telegram;
+
 use crate::support::World;
 
 #[test]

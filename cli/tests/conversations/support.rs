@@ -84,6 +84,11 @@ pub struct World {
 
 impl World {
     pub fn new() -> Self {
+        Self::configured(&json!({}))
+    }
+
+    /// The same with more in the config.
+    pub fn configured(more: &Value) -> Self {
         let sandbox = Sandbox::new();
         let script = sandbox.write(
             "wait.sh",
@@ -94,7 +99,7 @@ impl World {
             ),
         );
         fs::set_permissions(&script, fs::Permissions::from_mode(0o700)).unwrap();
-        let config = json!({
+        let mut config = json!({
             "gateway": { "mode": "local", "bind": "loopback", "auth": { "mode": "token", "token": TOKEN } },
             "agents": { "defaults": { "rules": [{
                 "match": "wait", "node": "door", "command": "gate.wait",
@@ -104,6 +109,9 @@ impl World {
                 "program": script, "description": "Waits at the gate.",
             } } },
         });
+        for (name, value) in more.as_object().unwrap() {
+            config[name] = value.clone();
+        }
         sandbox.write(".openclaw/openclaw.json", &config.to_string());
         for name in ["asked", "gate"] {
             let path = sandbox.path(name);

@@ -72,6 +72,9 @@ impl Channels {
             let built = builder.telegram(&name, account);
             channels = channels.with(name, built);
         }
+        if let Some(main) = config.channels.telegram.default_account() {
+            channels = channels.with_main(AccountRef::new("telegram", main));
+        }
         for (name, account) in &config.channels.webhook.accounts {
             let name = AccountRef::new(WEBHOOK, name);
             let built = builder.webhook(&name, account);
@@ -232,6 +235,22 @@ mod tests {
     #[test]
     fn nothing_configured_is_no_account() {
         assert!(accounts(&Value::Null, &[(TELEGRAM_TOKEN_ENV, "1:a")]).is_empty());
+    }
+
+    #[test]
+    fn the_gateway_is_told_which_account_is_meant() {
+        let accounts = json!({ "work": { "botToken": "1:a" }, "alerts": { "botToken": "2:b" } });
+        for (config, main) in [
+            (
+                json!({ "accounts": accounts, "defaultAccount": "work" }),
+                "work",
+            ),
+            (json!({ "accounts": accounts }), "alerts"),
+        ] {
+            let mains = build(&config, &[]).channels.mains();
+            let main = AccountRef::new("telegram", main);
+            assert_eq!(mains.into_iter().collect::<Vec<_>>(), [main]);
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! All accounts of a gateway.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{AccessPolicy, AccountRef, Channel};
 
@@ -10,6 +10,7 @@ use super::{AccessPolicy, AccountRef, Channel};
 #[derive(Debug, Default)]
 pub struct Channels {
     accounts: BTreeMap<AccountRef, Account>,
+    mains: BTreeSet<AccountRef>,
 }
 
 /// An account as it is configured.
@@ -37,6 +38,20 @@ impl Channels {
     pub fn with(mut self, name: AccountRef, account: Account) -> Self {
         self.accounts.insert(name, account);
         self
+    }
+
+    /// Makes an account the one that is meant where only its channel is named. Without this it is
+    /// `default`, or else the first.
+    #[must_use]
+    pub fn with_main(mut self, name: AccountRef) -> Self {
+        self.mains.retain(|main| main.channel != name.channel);
+        self.mains.insert(name);
+        self
+    }
+
+    /// What [`Channels::with_main`] was told.
+    pub(crate) fn mains(&self) -> BTreeSet<AccountRef> {
+        self.mains.clone()
     }
 
     /// The accounts, to look at.

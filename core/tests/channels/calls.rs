@@ -133,6 +133,32 @@ fn a_stopped_account_stays_stopped_until_it_is_started() {
 }
 
 #[test]
+fn a_blocked_account_is_tried_again_when_somebody_starts_it() {
+    let mut world = World::new(|_| {});
+    let conn = operator(&mut world);
+    world.says("a", "one");
+    world.service.state().locked_out = true;
+    let poll = world.job_of("poll").unwrap();
+    world.end(poll, Fate::Lost);
+    let params = json!({ "channel": "toy" });
+    let status = world.host.get(conn, "channels.status", params.clone());
+    let row = &status["channelAccounts"]["toy"][0];
+    assert_eq!(
+        (&row["healthState"], &row["running"]),
+        (&json!("blocked"), &json!(false))
+    );
+    assert_eq!(world.job_of("poll"), None);
+    world.service.state().locked_out = false;
+    let started = world.host.get(conn, "channels.start", params.clone());
+    assert_eq!(started["outcome"], "started", "{started}");
+    world.sort();
+    world.says("a", "two");
+    assert_eq!(world.service.told("a"), ["re: one", "re: two"]);
+    let again = world.host.get(conn, "channels.start", params);
+    assert_eq!(again["outcome"], "already-running", "{again}");
+}
+
+#[test]
 fn a_disk_that_takes_nothing_leaves_an_account_as_it_was() {
     let mut world = World::new(|_| {});
     let conn = operator(&mut world);
@@ -146,6 +172,18 @@ fn a_disk_that_takes_nothing_leaves_an_account_as_it_was() {
     world.sort();
     world.says("a", "hello");
     assert_eq!(world.service.told("a"), ["re: hello"]);
+
+    world
+        .host
+        .get(conn, "channels.stop", json!({ "channel": "toy" }));
+    world.host.disk.failure = Some(StoreFailure::Full);
+    world
+        .host
+        .ask(conn, "channels.start", json!({ "channel": "toy" }));
+    world.host.disk.failure = None;
+    world.host.advance(Duration::from_secs(120));
+    world.sort();
+    assert_eq!(world.job_of("poll"), None, "it is still stopped");
 }
 
 #[test]

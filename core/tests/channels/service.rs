@@ -26,6 +26,8 @@ pub struct State {
     pub told: Vec<(String, String)>,
     /// How often each part arrived, by its key.
     pub keys: BTreeMap<String, u32>,
+    /// Whether a poll that breaks finds that the account is not let in any more.
+    pub locked_out: bool,
     /// Whether the machine works on something, by chat.
     pub typing: BTreeMap<String, bool>,
 }

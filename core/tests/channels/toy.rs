@@ -57,6 +57,7 @@ pub struct Toy {
     sends: BTreeMap<ChannelJob, Errand>,
     again: Option<Instant>,
     on: bool,
+    blocked: bool,
     room: Room,
     last: u64,
 }
@@ -71,6 +72,7 @@ impl Toy {
             sends: BTreeMap::new(),
             again: None,
             on: false,
+            blocked: false,
             room: Room::Free,
             last: 0,
         }
@@ -157,7 +159,12 @@ impl Toy {
             }
             JobEvent::Failed(_) => {
                 self.poll = None;
-                self.again = Some(now.mono + Duration::from_secs(1));
+                self.blocked = self.service.state().locked_out;
+                if self.blocked {
+                    self.outputs.push_back(ChannelOutput::Status);
+                } else {
+                    self.again = Some(now.mono + Duration::from_secs(1));
+                }
             }
             JobEvent::Head(_) => {}
         }
@@ -167,6 +174,7 @@ impl Toy {
 impl Channel for Toy {
     fn start(&mut self, _: Now, cursor: Option<&str>) {
         self.on = true;
+        self.blocked = false;
         self.again = None;
         self.cursor = cursor.map_or(0, |cursor| cursor.parse().unwrap());
         if let Some(job) = self.poll.take() {
@@ -264,7 +272,9 @@ impl Channel for Toy {
 
     fn status(&self) -> ChannelStatus {
         ChannelStatus {
-            link: if self.on {
+            link: if self.on && self.blocked {
+                Link::Blocked
+            } else if self.on {
                 Link::Connected
             } else {
                 Link::Stopped

@@ -1,5 +1,6 @@
 //! A command of a node: reads its parameters, notes in the file `TOOL_LOG` that it was run, and gives
-//! the parameters back. `{"gate": PORT}` lets it wait there first, `{"fail": true}` lets it fail.
+//! the parameters back. `{"gate": PORT}` lets it wait there first, `{"fail": true}` lets it fail,
+//! `{"picture": true}` lets it give a picture as cameras do.
 #![forbid(unsafe_code)]
 #![allow(
     clippy::print_stdout,
@@ -14,6 +15,9 @@ use std::process::ExitCode;
 use clawgate_tests::failure::{Attempt, TestResult};
 use clawgate_tests::gate;
 use serde_json::{Value, json};
+
+/// A PNG of one pixel.
+const PICTURE: &str = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==";
 
 fn main() -> ExitCode {
     match run() {
@@ -47,6 +51,11 @@ fn run() -> TestResult<ExitCode> {
         eprintln!("it was told to fail");
         return Ok(ExitCode::from(3));
     }
-    println!("{}", json!({ "given": params, "celsius": 21.5 }));
+    let given = if params.get("picture") == Some(&Value::Bool(true)) {
+        json!({ "format": "png", "base64": PICTURE, "width": 1, "height": 1 })
+    } else {
+        json!({ "given": params, "celsius": 21.5 })
+    };
+    println!("{given}");
     Ok(ExitCode::SUCCESS)
 }

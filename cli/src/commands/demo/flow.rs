@@ -1,5 +1,6 @@
 //! One message through gateway, agent and node, with the time of each hop.
 
+use std::borrow::Cow;
 use std::ffi::OsStr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,6 +20,7 @@ use super::folder::Folder;
 use super::greet;
 use super::process::{Process, environment};
 use super::stage::{Heard, Stage, Who, spawn, system};
+use super::telegram::Telegram;
 use crate::conversation::fresh_key;
 use crate::conversation::wire::{News, RunEnd, What};
 use crate::dial::{self, device_info};
@@ -29,8 +31,8 @@ use crate::run::running_gateway;
 
 const NODE: &str = "demo";
 const COMMAND: &str = "demo.greet";
-const MESSAGE: &str = "greet the world";
-const NAME: &str = "the world";
+pub(super) const MESSAGE: &str = "greet the world";
+pub(super) const NAME: &str = "the world";
 
 /// A message that came back as a reply.
 #[derive(Debug)]
@@ -44,22 +46,36 @@ pub(super) struct Flow {
 #[derive(Debug)]
 pub(super) struct Hop {
     /// For programs.
-    pub(super) id: &'static str,
+    pub(super) id: Cow<'static, str>,
     /// For people.
-    pub(super) words: &'static str,
+    pub(super) words: Cow<'static, str>,
     /// After the message was sent.
     pub(super) after: Duration,
 }
 
+/// Where the message is written.
+#[derive(Debug)]
+pub(super) enum Scene {
+    /// By a client of the gateway.
+    Client,
+    /// In a chat with a bot.
+    Telegram(Telegram),
+}
+
 /// Sets everything up, sends the message, and ends everything.
-pub(super) fn play(stage: Stage, folder: &Folder, format: Format) -> Result<Flow, Failure> {
+pub(super) fn play(
+    stage: Stage,
+    folder: &Folder,
+    scene: &Scene,
+    format: Format,
+) -> Result<Flow, Failure> {
     let tell = |words: &str| {
         if format == Format::Text {
             output::note(words);
         }
     };
     let token = Secret::new(fresh_key()?);
-    folder.write("openclaw.json", &config(&token)?)?;
+    folder.write("openclaw.json", &config(&token, scene)?)?;
     let run = ["gateway", "run", "--port", "0"].map(OsStr::new);
     let mut gateway = Process::start(Who::Gateway, &stage, folder.path(), &run)?;
     let port = match gateway_port(&stage, folder) {
@@ -84,7 +100,10 @@ pub(super) fn play(stage: Stage, folder: &Folder, format: Format) -> Result<Flow
     };
     let client = connect(&stage, port, token);
     let outcome = client.and_then(|client| {
-        let outcome = approve(&stage, &client, &tell).and_then(|()| follow(&stage, &client));
+        let outcome = approve(&stage, &client, &tell).and_then(|()| match scene {
+            Scene::Client => follow(&stage, &client),
+            Scene::Telegram(telegram) => telegram.follow(&stage, &client),
+        });
         client.close();
         outcome
     });
@@ -120,9 +139,14 @@ fn ended(failure: Failure, processes: &mut [&mut Process], stage: &Stage) -> Fai
 }
 
 /// The config of gateway and node.
-fn config(token: &Secret) -> Result<String, Failure> {
+fn config(token: &Secret, scene: &Scene) -> Result<String, Failure> {
     let program = std::env::current_exe().map_err(|error| system(&error.to_string()))?;
+    let channels = match scene {
+        Scene::Client => json!({}),
+        Scene::Telegram(telegram) => telegram.config(),
+    };
     let config = json!({
+        "channels": channels,
         "gateway": {
             "mode": "local",
             "bind": "loopback",
@@ -207,6 +231,7 @@ fn approve(stage: &Stage, client: &Client, tell: &impl Fn(&str)) -> Result<(), F
                 }
             }
             Heard::Answer(..)
+            | Heard::Chat(_)
             | Heard::Client(_)
             | Heard::Ended(_)
             | Heard::Interrupt
@@ -239,7 +264,11 @@ fn approve(stage: &Stage, client: &Client, tell: &impl Fn(&str)) -> Result<(), F
                 let said: Value = serde_json::from_str(&line).unwrap_or_default();
                 is_ready |= is_state(&said, "ready");
             }
-            Heard::Client(_) | Heard::Ended(_) | Heard::Interrupt | Heard::Said(..) => {}
+            Heard::Chat(_)
+            | Heard::Client(_)
+            | Heard::Ended(_)
+            | Heard::Interrupt
+            | Heard::Said(..) => {}
         }
         Ok((answers == 2 && is_ready).then_some(()))
     })?;
@@ -283,7 +312,11 @@ fn follow(stage: &Stage, client: &Client) -> Result<Flow, Failure> {
                     What::Kept(_) | What::Text(_) => {}
                 }
             }
-            Heard::Client(_) | Heard::Ended(_) | Heard::Interrupt | Heard::Said(..) => {}
+            Heard::Chat(_)
+            | Heard::Client(_)
+            | Heard::Ended(_)
+            | Heard::Interrupt
+            | Heard::Said(..) => {}
         }
         Ok(seen.reply.clone().filter(|_| seen.is_whole()))
     })?;
@@ -341,8 +374,8 @@ impl Seen {
     fn hops(&self) -> Vec<Hop> {
         let hop = |((id, words), after): ((&'static str, &'static str), Option<Duration>)| {
             Some(Hop {
-                id,
-                words,
+                id: id.into(),
+                words: words.into(),
                 after: after?,
             })
         };
@@ -354,7 +387,7 @@ impl Seen {
     }
 }
 
-fn start(
+pub(super) fn start(
     stage: &Stage,
     client: &Client,
     method: &'static str,
@@ -373,7 +406,7 @@ fn is_state(said: &Value, state: &str) -> bool {
     said.get("state").and_then(Value::as_str) == Some(state)
 }
 
-fn refused(what: &str, why: &str) -> Failure {
+pub(super) fn refused(what: &str, why: &str) -> Failure {
     Failure::new(
         Exit::Failed,
         "demo_failed",

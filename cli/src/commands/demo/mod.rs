@@ -6,6 +6,7 @@
 //! | `stage` | what is waited for, in one queue |
 //! | `process` | a gateway or a node, as a child of this process |
 //! | `flow` | one message, followed hop by hop |
+//! | `telegram` | the same message, written in a chat |
 //! | `greet` | the program behind the node's command |
 
 mod flow;
@@ -13,14 +14,16 @@ mod folder;
 mod greet;
 mod process;
 mod stage;
+mod telegram;
 
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use self::flow::Flow;
+use self::flow::{Flow, Scene};
 use self::folder::Folder;
 use self::stage::Stage;
+use self::telegram::Telegram;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::{self, Format};
@@ -31,12 +34,17 @@ pub(super) use self::greet::run as greet;
 /// Time for everything together.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-pub(super) fn run(format: Format) -> Result<Exit, Failure> {
+pub(super) fn run(telegram: bool, format: Format) -> Result<Exit, Failure> {
     let begun = Instant::now();
     let stage = Stage::new(begun + PATIENCE)?;
     let folder = Folder::make()?;
+    let scene = if telegram {
+        Scene::Telegram(Telegram::start()?)
+    } else {
+        Scene::Client
+    };
     let path = folder.path().to_owned();
-    let outcome = flow::play(stage, &folder, format);
+    let outcome = flow::play(stage, &folder, &scene, format);
     // Whatever came of it, nothing is left behind.
     let removed = folder.remove();
     let flow = outcome?;
@@ -70,7 +78,7 @@ fn to_text(flow: &Flow, took: Duration) -> String {
     let mut sheet = Sheet::default();
     for hop in &flow.hops {
         let after = text::duration(hop.after);
-        sheet.line(format!("{after:>8}"), hop.words);
+        sheet.line(format!("{after:>8}"), hop.words.as_ref());
     }
     let last = flow.hops.last().map(|hop| hop.after).unwrap_or_default();
     format!(

@@ -30,6 +30,8 @@ pub(super) enum Heard {
     Ended(Who),
     /// Ctrl-C, or a request to stop.
     Interrupt,
+    /// The bot said this in the chat; or why it did not.
+    Chat(Result<String, String>),
     /// A process printed a line.
     Said(Who, String),
 }

@@ -1,3 +1,10 @@
+//! The channel against scripted jobs and posts.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::wildcard_enum_match_arm,
+    reason = "any instant will do, and a test panics at what it does not expect"
+)]
+
 use std::time::Instant;
 
 use bytes::Bytes;

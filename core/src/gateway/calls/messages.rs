@@ -143,6 +143,7 @@ impl Gateway {
             .resend_message(now, &id)
             .map_err(RpcError::invalid_request)?;
         self.note(now, conn, "messages.resend", None, resent.as_str());
+        self.refresh_health(now);
         let state = self
             .channels
             .get(&resent)

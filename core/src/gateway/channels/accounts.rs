@@ -25,6 +25,8 @@ const LOCK_PAUSE: Duration = Duration::from_secs(30);
 #[derive(Debug, Default)]
 pub(in crate::gateway) struct Accounts {
     pub(super) all: BTreeMap<AccountRef, Running>,
+    /// Those that are meant where only their channel is named.
+    pub(super) mains: BTreeSet<AccountRef>,
     jobs: BTreeMap<EffectId, (AccountRef, ChannelJob)>,
     /// Accounts that may have something to say.
     touched: VecDeque<AccountRef>,
@@ -181,6 +183,7 @@ impl Gateway {
     /// Listens to these accounts. Call it before the first input.
     #[must_use]
     pub fn with_channels(mut self, channels: Channels) -> Self {
+        self.accounts.mains = channels.mains();
         let accounts = channels.into_accounts().into_iter();
         self.accounts.all = accounts
             .map(|(name, account)| (name, Running::new(account)))
@@ -193,6 +196,7 @@ impl Gateway {
     /// that have not changed go on undisturbed.
     pub fn take_up_channels(&mut self, now: Now, newer: Channels) {
         self.assert_drained();
+        self.accounts.mains = newer.mains();
         let mut newer = newer.into_accounts();
         let known: Vec<AccountRef> = self.accounts.all.keys().cloned().collect();
         for name in known {
@@ -272,7 +276,7 @@ impl Gateway {
         self.drive_channels(now);
     }
 
-    fn run_account(&mut self, now: Now, name: &AccountRef) {
+    pub(super) fn run_account(&mut self, now: Now, name: &AccountRef) {
         let cursor = self
             .channels
             .account(name)
@@ -597,7 +601,13 @@ impl Gateway {
         self.settle_parts(now);
         let names: Vec<AccountRef> = self.accounts.all.keys().cloned().collect();
         for name in &names {
-            self.begin_account(now, name);
+            let kept = self.channels.account(name);
+            if kept.is_some_and(|record| record.stopped) {
+                // A start that the disk did not take was none.
+                self.halt_account(now, name);
+            } else {
+                self.begin_account(now, name);
+            }
         }
         for place in self.channels.places() {
             self.send_next(now, &place);

@@ -2,7 +2,7 @@
 
 use super::accounts::State;
 use crate::{
-    channel::AccountRef,
+    channel::{AccountRef, Link},
     gateway::Gateway,
     protocol::{RpcCode, RpcError},
     time::Now,
@@ -50,7 +50,7 @@ impl Gateway {
             Some(account) => AccountRef::new(channel, account),
             None => AccountRef::new(channel, self.default_account(channel)),
         };
-        if self.accounts.all.contains_key(&name) {
+        if self.has_account(&name) {
             return Ok(name);
         }
         let known: Vec<String> = self
@@ -127,14 +127,20 @@ impl Gateway {
         name: &AccountRef,
     ) -> Result<Begun, RpcError> {
         self.startable_account(name)?;
-        let was = self.accounts.all.get(name).map(|running| &running.state);
-        let begun = match was {
+        let running = self.accounts.all.get(name);
+        let is_blocked = running.is_some_and(|running| running.status().link == Link::Blocked);
+        let begun = match running.map(|running| &running.state) {
+            Some(State::On) if is_blocked => Begun::Started,
             Some(State::On | State::Locking) => Begun::AlreadyRunning,
             Some(State::Off | State::Locked { .. }) | None => Begun::Started,
         };
         self.channels
             .change_account(&mut self.out.journal, name, |record| record.stopped = false);
         self.begin_account(now, name);
+        // What was in its way may be gone: the service knows the token again.
+        if is_blocked {
+            self.run_account(now, name);
+        }
         self.drive_channels(now);
         self.refresh_health(now);
         Ok(begun)

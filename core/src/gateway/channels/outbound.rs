@@ -444,6 +444,10 @@ impl Gateway {
                 record.hop(now.wall, what);
             });
         }
+        if state != MessageState::Sent {
+            // Nobody has to wait for the next look to learn that something needs a word of theirs.
+            self.refresh_health(now);
+        }
         self.answer_senders(id);
         self.send_next(now, &record.place);
     }

@@ -103,13 +103,24 @@ impl Gateway {
 
     /// The account that is meant where none is named.
     pub(in crate::gateway) fn default_account(&self, channel: &str) -> String {
-        let mut accounts = self.accounts_of(channel).map(|(name, _)| &name.account);
-        let first = accounts.next();
-        let all = first.into_iter().chain(accounts);
-        let mut all = all.collect::<Vec<_>>();
-        all.sort_by_key(|name| (name.as_str() != DEFAULT_ACCOUNT, (*name).clone()));
-        all.first()
-            .map_or_else(|| DEFAULT_ACCOUNT.to_owned(), |name| (*name).clone())
+        let mut all = self.accounts_of(channel).map(|(name, _)| name);
+        let first = all.next().map(|name| &name.account);
+        let main = self
+            .accounts
+            .mains
+            .iter()
+            .find(|name| name.channel == channel && self.has_account(name))
+            .map(|name| &name.account);
+        let has_default = self.has_account(&AccountRef::new(channel, DEFAULT_ACCOUNT));
+        match (main, has_default, first) {
+            (Some(main), _, _) => main.clone(),
+            (None, false, Some(first)) => first.clone(),
+            (None, _, _) => DEFAULT_ACCOUNT.to_owned(),
+        }
+    }
+
+    pub(in crate::gateway) fn has_account(&self, name: &AccountRef) -> bool {
+        self.accounts.all.contains_key(name)
     }
 
     /// Every account, by its name.

@@ -211,6 +211,7 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
         #[test]
         fn queues_are_one_list(steps in prop::collection::vec(step(), 0..80)) {
             let made = |key: u8, run: u8, text: &str| {
