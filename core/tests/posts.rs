@@ -190,12 +190,15 @@ fn messages(host: &Host) -> usize {
     .count()
 }
 
+/// Method, path, headers, and the status that it gets.
+type Asked<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)], u16);
+
 #[test]
 fn the_head_decides_whether_a_body_is_read() {
     let mut host = host();
     let long = (1024 * 1024 + 1).to_string();
     let good = [("content-length", "2")];
-    let table: &[(&str, &str, &[(&str, &str)], u16)] = &[
+    let table: &[Asked<'_>] = &[
         ("GET", PATH, &[], 405),
         ("PUT", PATH, &good, 405),
         ("OPTIONS", PATH, &[], 405),

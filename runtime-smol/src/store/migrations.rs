@@ -121,6 +121,12 @@ mod tests {
             "SELECT (SELECT count(*) FROM session) = 1
                 AND (SELECT text FROM message WHERE session = 's' AND seq = 1) = 'hello'",
         ),
+        (
+            "INSERT INTO channel_message VALUES ('m1', '{\"order\":1}');
+             INSERT INTO channel VALUES ('telegram/default', '{\"cursor\":\"7\"}');",
+            "SELECT (SELECT document FROM channel_message WHERE key = 'm1') = '{\"order\":1}'
+                AND (SELECT count(*) FROM channel) = 1",
+        ),
     ];
 
     fn sound(connection: &Connection) -> bool {
