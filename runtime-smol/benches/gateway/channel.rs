@@ -36,7 +36,7 @@ pub(crate) fn measure(effort: Effort) -> Outcome {
     ))?;
     let mut table = Table::new(&["chats", "messages/s", "bare", "ours/bare"]);
     for chats in CHATS {
-        let mut side = Side::start(chats)?;
+        let side = Side::start(chats)?;
         let mut rates: [Vec<f64>; 2] = Default::default();
         for _ in 0..rounds {
             let [ours, bare] = &mut rates;
@@ -53,7 +53,7 @@ pub(crate) fn measure(effort: Effort) -> Outcome {
         ]);
     }
     table.print()?;
-    let mut side = Side::start(50)?;
+    let side = Side::start(50)?;
     let mut table = Table::new(&["messages", "resident", "at most"]);
     let mut done = 0;
     for wanted in [50, many / 10, many / 2, many] {
@@ -98,7 +98,7 @@ impl Side {
         let folder = tempfile::tempdir()?;
         let text = format!("{} {}", api.url(), table::text(folder.path())?);
         let server = ServerProcess::start(Kind::Channel, &text)?;
-        let mut side = Self {
+        let side = Self {
             server,
             api,
             people,
@@ -110,7 +110,7 @@ impl Side {
     }
 
     /// A message in each chat, and its answer. Gives how many there were.
-    fn exchange(&mut self) -> Outcome<usize> {
+    fn exchange(&self) -> Outcome<usize> {
         let wanted = self.api.look(|state| state.sent_count()) + self.people.len() as u64;
         for person in &self.people {
             self.api.says(person, "/echo The quick brown fox.")?;
@@ -123,7 +123,7 @@ impl Side {
     }
 
     /// The same number of messages, sent by hand.
-    fn send_plainly(&mut self) -> Outcome<usize> {
+    fn send_plainly(&self) -> Outcome<usize> {
         let address = self.api.url().replace("http://", "");
         for person in &self.people {
             let body = format!(
