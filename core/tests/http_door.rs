@@ -384,7 +384,7 @@ fn http(host: &mut Host, method: &str, target: &str, peer: &PeerFacts) -> HttpVe
 fn answer(host: &mut Host, method: &str, target: &str, peer: &PeerFacts) -> HttpAnswer {
     match http(host, method, target, peer) {
         HttpVerdict::Answer(answer) => answer,
-        HttpVerdict::Upgrade => panic!("an upgrade"),
+        HttpVerdict::Body { .. } | HttpVerdict::Upgrade => panic!("no answer"),
     }
 }
 

@@ -308,7 +308,9 @@ fn probes_tell_details_to_nobody_else() {
                 let answer = scene.ask_http(cell.credential, |gateway, now| {
                     match gateway.handle_http(now, &request) {
                         HttpVerdict::Answer(answer) => answer,
-                        HttpVerdict::Upgrade => panic!("no upgrade was asked for: {cell:?}"),
+                        HttpVerdict::Body { .. } | HttpVerdict::Upgrade => {
+                            panic!("no answer: {cell:?}")
+                        }
                     }
                 });
                 let detailed = answer.body.contains("uptimeMs");

@@ -282,6 +282,8 @@ impl World {
                         | Effect::ReadSecrets
                         | Effect::ReadTranscript(_)
                         | Effect::FeedJob(..)
+                        | Effect::HoldLock(_)
+                        | Effect::ReleaseLock(_)
                         | Effect::StartJob(_)
                         | Effect::StopJob(_)
                         | Effect::Whois(_) => (Duration::ZERO, wrong),

@@ -121,6 +121,14 @@ mod tests {
             "SELECT (SELECT count(*) FROM session) = 1
                 AND (SELECT text FROM message WHERE session = 's' AND seq = 1) = 'hello'",
         ),
+        (
+            "INSERT INTO channel VALUES ('telegram/default', '{\"cursor\":\"7\"}');
+             INSERT INTO channel_message VALUES ('m1', '{\"text\":\"hello\"}');
+             INSERT INTO channel_sender VALUES ('s1', '{}');",
+            "SELECT (SELECT document FROM channel) = '{\"cursor\":\"7\"}'
+                AND (SELECT document FROM channel_message) = '{\"text\":\"hello\"}'
+                AND (SELECT count(*) FROM channel_sender) = 1",
+        ),
     ];
 
     fn sound(connection: &Connection) -> bool {
