@@ -606,6 +606,9 @@ fn nothing_is_acknowledged_that_could_not_be_kept() {
     assert_eq!(refused["error"]["code"], "UNAVAILABLE", "{refused}");
     host.disk.failure = None;
     assert_eq!(host.get(conn, "chat.send", params)["status"], "started");
+    // The disk works again: what waited for that is due at once.
+    host.advance(Duration::ZERO);
+    drain(&mut host, conn);
     let kept = texts(&history(&mut host, conn));
     assert_eq!(kept, ["say before", "before", "say x", "x"]);
 }

@@ -384,7 +384,8 @@ fn http(host: &mut Host, method: &str, target: &str, peer: &PeerFacts) -> HttpVe
 fn answer(host: &mut Host, method: &str, target: &str, peer: &PeerFacts) -> HttpAnswer {
     match http(host, method, target, peer) {
         HttpVerdict::Answer(answer) => answer,
-        HttpVerdict::Body { .. } | HttpVerdict::Upgrade => panic!("no answer"),
+        HttpVerdict::Body { .. } => panic!("a request with a body"),
+        HttpVerdict::Upgrade => panic!("an upgrade"),
     }
 }
 

@@ -47,6 +47,28 @@ fn every_hop_is_shown_and_nothing_is_left_behind() {
 }
 
 #[test]
+fn the_same_message_can_be_written_in_a_chat() {
+    let sandbox = Sandbox::new();
+    let folder = sandbox.path("tmp");
+    fs::create_dir(&folder).unwrap();
+    let sandbox = sandbox.env("TMPDIR", &folder.to_string_lossy());
+    let outcome = sandbox.run(&["demo", "--telegram", "--json"]);
+    assert_eq!(outcome.code, 0, "{outcome:?}");
+    let flow = outcome.json();
+    assert_eq!(flow["reply"], "Hello, the world!");
+    let hops: Vec<&str> = flow["hops"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|hop| hop["hop"].as_str().unwrap())
+        .collect();
+    assert_eq!(hops.first(), Some(&"received"));
+    assert!(hops.contains(&"calls demo.greet of demo"), "{hops:?}");
+    assert_eq!(hops.last(), Some(&"seen in the chat"));
+    assert_eq!(names(&folder), [""; 0]);
+}
+
+#[test]
 fn an_interrupted_demo_leaves_nothing_behind() {
     let sandbox = Sandbox::new();
     let folder = sandbox.path("tmp");

@@ -308,8 +308,8 @@ fn probes_tell_details_to_nobody_else() {
                 let answer = scene.ask_http(cell.credential, |gateway, now| {
                     match gateway.handle_http(now, &request) {
                         HttpVerdict::Answer(answer) => answer,
-                        HttpVerdict::Body { .. } | HttpVerdict::Upgrade => {
-                            panic!("no answer: {cell:?}")
+                        other @ (HttpVerdict::Body { .. } | HttpVerdict::Upgrade) => {
+                            panic!("a probe was asked for: {cell:?}: {other:?}")
                         }
                     }
                 });

@@ -274,12 +274,14 @@ impl World {
                     });
                     match effect {
                         Effect::TailLog(_) => (Duration::ZERO, honest),
-                        Effect::KeepExecApprovals { .. }
+                        Effect::HoldLock(_)
+                        | Effect::KeepExecApprovals { .. }
                         | Effect::KeepToken(_)
                         | Effect::ReadConfig
                         | Effect::ReadExecApprovals
                         | Effect::ReadProcess
                         | Effect::ReadSecrets
+                        | Effect::ReleaseLock(_)
                         | Effect::ReadTranscript(_)
                         | Effect::FeedJob(..)
                         | Effect::HoldLock(_)

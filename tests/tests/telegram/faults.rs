@@ -328,3 +328,31 @@ fn a_reply_to_somebody_who_blocked_the_bot_is_failed_and_says_why() -> TestResul
     assert_eq!(asked["doubt"], json!(null));
     Ok(())
 }
+
+#[test]
+fn a_reply_waits_while_the_token_is_not_accepted_and_is_sent_once() -> TestResult {
+    let scene = Scene::start()?;
+    let unknown = Answer::error(401, "Unauthorized");
+    scene.api.fault(of_sending(Act::Answer(unknown)).times(2));
+    echo(&scene, "one")?;
+    echo(&scene, "two")?;
+    assert_eq!(told(&scene, 2)?, ["one", "two"]);
+    let asked = scene.message("/echo one", "sent")?;
+    let steps = scene.trace("401", &asked["id"])?;
+    let waits = |step: &&String| step.contains("not sent yet: the bot token is not accepted");
+    assert_eq!(steps.iter().filter(waits).count(), 2, "{steps:?}");
+    Ok(())
+}
+
+#[test]
+fn formatting_that_the_service_refuses_is_left_out() -> TestResult {
+    let scene = Scene::start()?;
+    let refused = "Bad Request: can't parse entities: Unsupported start tag \"b\" at byte offset 0";
+    scene
+        .api
+        .fault(of_sending(Act::Answer(Answer::error(400, refused))));
+    echo(&scene, "**bold** words")?;
+    assert_eq!(told(&scene, 1)?, ["**bold** words"]);
+    scene.message("/echo **bold** words", "sent")?;
+    Ok(())
+}

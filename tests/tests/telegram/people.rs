@@ -1,8 +1,10 @@
 //! Who is heard where: groups, topics, strangers who are let in; and what an operator says.
 
-use clawgate_bot_api::Post;
+use clawgate_bot_api::{BotApi, Post};
+use clawgate_tests::command_line::Machine;
 use clawgate_tests::failure::TestResult;
 use clawgate_tests::gate::Gate;
+use clawgate_tests::gateway_process::{GatewayProcess, Settings};
 use serde_json::json;
 
 use crate::support::{Change, LIMIT, Scene};
@@ -178,5 +180,85 @@ fn an_operator_says_something_once_and_sees_how_the_channel_fares() -> TestResul
     scene.owner.json(&["channels", "start", "telegram"])?;
     let sent = scene.told(3)?;
     assert_eq!(sent.last().map(|it| it.text.as_str()), Some("later"));
+    Ok(())
+}
+
+#[test]
+fn words_that_are_changed_before_their_turn_count() -> TestResult {
+    let scene = Scene::start()?;
+    let _node = scene.node()?;
+    let gate = Gate::new()?;
+    let wait = format!("wait at {}", gate.port());
+    scene.api.says(&scene.anna, &wait)?;
+    let waiting = gate.wait()?;
+    let next = scene.api.says(&scene.anna, "/echo wrong")?;
+    scene.message("/echo wrong", "received")?;
+    scene.api.edits(&scene.anna, next, "/echo right")?;
+    scene.message("/echo right", "received")?;
+    waiting.go_on();
+    let sent = scene.told(2)?;
+    let told: Vec<&str> = sent.iter().map(|it| it.text.as_str()).collect();
+    let opened = format!("The gate {} is open.", gate.port());
+    assert_eq!(told, [opened.as_str(), "right"]);
+    // Too late: the answer stands, and no other one comes.
+    scene.message("/echo right", "sent")?;
+    scene.api.edits(&scene.anna, next, "/echo too late")?;
+    scene.api.says(&scene.anna, "/echo last")?;
+    let sent = scene.told(3)?;
+    assert_eq!(sent.last().map(|it| it.text.as_str()), Some("last"));
+    assert_eq!(sent.len(), 3);
+    Ok(())
+}
+
+#[test]
+fn two_bots_of_one_gateway_answer_for_themselves() -> TestResult {
+    let api = BotApi::start()?;
+    let (first, second) = ("111:first-key-of-two", "222:second-key-of-two");
+    let bots = [
+        api.add_bot(first, "first_bot")?,
+        api.add_bot(second, "second_bot")?,
+    ];
+    let anna = api.user(7, "Anna");
+    let account = |token: &str| json!({ "botToken": token });
+    let telegram = json!({
+        "apiRoot": api.url(),
+        "dmPolicy": "open",
+        "allowFrom": ["*"],
+        "accounts": { "one": account(first), "two": account(second) },
+    });
+    let agents = json!({ "defaults": { "backend": "builtin" } });
+    let gateway = GatewayProcess::start_with(Settings {
+        config: vec![
+            ("agents".to_owned(), agents),
+            ("channels".to_owned(), json!({ "telegram": telegram })),
+        ],
+        ..Settings::default()
+    })?;
+    for (bot, word) in bots.iter().zip(["one", "two"]) {
+        let post = Post::by(&anna, &format!("/echo {word}"));
+        api.post(post.to(*bot))?;
+    }
+    let sent = api.wait_for_sent(&anna, 2, LIMIT)?;
+    let mut told: Vec<_> = sent.iter().map(|it| (it.bot, it.text.as_str())).collect();
+    told.sort_unstable();
+    let meant: Vec<_> = bots.into_iter().zip(["one", "two"]).collect();
+    assert_eq!(told, meant);
+    // Each can be stopped by itself.
+    let owner = Machine::of(&gateway);
+    owner.json(&["channels", "stop", "telegram", "--account", "two"])?;
+    let status = owner.json(&["channels", "status"])?;
+    let rows = status["channelAccounts"]["telegram"].as_array();
+    let states: Vec<_> = rows
+        .into_iter()
+        .flatten()
+        .map(|row| (&row["accountId"], &row["healthState"]))
+        .collect();
+    assert_eq!(
+        states,
+        [
+            (&json!("one"), &json!("healthy")),
+            (&json!("two"), &json!("stopped")),
+        ]
+    );
     Ok(())
 }

@@ -256,7 +256,10 @@ impl ChannelBook {
         id: &MessageId,
         change: impl FnOnce(&mut MessageRecord),
     ) {
-        self.over.retain(|over| over != id);
+        // Most are not over when their answer is sent: those are not looked for.
+        if self.get(id).is_some_and(|record| record.state.is_over()) {
+            self.over.retain(|over| over != id);
+        }
         self.change(journal, id, change);
     }
 

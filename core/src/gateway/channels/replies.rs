@@ -61,13 +61,20 @@ impl Gateway {
     }
 
     /// A run that answers somebody calls a node.
-    pub(in crate::gateway) fn note_node_call(&mut self, now: Now, run: &RunId, name: &str) {
+    pub(in crate::gateway) fn note_node_call(
+        &mut self,
+        now: Now,
+        run: &RunId,
+        node: &str,
+        command: &str,
+    ) {
         let Some(id) = self.channels.of_run(run).cloned() else {
             return;
         };
+        let node = self.node_name(node).unwrap_or_else(|| node.to_owned());
         self.channels.change(&mut self.out.journal, &id, |record| {
             record.state = MessageState::CallingNode;
-            record.hop(now.wall, format!("calls {name}"));
+            record.hop(now.wall, format!("calls {command} of {node}"));
         });
     }
 
@@ -76,15 +83,16 @@ impl Gateway {
         &mut self,
         now: Now,
         run: &RunId,
-        name: &str,
+        (node, command): (&str, &str),
         outcome: &Result<RawJson, ToolError>,
     ) {
+        let node = self.node_name(node).unwrap_or_else(|| node.to_owned());
         if let Some(id) = self.channels.of_run(run).cloned() {
             self.channels.change(&mut self.out.journal, &id, |record| {
                 record.state = MessageState::Running;
                 let what = match outcome {
-                    Ok(_) => format!("{name} answered"),
-                    Err(error) => format!("{name} failed: {}", error.code),
+                    Ok(_) => format!("{node} answered {command}"),
+                    Err(error) => format!("{command} of {node} failed: {}", error.code),
                 };
                 record.hop(now.wall, what);
             });
@@ -155,7 +163,9 @@ impl Gateway {
             .get(run)
             .map(|record| {
                 let named = |call: &crate::gateway::runs::CallRecord| {
-                    format!("{} on {}", call.command, call.node)
+                    let node = self.node_name(&call.node);
+                    let node = node.unwrap_or_else(|| call.node.clone());
+                    format!("{} on {node}", call.command)
                 };
                 record.calls.iter().map(named).collect()
             })

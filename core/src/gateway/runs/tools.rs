@@ -76,7 +76,7 @@ impl Gateway {
         };
         self.runs
             .change(&mut self.out.journal, run, |record| record.calls.push(made));
-        self.note_node_call(now, run, &open.name);
+        self.note_node_call(now, run, &open.node, &open.command);
         let call = self.node_call(now, run, &id, &open, open.params.clone());
         self.send_call(now, run, &id, call, None, Stage::Sent);
     }
@@ -164,7 +164,13 @@ impl Gateway {
         let Some(active) = self.runs.active.get_mut(run) else {
             return;
         };
-        let Some(OpenCall { name, .. }) = active.calls.remove(call) else {
+        let Some(OpenCall {
+            name,
+            node,
+            command,
+            ..
+        }) = active.calls.remove(call)
+        else {
             return;
         };
         let key = active.key.clone();
@@ -178,7 +184,7 @@ impl Gateway {
                 made.state = state;
             }
         });
-        self.note_node_answer(now, run, &name, &outcome);
+        self.note_node_answer(now, run, (&node, &command), &outcome);
         let error = outcome.as_ref().err().map(|error| {
             let ToolError { code, message } = error;
             format!("{code}: {message}")
