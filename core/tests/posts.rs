@@ -139,14 +139,15 @@ fn ask(host: &mut Host, method: &str, target: &str, peer: &PeerFacts) -> HttpVer
 fn refused(verdict: HttpVerdict) -> HttpAnswer {
     match verdict {
         HttpVerdict::Answer(answer) => answer,
-        other => panic!("{other:?} is no answer"),
+        HttpVerdict::Body { .. } | HttpVerdict::Upgrade => panic!("no answer"),
     }
 }
 
 fn taken(verdict: HttpVerdict) -> PostId {
     match verdict {
         HttpVerdict::Body { post, .. } => post,
-        other => panic!("{other:?} asks for no body"),
+        HttpVerdict::Answer(answer) => panic!("{answer:?} asks for no body"),
+        HttpVerdict::Upgrade => panic!("an upgrade"),
     }
 }
 
@@ -190,15 +191,13 @@ fn messages(host: &Host) -> usize {
     .count()
 }
 
-/// Method, path, headers, and the status that it gets.
-type Asked<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)], u16);
-
 #[test]
 fn the_head_decides_whether_a_body_is_read() {
     let mut host = host();
     let long = (1024 * 1024 + 1).to_string();
     let good = [("content-length", "2")];
-    let table: &[Asked<'_>] = &[
+    type Head<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)], u16);
+    let table: &[Head<'_>] = &[
         ("GET", PATH, &[], 405),
         ("PUT", PATH, &good, 405),
         ("OPTIONS", PATH, &[], 405),

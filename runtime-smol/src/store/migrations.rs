@@ -122,10 +122,12 @@ mod tests {
                 AND (SELECT text FROM message WHERE session = 's' AND seq = 1) = 'hello'",
         ),
         (
-            "INSERT INTO channel_message VALUES ('m1', '{\"order\":1}');
-             INSERT INTO channel VALUES ('telegram/default', '{\"cursor\":\"7\"}');",
-            "SELECT (SELECT document FROM channel_message WHERE key = 'm1') = '{\"order\":1}'
-                AND (SELECT count(*) FROM channel) = 1",
+            "INSERT INTO channel VALUES ('telegram/default', '{\"cursor\":\"7\"}');
+             INSERT INTO channel_message VALUES ('m1', '{\"text\":\"hello\"}');
+             INSERT INTO channel_sender VALUES ('s1', '{}');",
+            "SELECT (SELECT document FROM channel) = '{\"cursor\":\"7\"}'
+                AND (SELECT document FROM channel_message) = '{\"text\":\"hello\"}'
+                AND (SELECT count(*) FROM channel_sender) = 1",
         ),
     ];
 

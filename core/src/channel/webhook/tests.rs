@@ -35,6 +35,7 @@ impl Scene {
             typing: true,
         })
         .unwrap();
+        #[allow(clippy::disallowed_methods, reason = "any start will do")]
         let now = Now {
             mono: Instant::now(),
             wall: WallTime(1_767_225_600_000),
@@ -71,9 +72,11 @@ impl Scene {
         let mut jobs: Vec<_> = self
             .outputs()
             .into_iter()
-            .filter_map(|output| match output {
-                ChannelOutput::StartJob(job, JobSpec::Http(spec)) => Some((job, spec)),
-                _ => None,
+            .filter_map(|output| {
+                let ChannelOutput::StartJob(job, JobSpec::Http(spec)) = output else {
+                    return None;
+                };
+                Some((job, spec))
             })
             .collect();
         assert_eq!(jobs.len(), 1);
@@ -97,9 +100,11 @@ impl Scene {
 
     /// What came of the one part that ended.
     fn outcome(&mut self) -> Option<SendOutcome> {
-        self.outputs().into_iter().find_map(|output| match output {
-            ChannelOutput::Sent(_, outcome) => Some(outcome),
-            _ => None,
+        self.outputs().into_iter().find_map(|output| {
+            let ChannelOutput::Sent(_, outcome) = output else {
+                return None;
+            };
+            Some(outcome)
         })
     }
 
@@ -125,15 +130,11 @@ impl Scene {
         assert!(self.webhook.post(self.now, post));
         let mut heard = Vec::new();
         for output in self.outputs() {
-            match output {
-                ChannelOutput::Received { messages, .. } => {
-                    heard.extend(messages.into_iter().map(|message| message.text));
-                }
-                ChannelOutput::Answer(PostId(1), answer) => {
-                    let body = serde_json::from_str(&answer.body).unwrap_or_default();
-                    return (answer.status, body, heard);
-                }
-                _ => {}
+            if let ChannelOutput::Received { messages, .. } = output {
+                heard.extend(messages.into_iter().map(|message| message.text));
+            } else if let ChannelOutput::Answer(PostId(1), answer) = output {
+                let body = serde_json::from_str(&answer.body).unwrap_or_default();
+                return (answer.status, body, heard);
             }
         }
         panic!("no answer");
@@ -325,9 +326,11 @@ fn a_slow_bridge_is_asked_so_many_times_at_once() {
     }
     let started = |scene: &mut Scene| {
         let outputs = scene.outputs().into_iter();
-        let jobs = outputs.filter_map(|output| match output {
-            ChannelOutput::StartJob(job, _) => Some(job),
-            _ => None,
+        let jobs = outputs.filter_map(|output| {
+            let ChannelOutput::StartJob(job, _) = output else {
+                return None;
+            };
+            Some(job)
         });
         jobs.collect::<Vec<_>>()
     };
