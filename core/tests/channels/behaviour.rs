@@ -172,10 +172,10 @@ fn chats_do_not_wait_for_each_other() {
     world.end(send, Fate::Works);
     assert_eq!(world.service.told("b"), ["re: quick"]);
     assert!(world.service.told("a").is_empty());
-    assert_eq!(world.service.state().typing["a"], true);
+    assert!(world.service.state().typing["a"]);
     world.settle();
     assert_eq!(world.service.told("a"), ["re: hard"]);
-    assert_eq!(world.service.state().typing["a"], false);
+    assert!(!world.service.state().typing["a"]);
 }
 
 #[test]
