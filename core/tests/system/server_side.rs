@@ -284,8 +284,6 @@ impl World {
                         | Effect::ReleaseLock(_)
                         | Effect::ReadTranscript(_)
                         | Effect::FeedJob(..)
-                        | Effect::HoldLock(_)
-                        | Effect::ReleaseLock(_)
                         | Effect::StartJob(_)
                         | Effect::StopJob(_)
                         | Effect::Whois(_) => (Duration::ZERO, wrong),
