@@ -114,7 +114,11 @@ impl Gateway {
         self.end_input(now);
     }
 
-    fn recover(&mut self, now: Now) {
+    /// What was left by the last run, or by a disk that took nothing, goes on.
+    pub(super) fn recover(&mut self, now: Now) {
+        if self.phase != Phase::Running || self.health.store_fails() {
+            return;
+        }
         if self.runs.is_to_recover() {
             self.recover_runs(now);
         }

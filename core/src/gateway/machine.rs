@@ -248,6 +248,7 @@ impl Gateway {
                 self.steer_runs(now, commit);
                 self.store_works(now, None);
                 self.make_attempts(now, commit);
+                self.recover(now);
             }
             // The first failure of an epoch took its followers along.
             Err(_) if self.failed_until.is_some_and(|until| commit <= until) => {}

@@ -1,8 +1,8 @@
 //! What the gateway costs: calls, idle connections, events for many, the start, durable state, calls of
-//! nodes, messages to agents, and what grows with the number of sessions.
+//! nodes, messages to agents and from chats, and what grows with the number of sessions.
 //!
 //! `cargo bench -p clawgate-smol` measures everything in a few minutes; `-- --quick` takes seconds
-//! and says little; `-- calls`, `idle`, `broadcast`, `cold`, `durable`, `nodes`, `chat`, `fanout`,
+//! and says little; `-- calls`, `idle`, `broadcast`, `cold`, `durable`, `nodes`, `chat`, `channel`, `fanout`,
 //! `growth` choose. Nothing here passes or fails by
 //! time: the tables are for people, on a machine that does nothing else.
 #![forbid(unsafe_code)]
@@ -10,6 +10,7 @@
 
 mod broadcast;
 mod calls;
+mod channel;
 mod chat;
 mod child;
 mod cold;
@@ -46,7 +47,7 @@ pub(crate) enum Effort {
 type Measurement = fn(Effort) -> Outcome;
 
 /// Names and measurements, in the order in which they run.
-const MEASUREMENTS: [(&str, Measurement); 9] = [
+const MEASUREMENTS: [(&str, Measurement); 10] = [
     ("calls", calls::measure),
     ("idle", idle::measure),
     ("broadcast", broadcast::measure),
@@ -54,6 +55,7 @@ const MEASUREMENTS: [(&str, Measurement); 9] = [
     ("durable", durable::measure),
     ("nodes", nodes::measure),
     ("chat", chat::measure),
+    ("channel", channel::measure),
     ("fanout", fanout::measure),
     ("growth", growth::measure),
 ];

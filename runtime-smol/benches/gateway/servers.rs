@@ -16,13 +16,16 @@ use async_tungstenite::{
 };
 use clawgate_core::{
     agent::{Agent, AgentInput, AgentOutput, ModelInfo, ProfileStatus, RunRequest},
-    channel::Channels,
+    channel::{Account, Channels},
+    config::{Config, EnvVars},
+    credentials::RefAccess,
     device::DeviceIdentity,
     gateway::{AdmissionPolicy, GatewaySetup, HostInfo},
     ids::RunId,
     limits::Limits,
     policy::{AuthRule, SecretKind, TailscaleLogin},
     secret::Secret,
+    secrets::RefValues,
     time::Now,
 };
 use clawgate_smol::{
@@ -30,9 +33,10 @@ use clawgate_smol::{
     store::{FILE_NAME, StoreFile, StoreOptions},
 };
 use futures_lite::StreamExt;
+use serde_json::json;
 use smol::{Async, Executor};
 
-use crate::{Outcome, protocol};
+use crate::{Outcome, channel::TOKEN, protocol};
 
 /// A server that can be measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +47,8 @@ pub(crate) enum Kind {
     Durable,
     /// The same, with an agent that never answers.
     Held,
+    /// The same as the second, with a bot of the Bot API at the URL before the folder.
+    Channel,
     /// What it is compared with.
     Bare(Bare),
 }
@@ -62,10 +68,11 @@ pub(crate) enum Bare {
 }
 
 impl Kind {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Gateway,
         Self::Durable,
         Self::Held,
+        Self::Channel,
         Self::Bare(Bare::Echo),
         Self::Bare(Bare::DefaultEcho),
         Self::Bare(Bare::Megaphone),
@@ -78,6 +85,7 @@ impl Kind {
             Self::Gateway => "gateway",
             Self::Durable => "durable",
             Self::Held => "held",
+            Self::Channel => "channel",
             Self::Bare(Bare::Echo) => "echo",
             Self::Bare(Bare::DefaultEcho) => "echo-default",
             Self::Bare(Bare::Megaphone) => "megaphone",
@@ -114,9 +122,20 @@ pub(crate) fn serve(kind: Kind) -> Outcome {
     let address = listener.local_addr()?;
     let folder = Path::new(text.as_str()).to_owned();
     let server = match kind {
-        Kind::Gateway => Some(gateway(listener, State::Memory, None)?),
-        Kind::Durable => Some(gateway(listener, kept(&folder)?, None)?),
-        Kind::Held => Some(gateway(listener, kept(&folder)?, Some(Box::new(Silent)))?),
+        Kind::Gateway => Some(gateway(listener, State::Memory, None, Channels::default())?),
+        Kind::Durable => {
+            let state = kept(&folder)?;
+            Some(gateway(listener, state, None, Channels::default())?)
+        }
+        Kind::Held => {
+            let (state, agent) = (kept(&folder)?, Box::new(Silent));
+            Some(gateway(listener, state, Some(agent), Channels::default())?)
+        }
+        Kind::Channel => {
+            let (url, folder) = text.split_once(' ').ok_or("a URL and a folder")?;
+            let state = kept(Path::new(folder))?;
+            Some(gateway(listener, state, None, bot(url)?)?)
+        }
         Kind::Bare(kind) => {
             bare(kind, Async::new(listener)?, text)?;
             None
@@ -124,7 +143,7 @@ pub(crate) fn serve(kind: Kind) -> Outcome {
     };
     writeln!(io::stdout(), "{address}")?;
     input.read_to_end(&mut Vec::new())?;
-    if let (Kind::Durable | Kind::Held, Some(server)) = (kind, server) {
+    if let (Kind::Durable | Kind::Held | Kind::Channel, Some(server)) = (kind, server) {
         server.stopper().stop("measured");
         server.join();
     }
@@ -188,14 +207,44 @@ pub(crate) fn setup() -> GatewaySetup {
     }
 }
 
-fn gateway(listener: TcpListener, state: State, agent: Option<Box<dyn Agent>>) -> Outcome<Server> {
+/// A bot that everybody may write to. No lock: nobody else has its token.
+fn bot(url: &str) -> Outcome<Channels> {
+    let config = json!({ "channels": { "telegram": {
+        "enabled": true, "botToken": TOKEN, "apiRoot": url, "dmPolicy": "open", "allowFrom": ["*"],
+    } } });
+    let config = Config::from_value(&config);
+    let values = RefValues::new();
+    let refs = RefAccess::Available(&values);
+    let built = Channels::build(&config, &EnvVars::new(), refs, [3; 32]);
+    let mut channels = Channels::default();
+    for (name, account) in built.channels.into_accounts() {
+        if let Err(why) = &account.machine {
+            return Err(why.clone().into());
+        }
+        channels = channels.with(
+            name,
+            Account {
+                lock: None,
+                ..account
+            },
+        );
+    }
+    Ok(channels)
+}
+
+fn gateway(
+    listener: TcpListener,
+    state: State,
+    agent: Option<Box<dyn Agent>>,
+    channels: Channels,
+) -> Outcome<Server> {
     let state_dir = state_dir();
     let options = ServerOptions {
         seed: [2; 32],
         secrets: None,
         approvals: None,
         locks: None,
-        channels: Channels::default(),
+        channels,
         agent,
         state,
         owner: None,
