@@ -20,11 +20,11 @@ use clawgate_core::{
     channel::{
         AccessPolicy, Account, AccountRef, Channel, ChannelJob, ChannelOutput, ChannelStatus,
         Channels, DmPolicy, Errand, FileRef, Outgoing, Post, PostId,
-        webhook::{SIGNATURE_HEADER, TIMESTAMP_HEADER, Webhook, WebhookSetup, sign},
+        webhook::{SIGNATURE_HEADER, TIMESTAMP_HEADER, Webhook, WebhookSetup, check_url, sign},
     },
-    gateway::{HttpAnswer, HttpRequest, HttpVerdict},
-    job::JobEvent,
-    policy::{Ingress, RequestHeaders},
+    gateway::{Effect, HttpAnswer, HttpRequest, HttpVerdict},
+    job::{HttpHead, JobEnd, JobEvent, JobSpec},
+    policy::{Ingress, RequestHeaders, UrlPolicy},
     secret::Secret,
     server::PeerFacts,
     store::{StoreFailure, Table},
@@ -88,10 +88,15 @@ fn account(machine: Box<dyn Channel>) -> Account {
 }
 
 fn channels() -> Channels {
+    channels_with(None)
+}
+
+/// The same, with replies that go somewhere.
+fn channels_with(url: Option<&str>) -> Channels {
     let webhook = Webhook::new(WebhookSetup {
         account: AccountRef::new("webhook", "default"),
         secret: Secret::new(SECRET),
-        url: None,
+        url: url.map(|url| check_url(url, UrlPolicy::Strict).unwrap()),
         typing: false,
     });
     let broken = Account {
@@ -317,6 +322,38 @@ fn what_the_disk_did_not_take_comes_again_and_counts_once() {
     let post = send(&mut host, PATH, MESSAGE);
     assert_eq!(answers(&mut host), [(post, 202)]);
     assert_eq!(messages(&host), kept);
+}
+
+#[test]
+fn a_file_is_kept_until_its_message_is_answered() {
+    let url = Some("http://127.0.0.1:9/");
+    let mut host = Host::new(token_rule("hunter2")).with_channels(move || channels_with(url));
+    host.advance(Duration::ZERO);
+    let data = "aGVsbG8g".repeat(100);
+    let file = format!(r#","files":[{{"mimeType":"text/plain","data":"{data}"}}]}}"#);
+    let body = format!("{}{file}", MESSAGE.strip_suffix('}').unwrap());
+    let post = send(&mut host, PATH, &body);
+    assert_eq!(answers(&mut host), [(post, 202)]);
+    let kept = |host: &Host| {
+        let rows = host.disk.rows.values();
+        rows.filter(|document| document.as_str().contains(&data))
+            .count()
+    };
+    assert_eq!(kept(&host), 1);
+    let job = host.effects.iter().find_map(|request| {
+        let Effect::StartJob(spec) = &request.effect else {
+            return None;
+        };
+        matches!(**spec, JobSpec::Http(_)).then_some(request.id)
+    });
+    let head = HttpHead {
+        status: 200,
+        content_type: None,
+        retry_after: None,
+    };
+    host.job(job.unwrap(), JobEvent::Head(head));
+    host.job(job.unwrap(), JobEvent::Ended(JobEnd::Complete));
+    assert_eq!((kept(&host), messages(&host)), (0, 1));
 }
 
 #[test]

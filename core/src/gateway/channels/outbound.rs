@@ -442,6 +442,9 @@ impl Gateway {
                     | MessageState::Replying => "its answer could not be sent",
                 };
                 record.hop(now.wall, what);
+                if record.state == MessageState::Sent {
+                    record.let_go_of_files();
+                }
             });
         }
         if state != MessageState::Sent {

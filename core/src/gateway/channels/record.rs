@@ -260,6 +260,17 @@ impl MessageRecord {
         }
     }
 
+    /// Forgets files that came with the message itself: once it is answered, nobody asks for them any
+    /// more, and they would take room for as long as the message is known.
+    pub(super) fn let_go_of_files(&mut self) {
+        let files = self.inbound_mut().map(|inbound| &mut inbound.files);
+        for file in files.into_iter().flatten() {
+            if file.id.len() > MAX_FILE_ID {
+                file.id = String::new();
+            }
+        }
+    }
+
     /// Notes a step.
     pub(super) fn hop(&mut self, at: WallTime, what: impl Into<String>) {
         // What a message can go through is bounded; an agent's calls are not so small in number.
@@ -269,6 +280,9 @@ impl MessageRecord {
         }
     }
 }
+
+/// Bytes of what names a file at a service. What is longer is the file.
+const MAX_FILE_ID: usize = 512;
 
 /// Steps of one message that are kept.
 const MAX_HOPS: usize = 64;
