@@ -118,6 +118,8 @@ pub(super) fn environment(folder: &Path, name: &str) -> Vec<(String, String)> {
             "OPENCLAW_CONFIG_PATH".to_owned(),
             path(folder.join("openclaw.json")),
         ),
+        // Locks lie here: the bot of the demo is nobody else's.
+        ("XDG_RUNTIME_DIR".to_owned(), path(folder.to_owned())),
     ];
     for name in ["PATH", "SystemRoot", "TMPDIR"] {
         if let Ok(value) = std::env::var(name) {
