@@ -24,6 +24,8 @@ mod references;
 mod refusal;
 mod run;
 mod secrets;
+#[allow(dead_code, unused_imports, reason = "commands join in the next steps")]
+mod service;
 mod span;
 mod target;
 mod text;
