@@ -19,6 +19,7 @@ mod node_args;
 mod output;
 mod params;
 mod pins;
+mod port_holder;
 mod private_file;
 mod references;
 mod refusal;
