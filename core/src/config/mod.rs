@@ -13,6 +13,8 @@ use sha2::{Digest, Sha256};
 mod agents;
 mod channels;
 mod check;
+mod diff;
+mod edit;
 mod env;
 mod key_path;
 mod node;
@@ -35,8 +37,10 @@ pub use channels::{
     WebhookConfig,
 };
 pub use check::{Finding, MAX_FINDINGS, Severity};
+pub use diff::differences;
+pub use edit::{Change, EditError, Edited, edit};
 pub use env::EnvVars;
-pub use key_path::{KeyPath, Segment};
+pub use key_path::{InvalidKeyPath, KeyPath, Segment};
 pub use node::{NodeCommandConfig, NodeConfig};
 pub use redact::{REDACTED, redact};
 pub use scan::{MAX_CONFIG_BYTES, MAX_CONFIG_DEPTH, Position};
