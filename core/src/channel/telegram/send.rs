@@ -15,7 +15,9 @@ use super::{
     split::{MAX_UNITS, units},
 };
 use crate::{
-    channel::{ChannelJob, ChannelOutput, Errand, FileBytes, Outgoing, Part, Place, SendOutcome},
+    channel::{
+        ChannelJob, ChannelOutput, Errand, FileBytes, Outgoing, Part, Place, ReplyTo, SendOutcome,
+    },
     config::ReplyToMode,
     job::{JobEvent, JobSpec, Reached},
     time::Now,
@@ -246,15 +248,15 @@ impl Sender {
         if let Some(thread) = thread_of(place) {
             params.insert("message_thread_id".to_owned(), json!(thread));
         }
-        let shown = reply_to.as_deref().filter(|id| match self.mode {
-            ReplyToMode::Off => false,
-            ReplyToMode::All => true,
-            ReplyToMode::First => !self
+        let shown = reply_to.as_ref().filter(|to| match (to, self.mode) {
+            (ReplyTo::Heard(_), ReplyToMode::Off) => false,
+            (ReplyTo::Named(_), _) | (ReplyTo::Heard(_), ReplyToMode::All) => true,
+            (ReplyTo::Heard(id), ReplyToMode::First) => !self
                 .answered
                 .iter()
                 .any(|(at, answered)| at == place && answered == id),
         });
-        if let Some(id) = shown.and_then(|id| id.parse::<i64>().ok()) {
+        if let Some(id) = shown.and_then(|to| to.id().parse::<i64>().ok()) {
             let reply = json!({ "message_id": id, "allow_sending_without_reply": true });
             params.insert("reply_parameters".to_owned(), reply);
         }
@@ -265,7 +267,9 @@ impl Sender {
     }
 
     fn end(&mut self, shared: &mut Shared, sending: &Sending, outcome: SendOutcome) {
-        if let (SendOutcome::Sent(_), Some(id)) = (&outcome, &sending.outgoing.reply_to) {
+        if let (SendOutcome::Sent(_), Some(ReplyTo::Heard(id))) =
+            (&outcome, &sending.outgoing.reply_to)
+        {
             self.answered
                 .push_back((sending.outgoing.place.clone(), id.clone()));
             if self.answered.len() > MAX_ANSWERED {
