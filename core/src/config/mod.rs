@@ -28,6 +28,7 @@ mod secret_input;
 mod substitute;
 mod template;
 mod types;
+mod why;
 
 pub use agents::{
     AgentBackend, AgentEntry, AgentSettings, AgentsConfig, CooldownConfig, ModelChoice,
@@ -52,6 +53,8 @@ pub use types::{
     NodePairingConfig, NodesConfig, RateLimitConfig, ReloadConfig, ReloadMode, RemoteConfig,
     RouteOnExit, SecretsConfig, TailscaleMode, TlsConfig, TlsTrustSetting, TrustedProxyConfig,
 };
+
+pub use why::{Variable, VariableRole, Why, why};
 
 pub(crate) use read::whole_number;
 
