@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 mod agents;
 mod channels;
 mod check;
+mod discovery;
 mod env;
 mod key_path;
 mod node;
@@ -35,6 +36,7 @@ pub use channels::{
     WebhookConfig,
 };
 pub use check::{Finding, MAX_FINDINGS, Severity};
+pub use discovery::DiscoveryConfig;
 pub use env::EnvVars;
 pub use key_path::{KeyPath, Segment};
 pub use node::{NodeCommandConfig, NodeConfig};
