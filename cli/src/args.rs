@@ -17,6 +17,7 @@ use crate::approval_args::{ApprovalsCommand, TailArgs};
 use crate::channel_args::{ChannelsCommand, MessagesCommand, PairingCommand, SendArgs};
 use crate::conversation_args::{AgentArgs, ChatArgs, SessionsCommand};
 use crate::device_args::DevicesCommand;
+use crate::discovery_args::{DISCOVER, DiscoverArgs};
 use crate::help;
 use crate::node_args::{NodeCommand, NodesCommand};
 
@@ -125,6 +126,9 @@ pub(crate) enum Command {
     /// Change the secret that the gateway asks for, without an outage
     #[command(subcommand)]
     Secrets(SecretsCommand),
+    /// Listen for gateways on the local network
+    #[command(after_help = DISCOVER)]
+    Discover(DiscoverArgs),
     /// Look at gateway URLs
     #[command(subcommand)]
     Url(UrlCommand),

@@ -12,6 +12,7 @@ mod desk;
 mod device;
 mod device_args;
 mod dial;
+mod discovery_args;
 mod exit;
 mod failure;
 mod help;

@@ -3,6 +3,7 @@
 mod agents;
 mod approvals_file;
 mod auth;
+mod beacon;
 mod channels;
 mod error;
 mod facts;
@@ -188,7 +189,17 @@ pub(crate) fn gateway_run(request: RunRequest) -> Result<(), RunError> {
         &request.places,
         &token_file,
     );
+    let port = server.addresses().first().map_or(port, SocketAddr::port);
+    let fingerprint = tls.as_ref().map(|tls| tls.port.fingerprint());
+    let beacon = beacon::advertise(
+        &file,
+        &request.env,
+        runtime.bind_host,
+        port,
+        fingerprint.as_ref(),
+    );
     serve_until_signal(server, signals);
+    drop(beacon);
     drop(tailnet);
     drop(lock);
     Ok(())
