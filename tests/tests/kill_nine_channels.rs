@@ -13,12 +13,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use clawgate_bot_api::{BotApi, ChatId, MessageId, SentMessage, User};
 use clawgate_core::rng::Rng;
 use clawgate_tests::command_line::Machine;
 use clawgate_tests::deadline::{Deadline, PATIENCE};
+use clawgate_tests::dice::{dice, seed};
 use clawgate_tests::failure::{Failure, TestResult};
 use clawgate_tests::gateway_process::{GatewayProcess, Settings};
 use clawgate_tests::node_process::{NodeProcess, NodeSetup};
@@ -65,20 +66,6 @@ enum End {
     Interrupted,
     /// There is no answer, and the gateway says that nobody knows.
     Uncertain,
-}
-
-fn seed() -> TestResult<u64> {
-    match std::env::var("CLAWGATE_KILL_SEED") {
-        Ok(seed) => Ok(seed.parse()?),
-        Err(_) => Ok(SystemTime::now().duration_since(UNIX_EPOCH)?.as_nanos() as u64),
-    }
-}
-
-fn dice(seed: u64) -> Rng {
-    let bytes = seed.to_le_bytes();
-    Rng::new(std::array::from_fn(|index| {
-        bytes.get(index).copied().unwrap_or(index as u8)
-    }))
 }
 
 impl Wish {
