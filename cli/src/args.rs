@@ -401,6 +401,12 @@ pub(crate) struct GatewayRunArgs {
     /// Log every connection and call
     #[arg(long)]
     pub(crate) verbose: bool,
+    /// Only say whether it would start like this
+    #[arg(long)]
+    pub(crate) check: bool,
+    /// A file of variables (NAME=value), for service managers that read none
+    #[arg(long, value_name = "PATH")]
+    pub(crate) env_file: Option<PathBuf>,
 }
 
 #[allow(clippy::unnecessary_wraps, reason = "clap's parsers can fail")]

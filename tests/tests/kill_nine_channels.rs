@@ -89,15 +89,22 @@ impl Wish {
         if answer.contains("interrupted") {
             return Ok(End::Interrupted);
         }
-        let done = match self {
-            Self::Echo(mark) => answer == mark,
-            Self::Invoke(mark) => answer.contains("given") && answer.contains(mark.as_str()),
-            Self::Rule(mark) => answer == format!("Marked {mark}."),
+        let (done, failed) = match self {
+            Self::Echo(mark) => (answer == mark, false),
+            Self::Invoke(mark) => (
+                answer.contains("given") && answer.contains(mark.as_str()),
+                answer.starts_with("box did not do mark: ")
+                    || answer.starts_with("There is no node \"box\"."),
+            ),
+            Self::Rule(mark) => (
+                answer == format!("Marked {mark}."),
+                answer.starts_with(&format!("Not marked {mark}: ")),
+            ),
         };
-        match self {
-            _ if done => Ok(End::Done),
-            Self::Invoke(_) | Self::Rule(_) => Ok(End::NodeFailed),
-            Self::Echo(mark) => Err(Failure::new(format!("{mark:?} was answered {answer:?}"))),
+        match (done, failed) {
+            (true, _) => Ok(End::Done),
+            (false, true) => Ok(End::NodeFailed),
+            (false, false) => Err(Failure::new(format!("{self:?} was answered {answer:?}"))),
         }
     }
 }

@@ -51,7 +51,7 @@ fn failed(error: &MdnsError) -> Failure {
 fn watch(time: Duration, heard: &mut Discovered, format: Format) -> Result<(), Failure> {
     let mut shown: BTreeMap<String, Found> = BTreeMap::new();
     let mut ended = Ok(());
-    let mut show = |event: &str, found: &Found| -> Result<Reader, Failure> {
+    let show = |event: &str, found: &Found| -> Result<Reader, Failure> {
         let mut value = beacon(found);
         if let Some(object) = value.as_object_mut() {
             object.insert("event".to_owned(), json!(event));

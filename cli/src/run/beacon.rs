@@ -1,6 +1,6 @@
 //! The gateway's beacon on its network. Whether there is one, and what it says, the core decides.
 
-use std::{env, net::IpAddr};
+use std::{env, net::SocketAddr};
 
 use clawgate_core::{
     config::{ConfigFile, EnvVars},
@@ -16,10 +16,13 @@ use super::facts;
 pub(super) fn advertise(
     file: &ConfigFile,
     env: &EnvVars,
-    listening: IpAddr,
-    port: u16,
+    listening: &[SocketAddr],
     tls: Option<&TlsFingerprint>,
 ) -> Option<Advertiser> {
+    // Whoever listens on several addresses is known by the one that most can reach.
+    let widest =
+        |address: &&SocketAddr| (address.ip().is_unspecified(), !address.ip().is_loopback());
+    let address = *listening.iter().max_by_key(widest)?;
     let machine = gethostname::gethostname();
     let program = env::current_exe().ok();
     let program = program.as_ref().map(|path| path.to_string_lossy());
@@ -27,8 +30,8 @@ pub(super) fn advertise(
         mode: file.config.discovery.mdns,
         env,
         surroundings: facts::surroundings(),
-        listening,
-        port,
+        listening: address.ip(),
+        port: address.port(),
         tls,
         machine: &machine.to_string_lossy(),
         program: program.as_deref(),
