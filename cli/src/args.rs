@@ -18,6 +18,7 @@ use crate::channel_args::{ChannelsCommand, MessagesCommand, PairingCommand, Send
 use crate::config_args::ConfigCommand;
 use crate::conversation_args::{AgentArgs, ChatArgs, SessionsCommand};
 use crate::device_args::DevicesCommand;
+use crate::discovery_args::{DISCOVER, DiscoverArgs};
 use crate::help;
 use crate::node_args::{NodeCommand, NodesCommand};
 
@@ -126,6 +127,9 @@ pub(crate) enum Command {
     /// Change the secret that the gateway asks for, without an outage
     #[command(subcommand)]
     Secrets(SecretsCommand),
+    /// Listen for gateways on the local network
+    #[command(after_help = DISCOVER)]
+    Discover(DiscoverArgs),
     /// Look at gateway URLs
     #[command(subcommand)]
     Url(UrlCommand),

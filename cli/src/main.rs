@@ -14,6 +14,7 @@ mod desk;
 mod device;
 mod device_args;
 mod dial;
+mod discovery_args;
 mod exit;
 mod failure;
 mod help;

@@ -14,6 +14,7 @@ mod agents;
 mod channels;
 mod check;
 mod diff;
+mod discovery;
 mod edit;
 mod env;
 mod key_path;
@@ -40,6 +41,7 @@ pub use channels::{
 };
 pub use check::{Finding, MAX_FINDINGS, Severity};
 pub use diff::differences;
+pub use discovery::DiscoveryConfig;
 pub use edit::{Change, EditError, Edited, edit};
 pub use env::EnvVars;
 pub use key_path::{InvalidKeyPath, KeyPath, Segment};

@@ -32,6 +32,8 @@ pub const BIND_MODES: &[&str] = &["loopback", "lan", "tailnet", "custom", "auto"
 pub const AUTH_MODES: &[&str] = &["none", "token", "password", "trusted-proxy"];
 /// The values of `gateway.tailscale.mode`.
 pub const TAILSCALE_MODES: &[&str] = &["off", "serve", "funnel"];
+/// The values of `discovery.mdns.mode`.
+pub const MDNS_MODES: &[&str] = &["off", "minimal", "full"];
 /// The values of `gateway.reload.mode`.
 pub const RELOAD_MODES: &[&str] = &["off", "restart", "hot", "hybrid"];
 /// The values of `gateway.remote.tlsTrust`.
@@ -61,6 +63,13 @@ const AUTH: &[Key] = &[
     key("allowTailscale", Bool, Restart, "Whether Tailscale identity headers on managed Serve suffice."),
     key("rateLimit", Object(RATE_LIMIT), Hot, "Limit on wrong secrets per client address."),
     key("trustedProxy", Object(TRUSTED_PROXY), Restart, "The identity-aware proxy in front of the gateway."),
+];
+
+const DISCOVERY: &[Key] = &[
+    key("mdns", Object(&[
+        key("mode", OneOf(MDNS_MODES), Restart, "What the gateway tells its network by mDNS: nothing, what a client needs, or more."),
+    ]), Restart, "Multicast DNS."),
+    kept("wideArea"),
 ];
 
 const REMOTE: &[Key] = &[
@@ -276,7 +285,7 @@ pub const ROOT: &[Key] = &[
     kept("cron"),
     kept("hooks"),
     kept("web"),
-    kept("discovery"),
+    key("discovery", Object(DISCOVERY), Restart, "How the gateway is found on its network."),
     kept("canvasHost"),
     kept("talk"),
     kept("plugins"),
