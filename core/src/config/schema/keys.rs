@@ -66,16 +66,16 @@ const AUTH: &[Key] = &[
 const REMOTE: &[Key] = &[
     key("enabled", Bool, Unread, "Whether the remote gateway is used."),
     key("url", Text, Unread, "The gateway that clients on this machine use, as ws:// or wss://."),
-    key("transport", OneOf(&["ssh", "direct"]), Unread, "How the desktop app gets there."),
+    key("transport", OneOf(&["ssh", "direct"]), Unread, "How clients get there: direct (default) dials the URL; ssh opens a tunnel to sshTarget, whose end on this machine is the URL."),
     key("token", Secret, Unread, "The token that clients present to it."),
     key("password", Secret, Unread, "The password that clients present to it."),
     key("tlsFingerprint", TextOrTexts, Unread, "SHA-256 of its certificate, as 64 hexadecimal digits; or a list, while an old and a new one overlap."),
     key("tlsTrust", OneOf(TLS_TRUSTS), Unread, "What decides without a pin: authorities (default), or first-use, which pins what they accept."),
     key("edgeAuth", Headers, Unread, "Headers that a proxy in front of it asks for, by name; sent to its wss:// URL alone."),
-    key("sshTarget", Text, Unread, "The SSH host for a tunnel, as user@host or user@host:port."),
+    key("sshTarget", Text, Unread, "The SSH host of a tunnel, as user@host or user@host:port."),
     key("sshIdentity", Text, Unread, "The key file given to ssh."),
-    key("sshHostKeyPolicy", OneOf(&["strict", "openssh"]), Unread, "How the desktop app checks SSH host keys."),
-    key("remotePort", Port, Unread, "The gateway's port on the SSH host."),
+    key("sshHostKeyPolicy", OneOf(&["strict", "openssh"]), Unread, "What about an SSH host that is not known: strict (default) refuses it; openssh does what ssh_config says."),
+    key("remotePort", Port, Unread, "The gateway's port on the SSH host (default: the port of the URL)."),
 ];
 
 const CONTROL_UI: &[Key] = &[
