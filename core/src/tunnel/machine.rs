@@ -18,6 +18,9 @@ pub const KILL_AFTER: Duration = Duration::from_millis(1500);
 /// A tunnel that stood for so long was a good one: the next attempt after it comes soon.
 const GOOD_AFTER: Duration = Duration::from_secs(30);
 
+/// The longest pause while somebody waits.
+const WANTED: Duration = Duration::from_secs(1);
+
 /// Bytes that are kept of what `ssh` says; the end counts.
 const MAX_STDERR: usize = 16 * 1024;
 
@@ -439,6 +442,13 @@ impl Tunnel {
         }
     }
 
+    /// Somebody waits for the tunnel: it is tried again soon, however long the pause was to be.
+    pub fn handle_wanted(&mut self, now: Instant) {
+        if let State::Waiting { ref mut until } = self.state {
+            *until = (*until).min(now + WANTED);
+        }
+    }
+
     /// Ends it for good.
     pub fn stop(&mut self, now: Instant) {
         match self.state {
@@ -641,6 +651,24 @@ mod tests {
         assert!(
             matches!(rig.event(), Some(Event::GaveUp(failure)) if failure.kind() == FailureKind::Stranger)
         );
+    }
+
+    #[test]
+    fn nobody_who_waits_waits_for_a_long_pause() {
+        let mut rig = Rig::new(Patience::Retry);
+        for _ in 0..8 {
+            rig.start();
+            rig.exit("Connection refused");
+            rig.event();
+            let at = rig.tunnel.poll_timeout().unwrap();
+            rig.tunnel.handle_wanted(rig.now);
+            let wanted = rig.tunnel.poll_timeout().unwrap();
+            assert!(wanted <= at && wanted <= rig.now + WANTED);
+            // Asking again and again does not put it off.
+            rig.tunnel.handle_wanted(rig.now + MS);
+            assert_eq!(rig.tunnel.poll_timeout(), Some(wanted));
+            rig.wake();
+        }
     }
 
     #[test]
