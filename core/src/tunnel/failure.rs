@@ -420,12 +420,12 @@ impl TunnelFailure {
             ),
             FailureKind::IdentityExposed => format!(
                 "`chmod 600 {}`.",
-                spec.identity.as_deref().map_or("KEYFILE".into(), quoted)
+                spec.identity.as_deref().map_or_else(|| "KEYFILE".into(), quoted)
             ),
             FailureKind::IdentityUnusable => format!(
                 "Check that it is a private key, and that its passphrase is in the agent (`ssh-add`): \
                  `ssh-keygen -y -f {}`.",
-                spec.identity.as_deref().map_or("KEYFILE".into(), quoted)
+                spec.identity.as_deref().map_or_else(|| "KEYFILE".into(), quoted)
             ),
             FailureKind::NameNotFound => {
                 "Check gateway.remote.sshTarget, and that the network or VPN is up.".to_owned()
