@@ -53,7 +53,8 @@ pub use secret_input::{DEFAULT_PROVIDER, RefSource, RefSpelling, SecretInput, Se
 pub use types::{
     AuthConfig, AuthMode, BindMode, Config, ControlUiConfig, GatewayConfig, ModeSetting,
     NodePairingConfig, NodesConfig, RateLimitConfig, ReloadConfig, ReloadMode, RemoteConfig,
-    RouteOnExit, SecretsConfig, TailscaleMode, TlsConfig, TlsTrustSetting, TrustedProxyConfig,
+    RouteOnExit, SecretsConfig, TailscaleMode, TlsConfig, TlsTrustSetting, Transport,
+    TrustedProxyConfig,
 };
 
 pub use why::{Variable, VariableRole, Why, why};
