@@ -19,6 +19,7 @@ use crate::conversation_args::{AgentArgs, ChatArgs, SessionsCommand};
 use crate::device_args::DevicesCommand;
 use crate::help;
 use crate::node_args::{NodeCommand, NodesCommand};
+use crate::tunnel_args::{ProbeArgs, TunnelCommand};
 
 /// An agent gateway, and the commands to look after it.
 #[derive(Debug, Parser)]
@@ -125,6 +126,9 @@ pub(crate) enum Command {
     /// Change the secret that the gateway asks for, without an outage
     #[command(subcommand)]
     Secrets(SecretsCommand),
+    /// SSH tunnels to the remote gateway: open, look, close
+    #[command(subcommand, after_help = crate::tunnel_args::TUNNEL_HELP)]
+    Tunnel(TunnelCommand),
     /// Look at gateway URLs
     #[command(subcommand)]
     Url(UrlCommand),
@@ -155,7 +159,7 @@ pub(crate) enum GatewayCommand {
     Health(TargetArgs),
     /// Try each way to the gateway: reachable, authenticated, authorised, and how long it takes
     #[command(after_help = help::GATEWAY_PROBE)]
-    Probe(TargetArgs),
+    Probe(ProbeArgs),
     /// Call one method and print its result
     #[command(after_help = help::GATEWAY_CALL)]
     Call(CallArgs),
@@ -397,6 +401,12 @@ pub(crate) struct GatewayRunArgs {
     /// Log every connection and call
     #[arg(long)]
     pub(crate) verbose: bool,
+    /// Only say whether it would start like this
+    #[arg(long)]
+    pub(crate) check: bool,
+    /// A file of variables (NAME=value), for service managers that read none
+    #[arg(long, value_name = "PATH")]
+    pub(crate) env_file: Option<PathBuf>,
 }
 
 #[allow(clippy::unnecessary_wraps, reason = "clap's parsers can fail")]

@@ -19,14 +19,19 @@ mod node_args;
 mod output;
 mod params;
 mod pins;
+mod port_holder;
 mod private_file;
 mod references;
 mod refusal;
 mod run;
 mod secrets;
+#[allow(dead_code, unused_imports, reason = "commands join in the next steps")]
+mod service;
 mod span;
 mod target;
 mod text;
+mod tunnel_args;
+mod tunnels;
 
 use std::process::ExitCode;
 

@@ -45,7 +45,7 @@ pub use effects::{ApprovalsHost, HostFiles, SecretsHost};
 pub use hub::now;
 pub use locks::Locks;
 pub use owner::OwnerSocket;
-pub use server::{ManagedPort, Server, ServerOptions, State, Stopper};
+pub use server::{ManagedPort, Newcomers, Server, ServerOptions, State, Stopper};
 pub use tailscale::{Tailscale, TailscaleError};
 pub use tls::{
     MadeCertificate, Refreshed, TlsLoadError, TlsPort, ValidityWarning, make_certificate,

@@ -8,6 +8,7 @@
 pub mod command_line;
 pub mod conformance;
 pub mod deadline;
+pub mod dice;
 pub mod failure;
 pub mod fuzz;
 pub mod gate;

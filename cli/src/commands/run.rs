@@ -6,6 +6,7 @@ use crate::args::GatewayRunArgs;
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::output;
 use crate::run::{self, RunError, RunRequest, Unconfigured, Verbosity};
 use crate::secrets::GivenSecrets;
 
@@ -35,6 +36,12 @@ pub(super) fn run(args: GatewayRunArgs, context: Context) -> Result<Exit, Failur
             Verbosity::Normal
         },
     };
+    if args.check {
+        run::gateway_check(&request).map_err(|error| failure(&error))?;
+        let config = request.places.config.display();
+        output::note(&format!("A gateway would start with {config}."));
+        return Ok(Exit::Ok);
+    }
     run::gateway_run(request).map_err(|error| failure(&error))?;
     Ok(Exit::Ok)
 }
@@ -45,6 +52,7 @@ fn failure(error: &RunError) -> Failure {
     let exit = match error {
         RunError::Certificate(_)
         | RunError::File { .. }
+        | RunError::HandOver(_)
         | RunError::Random(_)
         | RunError::Server(_)
         | RunError::Store(_)
@@ -57,6 +65,8 @@ fn failure(error: &RunError) -> Failure {
         | RunError::ConfigIssues { .. }
         | RunError::Listen { .. }
         | RunError::NotLocal { .. }
+        | RunError::Passed(_)
+        | RunError::PassedRefused(_)
         | RunError::Refused(_)
         | RunError::Tls(_)
         | RunError::TlsFileMissing { .. }

@@ -6,25 +6,28 @@ mod auth;
 mod channels;
 mod error;
 mod facts;
+mod hand_over;
 mod kept;
 mod locks;
 mod logging;
+mod notify;
 mod reload;
+mod serve;
+mod sockets;
 mod state;
 mod tailscale;
 mod tls;
+mod watchdog;
 
 use std::{
     env, fs,
     io::{self, Write},
-    net::{SocketAddr, TcpListener},
+    net::TcpListener,
     path::Path,
     process,
     sync::Arc,
-    thread,
 };
 
-use async_signal::{Signal, Signals};
 use clawgate_core::{
     config::{
         AuthMode, BindMode, ConfigFile, EnvVars,
@@ -33,14 +36,13 @@ use clawgate_core::{
     gateway::{AdmissionPolicy, GatewaySetup, HostInfo},
     limits::Limits,
     policy::{
-        Scheme, bind,
+        Scheme,
         port::gateway_port,
         server_auth::{AuthOverride, ServerSecretSource},
         startup_auth::{KeptToken, StartupAuth},
     },
 };
-use clawgate_smol::{HostFiles, OwnerSocket, Server, ServerOptions, Tailscale};
-use futures_lite::StreamExt;
+use clawgate_smol::{HostFiles, Newcomers, OwnerSocket, Server, ServerOptions, Tailscale};
 use tracing::{info, warn};
 
 pub(crate) use error::RunError;
@@ -49,11 +51,16 @@ pub(crate) use logging::Verbosity;
 
 use approvals_file::ApprovalsFile;
 use auth::{Decided, decide};
+use hand_over::Successor;
+use notify::Notifier;
 use reload::Reloader;
+use serve::{After, Watch};
+use sockets::{OpenedBy, Sockets};
 use state::StateFolder;
-pub(crate) use state::running_gateway;
+pub(crate) use state::{Holder, LOCK, Phase, running_gateway};
 use tailscale::TailnetRoute;
 use tls::GatewayTls;
+use watchdog::Door;
 
 /// The name of the owner's socket in the gateway's folder.
 pub(crate) const SOCKET: &str = "gateway.sock";
@@ -88,8 +95,20 @@ pub(crate) struct RunRequest {
     pub(crate) verbosity: Verbosity,
 }
 
+/// Whether a gateway would start: its configuration, its secrets, where it would listen. Nothing is
+/// opened and nothing written.
+///
+/// # Errors
+/// Why it would not.
+pub(crate) fn gateway_check(request: &RunRequest) -> Result<(), RunError> {
+    decide(request).map(drop)
+}
+
 /// Runs a gateway until it is told to stop.
 pub(crate) fn gateway_run(request: RunRequest) -> Result<(), RunError> {
+    let passed = sockets::take_passed(&request.env)?;
+    let notifier = Arc::new(Notifier::of_env(&request.env));
+    let successor = Successor::of_process().ok();
     let Decided {
         file,
         mut started,
@@ -98,7 +117,10 @@ pub(crate) fn gateway_run(request: RunRequest) -> Result<(), RunError> {
     let gateway = &file.config.gateway;
 
     let own = StateFolder::open(&request.places.own)?;
-    let mut lock = own.lock()?;
+    let mut lock = own.lock(Holder::of_this_process(
+        &request.profile,
+        &request.places.config,
+    ))?;
     let token_file = request.places.token_file();
     adopt_token(&mut started, &own, &token_file)?;
     let log = own.file("gateway.log");
@@ -116,8 +138,17 @@ pub(crate) fn gateway_run(request: RunRequest) -> Result<(), RunError> {
 
     let kept = kept::open(&own)?;
     let tls = tls::prepare(&gateway.tls, &request.places, &request.env)?;
-    let port = gateway_port(request.port, &request.env, gateway.port, &request.profile).port;
-    let listeners = listen(runtime.bind_host, port)?;
+    let port = gateway_port(request.port, &request.env, gateway.port, &request.profile);
+    let Sockets {
+        listeners,
+        opened_by,
+    } = sockets::open(passed, runtime.bind_host, port)?;
+    // They stay open while the server ends, for the next start.
+    let doors = listeners
+        .iter()
+        .map(TcpListener::try_clone)
+        .collect::<io::Result<Vec<_>>>()
+        .map_err(RunError::Server)?;
     let program = Tailscale::of_system();
     let (managed, tailnet) = tailscale::publish(gateway, &own, &program)?.unzip();
     let limits = Arc::new(Limits {
@@ -143,6 +174,15 @@ pub(crate) fn gateway_run(request: RunRequest) -> Result<(), RunError> {
     };
     let channels = channels::build(&file, &request.env, random()?);
     let described = channels::describe(&channels);
+    let owner = owner_socket(&own);
+    let door = match &tls {
+        None => doors
+            .first()
+            .and_then(|door| door.local_addr().ok())
+            .map(Door::port),
+        // It is asked in plaintext.
+        Some(_) => owner.as_ref().map(|_| Door::Owner(own.file(SOCKET))),
+    };
     let options = ServerOptions {
         seed: random()?,
         threads: 0,
@@ -158,13 +198,13 @@ pub(crate) fn gateway_run(request: RunRequest) -> Result<(), RunError> {
         agent: Some(Box::new(agents::build(&file, &request.env, random()?))),
         channels,
         state: kept.state,
-        owner: owner_socket(&own),
+        owner,
         managed,
         tailscale: program,
         tls: tls.as_ref().map(|tls| tls.port.clone()),
     };
     // Caught from here on: whoever reads that the gateway is ready may end it at once.
-    let signals = Signals::new([Signal::Int, Signal::Term]).map_err(RunError::Server)?;
+    let signals = serve::signals().map_err(RunError::Server)?;
     let server = Server::start(listeners, setup, options).map_err(RunError::Server)?;
     let scheme = if tls.is_some() {
         Scheme::Wss
@@ -176,7 +216,7 @@ pub(crate) fn gateway_run(request: RunRequest) -> Result<(), RunError> {
         .iter()
         .map(|address| format!("{}://{address}", scheme.as_str()))
         .collect();
-    lock.describe(addresses.clone())
+    lock.serving(addresses.clone())
         .map_err(RunError::file("write the lock", &own.file(state::LOCK)))?;
     info!(addresses = addresses.join(" "), "gateway ready");
     announce(
@@ -188,10 +228,39 @@ pub(crate) fn gateway_run(request: RunRequest) -> Result<(), RunError> {
         &request.places,
         &token_file,
     );
-    serve_until_signal(server, signals);
+    let newcomers = if opened_by == OpenedBy::Manager || notifier.is_connected() {
+        Newcomers::Left
+    } else {
+        Newcomers::Told
+    };
+    if opened_by == OpenedBy::Gateway {
+        notifier.keep(&doors);
+    }
+    notifier.ready(&format!("listening on {}", addresses.join(" and ")));
+    let ending = watchdog::Ending::default();
+    if let Some(door) = door {
+        watchdog::feed(&notifier, door, Arc::clone(&ending)).map_err(RunError::Server)?;
+    }
+    let watch = Watch {
+        lock,
+        notifier,
+        ending,
+        newcomers,
+        successor: successor.clone(),
+    };
+    let (after, lock) = serve::until_signal(server, signals, watch);
     drop(tailnet);
-    drop(lock);
-    Ok(())
+    match (after, successor) {
+        (After::Restart, Some(successor)) => {
+            // The lock goes with the descriptor, at the very moment when the new program begins.
+            let error = successor.become_it(doors, opened_by);
+            Err(RunError::HandOver(error))
+        }
+        (After::End | After::Restart, _) => {
+            drop(lock);
+            Ok(())
+        }
+    }
 }
 
 /// Without any configuration the gateway is for this machine, in a container too.
@@ -260,28 +329,6 @@ fn report(file: &ConfigFile, env: &EnvVars, warnings: &[String]) {
             "CLAWDBOT_* and MOLTBOT_* variables are ignored; rename them to OPENCLAW_*"
         );
     }
-}
-
-fn listen(host: std::net::IpAddr, port: u16) -> Result<Vec<TcpListener>, RunError> {
-    let mut listeners = Vec::new();
-    let mut port = port;
-    for ip in bind::listen_hosts(host, facts::ipv6_loopback()) {
-        let address = SocketAddr::new(ip, port);
-        match clawgate_smol::listen(ip, port) {
-            Ok(listener) => {
-                if let Ok(bound) = listener.local_addr() {
-                    port = bound.port();
-                }
-                listeners.push(listener);
-            }
-            // The second loopback address is a courtesy.
-            Err(source) if listeners.is_empty() || !ip.is_ipv6() => {
-                return Err(RunError::Listen { address, source });
-            }
-            Err(error) => warn!(%address, %error, "not listening on IPv6 loopback"),
-        }
-    }
-    Ok(listeners)
 }
 
 fn host_info(request: &RunRequest, file: &ConfigFile) -> HostInfo {
@@ -382,32 +429,4 @@ fn announce(
         places.own.display(),
     )
     .and_then(|()| out.flush());
-}
-
-/// The first signal begins the orderly end; the second one ends at once.
-fn serve_until_signal(server: Server, mut signals: Signals) {
-    let stopper = server.stopper();
-    let (ended, end) = smol::channel::bounded::<()>(1);
-    let waiter = thread::spawn(move || {
-        server.join();
-        drop(ended);
-    });
-    smol::block_on(async {
-        for count in 0_u32.. {
-            let signal = async { signals.next().await.map(|_| ()) };
-            let done = async {
-                let _ = end.recv().await;
-                None
-            };
-            match futures_lite::future::or(signal, done).await {
-                Some(()) if count == 0 => stopper.stop("gateway stopping"),
-                Some(()) => {
-                    warn!("second signal: ending at once");
-                    process::exit(130);
-                }
-                None => return,
-            }
-        }
-    });
-    let _ = waiter.join();
 }

@@ -13,8 +13,11 @@ use sha2::{Digest, Sha256};
 mod agents;
 mod channels;
 mod check;
+mod diff;
+mod edit;
 mod env;
 mod key_path;
+mod needs;
 mod node;
 pub mod paths;
 mod read;
@@ -35,8 +38,11 @@ pub use channels::{
     WebhookConfig,
 };
 pub use check::{Finding, MAX_FINDINGS, Severity};
+pub use diff::differences;
+pub use edit::{Change, EditError, Edited, edit};
 pub use env::EnvVars;
-pub use key_path::{KeyPath, Segment};
+pub use key_path::{InvalidKeyPath, KeyPath, Segment};
+pub use needs::{ChangedKey, Need, changed_keys, known, need_of};
 pub use node::{NodeCommandConfig, NodeConfig};
 pub use redact::{REDACTED, redact};
 pub use scan::{MAX_CONFIG_BYTES, MAX_CONFIG_DEPTH, Position};

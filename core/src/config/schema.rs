@@ -65,7 +65,9 @@ pub enum Reload {
     Restart,
     /// It takes the change up at once.
     Hot,
-    /// It does not read the key: clients and other programs do.
+    /// It does not read the key: clients and nodes do, when they connect.
+    Reconnect,
+    /// Nothing here reads the key: other programs may.
     Unread,
 }
 
@@ -75,7 +77,7 @@ impl Reload {
         match self {
             Self::Restart => "restart",
             Self::Hot => "hot",
-            Self::Unread => "none",
+            Self::Reconnect | Self::Unread => "none",
         }
     }
 }
