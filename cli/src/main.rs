@@ -33,6 +33,8 @@ mod service;
 mod span;
 mod target;
 mod text;
+mod tunnel_args;
+mod tunnels;
 
 use std::process::ExitCode;
 

@@ -25,7 +25,7 @@ pub enum HostKeyPolicy {
 }
 
 /// How soon a silent connection counts as lost.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeepAlive {
     /// Seconds of silence before `ssh` asks for a sign of life.
     pub interval: u16,

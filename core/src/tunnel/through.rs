@@ -17,6 +17,8 @@ pub struct TunnelKeeper {
     pub arguments: Vec<String>,
     /// How long a tunnel that nobody uses stays open.
     pub idle: Duration,
+    /// How long opening may take, where that is less than there is time.
+    pub open_within: Option<Duration>,
 }
 
 /// A tunnel that an endpoint is reached through.

@@ -47,8 +47,26 @@ pub struct HoldRequest {
     pub folder: PathBuf,
     /// What is forwarded.
     pub spec: TunnelSpec,
-    /// Milliseconds after which a tunnel that nobody uses is closed.
-    pub idle_ms: u64,
+    /// Milliseconds after which a tunnel that nobody uses is closed. Without them, it is held until it is
+    /// stopped.
+    pub idle_ms: Option<u64>,
+    /// How soon silence counts as a loss.
+    pub keep_alive: KeepAlive,
+}
+
+impl HoldRequest {
+    /// The same with a command in front of `ssh`.
+    pub fn launched_by(self, launcher: Vec<OsString>) -> HoldOptions {
+        HoldOptions {
+            folder: self.folder,
+            spec: self.spec,
+            holder: self.idle_ms.map_or(Holder::UntilStopped, |ms| {
+                Holder::UntilIdle(Duration::from_millis(ms))
+            }),
+            keep_alive: self.keep_alive,
+            launcher,
+        }
+    }
 }
 
 /// How long a tunnel is held.

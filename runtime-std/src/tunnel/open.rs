@@ -3,17 +3,19 @@
 use std::{
     fs::File,
     io::{self, Write},
-    process::{Command, ExitStatus, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
     sync::mpsc::{Receiver, channel},
     thread,
     time::{Duration, Instant},
 };
 
 use clawgate_core::{
+    credentials::env_name,
+    policy::SecretKind,
     time::{WallTime, millis},
     tunnel::{
-        FailureKind, ProcessMark, Through, TunnelFailure, TunnelKeeper, TunnelRecord, TunnelSpec,
-        TunnelState,
+        FailureKind, KeepAlive, ProcessMark, Through, TunnelFailure, TunnelKeeper, TunnelRecord,
+        TunnelSpec, TunnelState,
     },
 };
 
@@ -65,6 +67,14 @@ pub(crate) fn open(tunnel: &Through, budget: &Budget) -> Result<Way, Problem> {
         since: os::now().wall,
         holder: None,
         starts: 0,
+    };
+    let narrower;
+    let budget = match keeper.open_within {
+        Some(share) => {
+            narrower = budget.at_most(share);
+            &narrower
+        }
+        None => budget,
     };
     let mut user = None;
     loop {
@@ -191,18 +201,10 @@ impl Opener<'_> {
         let request = HoldRequest {
             folder: self.keeper.folder.clone(),
             spec: self.spec.clone(),
-            idle_ms: millis(self.keeper.idle),
+            idle_ms: Some(millis(self.keeper.idle)),
+            keep_alive: KeepAlive::default(),
         };
-        let mut child = Command::new(&self.keeper.program)
-            .args(&self.keeper.arguments)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()?;
-        let written = match child.stdin.take() {
-            Some(mut stdin) => stdin.write_all(&serde_json::to_vec(&request)?),
-            None => Ok(()),
-        };
+        let mut child = spawn_holder(self.keeper, &request)?;
         let (sender, end) = channel();
         self.holder = Some((child.id(), end));
         thread::Builder::new()
@@ -211,7 +213,7 @@ impl Opener<'_> {
                 // Whoever asked may be gone; then the holder is somebody else's child soon.
                 let _ = sender.send(child.wait().ok());
             })?;
-        written
+        Ok(())
     }
 
     /// There is no time left. What the holder said last is worth more than that.
@@ -225,6 +227,28 @@ impl Opener<'_> {
             None => Problem::Deadline,
         }
     }
+}
+
+/// Starts the program that holds tunnels, and tells it which. It gets no secret: not as an argument, not
+/// as input, and not by its environment.
+///
+/// # Errors
+/// When it cannot be started.
+pub fn spawn_holder(keeper: &TunnelKeeper, request: &HoldRequest) -> io::Result<Child> {
+    let mut command = Command::new(&keeper.program);
+    command
+        .args(&keeper.arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    for kind in [SecretKind::Token, SecretKind::Password] {
+        command.env_remove(env_name(kind));
+    }
+    let mut child = command.spawn()?;
+    if let Some(mut stdin) = child.stdin.take() {
+        stdin.write_all(&serde_json::to_vec(request)?)?;
+    }
+    Ok(child)
 }
 
 impl Way {
