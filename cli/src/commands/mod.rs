@@ -11,6 +11,7 @@ mod completion;
 mod config;
 mod demo;
 mod devices;
+mod gateway_service;
 mod gateway_status;
 mod health;
 mod logs;
@@ -63,6 +64,17 @@ pub(crate) fn dispatch(cli: Cli, format: Format) -> Result<Exit, Failure> {
             probe::run(&TargetFlags::read(args)?, &context()?)
         }
         Command::Gateway(GatewayCommand::Run(args)) => run::run(args, context()?),
+        Command::Gateway(GatewayCommand::Install(args)) => {
+            gateway_service::install(&args, &context()?)
+        }
+        Command::Gateway(GatewayCommand::Uninstall(args)) => {
+            gateway_service::uninstall(args, &context()?)
+        }
+        Command::Gateway(GatewayCommand::Start(args)) => gateway_service::start(args, &context()?),
+        Command::Gateway(GatewayCommand::Stop(args)) => gateway_service::stop(args, &context()?),
+        Command::Gateway(GatewayCommand::Restart(args)) => {
+            gateway_service::restart(args, &context()?)
+        }
         Command::Gateway(GatewayCommand::Status(args)) => {
             gateway_status::run(&TargetFlags::read(args)?, &context()?)
         }

@@ -26,7 +26,9 @@ impl Notifier {
             #[cfg(unix)]
             socket: env.non_blank("NOTIFY_SOCKET").and_then(|address| {
                 unix::connect(address)
-                    .inspect_err(|error| debug!(%error, "the service manager cannot be told anything"))
+                    .inspect_err(
+                        |error| debug!(%error, "the service manager cannot be told anything"),
+                    )
                     .ok()
             }),
             watchdog: watchdog(env, std::process::id()),
@@ -53,7 +55,10 @@ impl Notifier {
 
     /// It ends.
     pub(crate) fn stopping(&self, status: &str) {
-        self.tell(&format!("STOPPING=1\nSTATUS={}", crate::text::plain(status)));
+        self.tell(&format!(
+            "STOPPING=1\nSTATUS={}",
+            crate::text::plain(status)
+        ));
     }
 
     /// It starts itself anew, in the same process.
@@ -68,11 +73,6 @@ impl Notifier {
     /// It lives.
     pub(crate) fn alive(&self) {
         self.tell("WATCHDOG=1");
-    }
-
-    /// What it is about, in a line.
-    pub(crate) fn status(&self, status: &str) {
-        self.tell(&format!("STATUS={}", crate::text::plain(status)));
     }
 
     /// Has the manager keep listening sockets for the next start, in place of those that it had.
@@ -180,6 +180,7 @@ mod unix {
 }
 
 #[cfg(all(test, unix))]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
     use std::os::unix::net::UnixDatagram;
 

@@ -358,7 +358,7 @@ mod tests {
             .env("XDG_RUNTIME_DIR", folder.path())
             .output();
         let Ok(verify) = verify else {
-            println!("systemd-analyze is missing: the units were not verified");
+            crate::output::note("systemd-analyze is missing: the units were not verified");
             return;
         };
         let said = String::from_utf8_lossy(&verify.stderr);
