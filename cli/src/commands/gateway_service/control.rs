@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::describe;
 use super::local_only;
 use super::signal::{self, Word};
+use crate::commands::run as run_command;
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -82,6 +83,7 @@ pub(in crate::commands) fn start(local: LocalArgs, context: &Context) -> Result<
         .fact("pid", json!(holder.pid)));
     }
     let manager = here.installed()?;
+    would_start(context, "start_refused", "The service was not started")?;
     manager.start(&here.name).map_err(|e| e.failure())?;
     let state = manager.state(&here.name).map_err(|e| e.failure())?;
     report(
@@ -149,6 +151,7 @@ pub(in crate::commands) fn restart(local: LocalArgs, context: &Context) -> Resul
         );
     }
     let manager = here.installed()?;
+    would_start(context, "restart_refused", "The service was left as it is")?;
     manager.restart(&here.name).map_err(|e| e.failure())?;
     let state = manager.state(&here.name).map_err(|e| e.failure())?;
     report(
@@ -188,6 +191,27 @@ pub(in crate::commands) fn uninstall(local: LocalArgs, context: &Context) -> Res
     Ok(Exit::Ok)
 }
 
+/// The manager would only say that the program failed.
+fn would_start(context: &Context, code: &'static str, result: &str) -> Result<(), Failure> {
+    let places = context.locations()?;
+    let file = describe::read_env_file(places).unwrap_or_default();
+    let choices = describe::Choices::read(places);
+    match describe::plan(context, places, &choices, &file) {
+        Ok(_) => Ok(()),
+        Err(error) => {
+            let why = run_command::failure(&error);
+            let cause = why.to_json();
+            Err(Failure::new(
+                why.exit,
+                code,
+                format!("{result}: the gateway would not start now. {}", why.message),
+                why.next,
+            )
+            .fact("cause", cause))
+        }
+    }
+}
+
 fn remove(path: &Path) -> Result<bool, Failure> {
     match std::fs::remove_file(path) {
         Ok(()) => Ok(true),
@@ -218,7 +242,9 @@ fn report(
         }
         Format::Text => {
             let what = match manager {
-                Some(manager) => format!("The service {} ({})", name.unit(), manager.kind().word()),
+                Some(manager) => {
+                    format!("The service {} of {}", name.unit(), manager.kind().word())
+                }
                 None => "The gateway".into(),
             };
             let process = pid.map_or_else(String::new, |pid| format!(" (process {pid})"));

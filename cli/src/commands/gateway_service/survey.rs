@@ -158,7 +158,7 @@ impl Survey {
             words += &format!(", last exit {code}");
         }
         sheet.line("Service", words);
-        if let Some(says) = &state.status {
+        if let (Some(says), Activity::Running) = (&state.status, state.activity) {
             sheet.line("Says", says);
         }
         if state.needs_reload {
