@@ -124,7 +124,7 @@ fn socket_unit(service: &Service) -> Result<Option<String>, Refused> {
 }
 
 /// Directives that work without rights of root. Those that give the program a view of its own on the
-/// files need user namespaces, which systemd makes by itself.
+/// files need user namespaces.
 fn harden(unit: &mut Unit, hardening: &Hardening) {
     if matches!(hardening, Hardening::None) {
         return;
@@ -155,6 +155,8 @@ fn harden(unit: &mut Unit, hardening: &Hardening) {
         unit.line("PrivateTmp", "yes");
     }
     for (name, value) in [
+        // Without rights of root, the manager can do the rest only in a user namespace.
+        ("PrivateUsers", "yes"),
         ("ProtectSystem", "strict"),
         ("ProtectHome", "read-only"),
         ("ProtectControlGroups", "yes"),
