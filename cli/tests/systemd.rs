@@ -123,7 +123,17 @@ fn under_systemd(flags: &str) {
     fs::create_dir_all(home.path().join(".openclaw")).unwrap();
     fs::write(home.path().join(".openclaw/openclaw.json"), config).unwrap();
     let output = Command::new("unshare")
-        .args(["-n", "-m", "-p", "-f", "-C", "--mount-proc", "sh", "-c", STEPS])
+        .args([
+            "-n",
+            "-m",
+            "-p",
+            "-f",
+            "-C",
+            "--mount-proc",
+            "sh",
+            "-c",
+            STEPS,
+        ])
         .env_clear()
         .env("PATH", std::env::var_os("PATH").unwrap_or_default())
         .env("HOME", home.path())

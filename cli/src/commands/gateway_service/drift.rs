@@ -1,6 +1,7 @@
 //! Where the installed service and this shell have gone apart.
 
 use std::fs;
+use std::path::Path;
 
 use clawgate_core::config::paths::Locations;
 use serde::Serialize;
@@ -26,7 +27,12 @@ impl Drift {
 }
 
 /// All differences.
-pub(super) fn find(manager: &Manager, context: &Context, places: &Locations) -> Vec<Drift> {
+pub(super) fn find(
+    manager: &Manager,
+    main_file: &Path,
+    context: &Context,
+    places: &Locations,
+) -> Vec<Drift> {
     let mut drifts = Vec::new();
     let choices = Choices::read(places);
     let file = describe::read_env_file(places).unwrap_or_else(|why| {
@@ -51,8 +57,10 @@ pub(super) fn find(manager: &Manager, context: &Context, places: &Locations) -> 
         &file,
     );
     match service.and_then(|service| manager.files(&service)) {
+        // What a package brought is the package's matter.
         Ok(files) => {
-            for file in files {
+            let own = files.first().is_some_and(|file| file.path == main_file);
+            for file in files.into_iter().filter(|_| own) {
                 let there = fs::read_to_string(&file.path).unwrap_or_default();
                 if there != file.text.expose() {
                     drifts.push(Drift::new(

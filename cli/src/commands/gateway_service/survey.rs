@@ -58,18 +58,18 @@ pub(in crate::commands) fn look(context: &Context, port: u16) -> Survey {
         .present(&theirs)
         .first()
         .map(|(_, path)| path.display().to_string());
-    if !manager.is_installed(&name) {
+    let Some(file) = manager.installed_file(&name) else {
         return survey;
-    }
+    };
     let state = manager.state(&name).unwrap_or_else(|error| {
         survey.silent = Some(error.to_string());
         State::default()
     });
     survey.service = Some(Found {
         kind: manager.kind(),
-        file: manager.main_file(&name).display().to_string(),
+        drifts: drift::find(&manager, &file, context, places),
+        file: file.display().to_string(),
         state,
-        drifts: drift::find(&manager, context, places),
         name,
     });
     survey
