@@ -21,6 +21,7 @@ use crate::device_args::DevicesCommand;
 use crate::discovery_args::{DISCOVER, DiscoverArgs};
 use crate::help;
 use crate::node_args::{NodeCommand, NodesCommand};
+use crate::service_args::{InstallArgs, LocalArgs};
 use crate::tunnel_args::{ProbeArgs, TunnelCommand};
 
 /// An agent gateway, and the commands to look after it.
@@ -156,7 +157,19 @@ pub(crate) enum GatewayCommand {
     /// Run the gateway in the foreground
     #[command(after_help = help::GATEWAY_RUN)]
     Run(GatewayRunArgs),
-    /// Where the gateway is, and whether it answers
+    /// Install the gateway as a service of this user, and start it
+    #[command(after_help = help::GATEWAY_INSTALL)]
+    Install(Box<InstallArgs>),
+    /// Stop the service and remove its files; the state stays
+    Uninstall(LocalArgs),
+    /// Start the service
+    Start(LocalArgs),
+    /// Stop the service, or the gateway that somebody runs here
+    Stop(LocalArgs),
+    /// Start the gateway anew, service or not; its port stays open
+    #[command(after_help = help::GATEWAY_RESTART)]
+    Restart(LocalArgs),
+    /// Where the gateway is, whether it answers, its service and who has its port
     #[command(after_help = help::GATEWAY_STATUS)]
     Status(TargetArgs),
     /// Ask the gateway how it is

@@ -63,6 +63,26 @@ Examples:
   clawgate gateway run --port 19001 --auth token --token-file token.txt
   clawgate --profile rescue gateway run --allow-unconfigured";
 
+pub(crate) const GATEWAY_INSTALL: &str = "\
+The service is a systemd user unit on Linux and a LaunchAgent on macOS, named by the profile. Secrets
+of this shell that the gateway needs go into a file for your eyes only, never into the unit. Nothing is
+written where the gateway would not start like this.
+
+Examples:
+  clawgate gateway install
+  clawgate gateway install --print
+  clawgate --profile rescue gateway install --socket-activation
+  clawgate gateway install --env TELEGRAM_BOT_TOKEN --writable ~/notes";
+
+pub(crate) const GATEWAY_RESTART: &str = "\
+The port stays open: whoever connects meanwhile waits until the new gateway serves. The program that
+now lies in the place of the old one is asked first whether it would start; if not, the old one goes
+on. Under a service manager, this is a restart of the service.
+
+Examples:
+  clawgate gateway restart
+  clawgate --profile rescue gateway restart --json";
+
 pub(crate) const GATEWAY_STATUS: &str = "\
 Examples:
   clawgate gateway status

@@ -28,8 +28,8 @@ mod references;
 mod refusal;
 mod run;
 mod secrets;
-#[allow(dead_code, unused_imports, reason = "commands join in the next steps")]
 mod service;
+mod service_args;
 mod span;
 mod target;
 mod text;

@@ -12,6 +12,7 @@ mod config;
 mod demo;
 mod devices;
 mod discover;
+mod gateway_service;
 mod gateway_status;
 mod health;
 mod logs;
@@ -67,6 +68,17 @@ pub(crate) fn dispatch(cli: Cli, format: Format) -> Result<Exit, Failure> {
             probe::run(&TargetFlags::read(args.target)?, ssh, &context()?)
         }
         Command::Gateway(GatewayCommand::Run(args)) => run::run(args, context()?),
+        Command::Gateway(GatewayCommand::Install(args)) => {
+            gateway_service::install(&args, &context()?)
+        }
+        Command::Gateway(GatewayCommand::Uninstall(args)) => {
+            gateway_service::uninstall(args, &context()?)
+        }
+        Command::Gateway(GatewayCommand::Start(args)) => gateway_service::start(args, &context()?),
+        Command::Gateway(GatewayCommand::Stop(args)) => gateway_service::stop(args, &context()?),
+        Command::Gateway(GatewayCommand::Restart(args)) => {
+            gateway_service::restart(args, &context()?)
+        }
         Command::Gateway(GatewayCommand::Status(args)) => {
             gateway_status::run(&TargetFlags::read(args)?, &context()?)
         }

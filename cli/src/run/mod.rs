@@ -23,8 +23,8 @@ mod watchdog;
 use std::{
     env, fs,
     io::{self, Write},
-    net::TcpListener,
-    path::Path,
+    net::{IpAddr, TcpListener},
+    path::{Path, PathBuf},
     process,
     sync::Arc,
 };
@@ -38,7 +38,7 @@ use clawgate_core::{
     limits::Limits,
     policy::{
         Scheme,
-        port::gateway_port,
+        port::{GatewayPort, gateway_port},
         server_auth::{AuthOverride, ServerSecretSource},
         startup_auth::{KeptToken, StartupAuth},
     },
@@ -58,7 +58,7 @@ use reload::Reloader;
 use serve::{After, Watch};
 use sockets::{OpenedBy, Sockets};
 use state::StateFolder;
-pub(crate) use state::{Holder, LOCK, Phase, running_gateway};
+pub(crate) use state::{Holder, LOCK, Phase, lock_holder, running_gateway};
 use tailscale::TailnetRoute;
 use tls::GatewayTls;
 use watchdog::Door;
@@ -103,6 +103,44 @@ pub(crate) struct RunRequest {
 /// Why it would not.
 pub(crate) fn gateway_check(request: &RunRequest) -> Result<(), RunError> {
     decide(request).map(drop)
+}
+
+/// What a start would come to.
+#[derive(Debug)]
+pub(crate) struct Planned {
+    /// The configuration.
+    pub(crate) file: ConfigFile,
+    /// The address that would be listened on.
+    pub(crate) host: IpAddr,
+    /// The port.
+    pub(crate) port: GatewayPort,
+}
+
+/// The same, with where it would listen.
+///
+/// # Errors
+/// Why it would not start.
+pub(crate) fn gateway_plan(request: &RunRequest) -> Result<Planned, RunError> {
+    let Decided { file, runtime, .. } = decide(request)?;
+    let port = gateway_port(
+        request.port,
+        &request.env,
+        file.config.gateway.port,
+        &request.profile,
+    );
+    Ok(Planned {
+        file,
+        host: runtime.bind_host,
+        port,
+    })
+}
+
+/// The program of this process, by the name under which an upgrade would replace it.
+///
+/// # Errors
+/// When the system does not say.
+pub(crate) fn own_program() -> io::Result<PathBuf> {
+    Successor::of_process().map(Successor::into_program)
 }
 
 /// Runs a gateway until it is told to stop.
@@ -218,7 +256,7 @@ pub(crate) fn gateway_run(request: RunRequest) -> Result<(), RunError> {
         .map(|address| format!("{}://{address}", scheme.as_str()))
         .collect();
     lock.serving(addresses.clone())
-        .map_err(RunError::file("write the lock", &own.file(state::LOCK)))?;
+        .map_err(RunError::file("write the lock", &own.file(LOCK)))?;
     info!(addresses = addresses.join(" "), "gateway ready");
     announce(
         &addresses,
