@@ -19,6 +19,7 @@
 #![forbid(unsafe_code)]
 
 mod bind;
+mod call_log;
 mod conn;
 mod effects;
 mod head;
@@ -30,6 +31,7 @@ mod listener;
 mod locks;
 mod owner;
 mod post;
+mod sample;
 mod server;
 mod socket;
 mod tailscale;

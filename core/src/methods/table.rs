@@ -27,6 +27,7 @@ pub enum Method {
     ChannelsStop,
     ConfigGet,
     ConfigSchema,
+    ClawgateMetrics,
     CronList,
     CronStatus,
     DeviceInviteCreate,
@@ -168,6 +169,8 @@ pub const METHODS: &[MethodSpec] = &[
         PAIRING,
     ),
     row(Method::Status, "status", READ),
+    // No method of the published protocol begins so.
+    row(Method::ClawgateMetrics, "clawgate.metrics", READ),
     row(Method::ConfigGet, "config.get", READ),
     row(Method::ConfigSchema, "config.schema", READ),
     row(Method::ModelsList, "models.list", READ),
