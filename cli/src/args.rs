@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use clawgate_core::config::{AuthMode, BindMode};
+use clawgate_core::config::{AuthMode, BindMode, LogStyle};
 use clawgate_core::credentials::Surface;
 use clawgate_core::policy::audit::Severity;
 use clawgate_core::policy::port::{InvalidPort, parse_port_option};
@@ -19,6 +19,7 @@ use crate::conversation_args::{AgentArgs, ChatArgs, SessionsCommand};
 use crate::device_args::DevicesCommand;
 use crate::help;
 use crate::node_args::{NodeCommand, NodesCommand};
+use crate::top_args::TopArgs;
 
 /// An agent gateway, and the commands to look after it.
 #[derive(Debug, Parser)]
@@ -156,6 +157,9 @@ pub(crate) enum GatewayCommand {
     /// Try each way to the gateway: reachable, authenticated, authorised, and how long it takes
     #[command(after_help = help::GATEWAY_PROBE)]
     Probe(TargetArgs),
+    /// What the gateway does at this moment: a page that is made anew each second
+    #[command(after_help = help::GATEWAY_TOP)]
+    Top(TopArgs),
     /// Call one method and print its result
     #[command(after_help = help::GATEWAY_CALL)]
     Call(CallArgs),
@@ -397,6 +401,10 @@ pub(crate) struct GatewayRunArgs {
     /// Log every connection and call
     #[arg(long)]
     pub(crate) verbose: bool,
+    /// How the log on standard error looks: text or json [config: logging.consoleStyle] [default:
+    /// text on a terminal, else json]
+    #[arg(long, value_name = "FORMAT", value_parser = log_style)]
+    pub(crate) log_format: Option<LogStyle>,
 }
 
 #[allow(clippy::unnecessary_wraps, reason = "clap's parsers can fail")]
@@ -421,6 +429,10 @@ fn pin_place(text: &str) -> Result<PinPlace, InvalidPinPlace> {
 
 fn severity(name: &str) -> Result<Severity, &'static str> {
     Severity::parse(name).ok_or("expected info, warn or critical")
+}
+
+fn log_style(name: &str) -> Result<LogStyle, &'static str> {
+    LogStyle::parse(name).ok_or("expected text or json")
 }
 
 fn auth_mode(name: &str) -> Result<AuthMode, &'static str> {

@@ -27,6 +27,7 @@ mod secrets;
 mod span;
 mod target;
 mod text;
+mod top_args;
 
 use std::process::ExitCode;
 

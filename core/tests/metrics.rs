@@ -350,7 +350,7 @@ fn the_page_is_for_callers_of_this_machine_and_for_those_who_authorise() {
 }
 
 #[test]
-fn readers_get_the_numbers_as_json_and_administrators_connections_too() {
+fn readers_get_the_numbers_as_json_and_administrators_the_connections() {
     let mut host = host();
     let admin = host.connect(TOKEN, ADMIN);
     let reader = host.connect(TOKEN, &["operator.read"]);
@@ -360,7 +360,8 @@ fn readers_get_the_numbers_as_json_and_administrators_connections_too() {
     host.get(reader, "health", json!({}));
     let told = host.get(reader, "clawgate.metrics", json!({}));
     assert_eq!(told["connections"]["open"]["operator"], 3);
-    assert_eq!(told["clients"], Value::Null);
+    let refused = host.ask(reader, "clawgate.connections", json!({}));
+    assert_eq!(refused["error"]["details"]["code"], "MISSING_SCOPE");
     let health = &told["calls"].as_array().unwrap()[0];
     assert_eq!(
         (&health["method"], &health["results"]["ok"]),
@@ -371,8 +372,8 @@ fn readers_get_the_numbers_as_json_and_administrators_connections_too() {
         health["times"]["counts"].as_array().unwrap().len(),
         bounds + 1
     );
-    let told = host.get(admin, "clawgate.metrics", json!({}));
-    let clients = told["clients"].as_array().unwrap();
+    let told = host.get(admin, "clawgate.connections", json!({}));
+    let clients = told["connections"].as_array().unwrap();
     assert_eq!(clients.len(), 3);
     let own = clients
         .iter()

@@ -23,6 +23,7 @@ mod secrets;
 mod security;
 mod sessions;
 mod status;
+mod top;
 mod url;
 
 use crate::args::{AuthCommand, Cli, Command, GatewayCommand, UrlCommand};
@@ -62,6 +63,7 @@ pub(crate) fn dispatch(cli: Cli, format: Format) -> Result<Exit, Failure> {
         Command::Gateway(GatewayCommand::Probe(args)) => {
             probe::run(&TargetFlags::read(args)?, &context()?)
         }
+        Command::Gateway(GatewayCommand::Top(args)) => top::run(args, &context()?),
         Command::Gateway(GatewayCommand::Run(args)) => run::run(args, context()?),
         Command::Gateway(GatewayCommand::Status(args)) => {
             gateway_status::run(&TargetFlags::read(args)?, &context()?)

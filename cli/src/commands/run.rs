@@ -34,6 +34,7 @@ pub(super) fn run(args: GatewayRunArgs, context: Context) -> Result<Exit, Failur
         } else {
             Verbosity::Normal
         },
+        log_style: args.log_format,
     };
     run::gateway_run(request).map_err(|error| failure(&error))?;
     Ok(Exit::Ok)

@@ -15,6 +15,7 @@ mod channels;
 mod check;
 mod env;
 mod key_path;
+mod logging;
 mod node;
 pub mod paths;
 mod read;
@@ -37,6 +38,9 @@ pub use channels::{
 pub use check::{Finding, MAX_FINDINGS, Severity};
 pub use env::EnvVars;
 pub use key_path::{KeyPath, Segment};
+pub use logging::{
+    CONSOLE_STYLES, LOG_LEVELS, LogLevel, LogStyle, LoggingConfig, MAX_LOG_BYTES, MIN_LOG_BYTES,
+};
 pub use node::{NodeCommandConfig, NodeConfig};
 pub use redact::{REDACTED, redact};
 pub use scan::{MAX_CONFIG_BYTES, MAX_CONFIG_DEPTH, Position};

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::agents::AgentsConfig;
 use super::channels::ChannelsConfig;
+use super::logging::LoggingConfig;
 use super::node::NodeConfig;
 use super::secret_input::SecretInput;
 use super::types::{
@@ -37,6 +38,7 @@ impl Config {
             agents: AgentsConfig::read(root),
             channels: ChannelsConfig::read(root.at("channels")),
             node: NodeConfig::read(root.at("node")),
+            logging: LoggingConfig::read(root.at("logging")),
             agent_ids,
         }
     }

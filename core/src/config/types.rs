@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::agents::AgentsConfig;
 use super::channels::ChannelsConfig;
+use super::logging::LoggingConfig;
 use super::node::NodeConfig;
 use super::secret_input::{DEFAULT_PROVIDER, RefSource, SecretInput, SecretRef};
 use crate::secrets::SecretProvider;
@@ -21,6 +22,8 @@ pub struct Config {
     pub channels: ChannelsConfig,
     /// `node`.
     pub node: NodeConfig,
+    /// `logging`.
+    pub logging: LoggingConfig,
     /// The ids of the agents: `agents.list[].id`, then the keys of `agents.entries`.
     pub agent_ids: Vec<String>,
 }

@@ -27,6 +27,7 @@ pub enum Method {
     ChannelsStop,
     ConfigGet,
     ConfigSchema,
+    ClawgateConnections,
     ClawgateMetrics,
     CronList,
     CronStatus,
@@ -171,6 +172,7 @@ pub const METHODS: &[MethodSpec] = &[
     row(Method::Status, "status", READ),
     // No method of the published protocol begins so.
     row(Method::ClawgateMetrics, "clawgate.metrics", READ),
+    row(Method::ClawgateConnections, "clawgate.connections", ADMIN),
     row(Method::ConfigGet, "config.get", READ),
     row(Method::ConfigSchema, "config.schema", READ),
     row(Method::ModelsList, "models.list", READ),

@@ -71,7 +71,7 @@ enum Step {
 pub(super) struct PendingCall {
     pub(super) conn: ConnId,
     pub(super) id: RequestId,
-    method: Method,
+    pub(super) method: Method,
 }
 
 /// State that calls change.
@@ -273,7 +273,7 @@ impl Gateway {
                 Ok(effect) => return Step::Wait(effect),
                 Err(error) => Err(error),
             },
-            Method::ClawgateMetrics => match params.none() {
+            Method::ClawgateConnections | Method::ClawgateMetrics => match params.none() {
                 Ok(()) => return Step::Wait(Effect::SampleHost),
                 Err(error) => Err(error),
             },

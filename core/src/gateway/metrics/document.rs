@@ -1,8 +1,9 @@
-//! The numbers as JSON, for `clawgate.metrics`: an addition of this gateway. Its name begins with the
-//! program's own, so that no method of the published protocol can ever have it.
+//! The numbers as JSON, for `clawgate.metrics` and `clawgate.connections`: additions of this gateway.
+//! Their names begin with the program's own, so that no method of the published protocol can ever have
+//! them.
 //!
 //! Counters count from the start of the gateway, and `bootId` tells its runs apart: whoever asks twice
-//! can see what happened in between. Connections by name are for administrators.
+//! can see what happened in between.
 
 use serde_json::{Map, Value, json};
 
@@ -10,10 +11,10 @@ use super::reading::AccountReading;
 use crate::{
     frame::RawJson,
     gateway::{Gateway, channels::link_name, clients::Conn, waiting::Waiter},
-    ids::{ConnId, EffectId},
+    ids::EffectId,
+    methods::Method,
     metrics::{BOUNDS, ConnSample, Counters, Histogram, HostSample, Label},
     protocol::{RpcCode, RpcError},
-    scope::Scope,
     server::Delivery,
     time::{Now, millis},
 };
@@ -29,7 +30,17 @@ impl Gateway {
     pub fn handle_sample(&mut self, now: Now, effect: EffectId, sample: &HostSample) {
         self.assert_drained();
         if let Some(Waiter::Call(call)) = self.pending.remove(&effect).map(|found| found.waiter) {
-            let document = self.metrics_document(now, call.conn, sample);
+            let document = if call.method == Method::ClawgateConnections {
+                json!({
+                    "ts": now.wall,
+                    "bootId": self.boot_id,
+                    "maxBufferedBytes": self.setup.limits.max_buffered_bytes,
+                    "total": sample.conns.len(),
+                    "connections": self.client_rows(now, sample),
+                })
+            } else {
+                self.metrics_document(now, sample)
+            };
             let outcome = RawJson::encode(&document).map_err(|_| {
                 let message = "the numbers could not be written as JSON";
                 RpcError::new(RpcCode::Unavailable, message)
@@ -41,10 +52,10 @@ impl Gateway {
         self.end_input(now);
     }
 
-    fn metrics_document(&self, now: Now, caller: ConnId, sample: &HostSample) -> Value {
+    fn metrics_document(&self, now: Now, sample: &HostSample) -> Value {
         let reading = self.read_numbers(now, sample);
         let metrics = &self.metrics;
-        let mut document = json!({
+        json!({
             "ts": now.wall,
             "bootId": self.boot_id,
             "version": self.setup.host.version,
@@ -86,13 +97,7 @@ impl Gateway {
                 "results": seen(&metrics.runs),
                 "times": times(&metrics.run_times),
             },
-        });
-        let caller = self.client(caller);
-        let is_admin = caller.is_some_and(|client| client.scopes.allows(Scope::Admin));
-        if let (true, Some(fields)) = (is_admin, document.as_object_mut()) {
-            fields.insert("clients".into(), self.client_rows(now, sample).into());
-        }
-        document
+        })
     }
 
     fn call_rows(&self) -> Vec<Value> {
