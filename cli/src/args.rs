@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use clawgate_core::config::{AuthMode, BindMode};
+use clawgate_core::config::{AuthMode, BindMode, LogStyle};
 use clawgate_core::credentials::Surface;
 use clawgate_core::policy::audit::Severity;
 use clawgate_core::policy::port::{InvalidPort, parse_port_option};
@@ -22,6 +22,7 @@ use crate::discovery_args::{DISCOVER, DiscoverArgs};
 use crate::help;
 use crate::node_args::{NodeCommand, NodesCommand};
 use crate::service_args::{InstallArgs, LocalArgs};
+use crate::top_args::TopArgs;
 use crate::tunnel_args::{ProbeArgs, TunnelCommand};
 
 /// An agent gateway, and the commands to look after it.
@@ -178,6 +179,9 @@ pub(crate) enum GatewayCommand {
     /// Try each way to the gateway: reachable, authenticated, authorised, and how long it takes
     #[command(after_help = help::GATEWAY_PROBE)]
     Probe(ProbeArgs),
+    /// What the gateway does at this moment: a page that is made anew each second
+    #[command(after_help = help::GATEWAY_TOP)]
+    Top(TopArgs),
     /// Call one method and print its result
     #[command(after_help = help::GATEWAY_CALL)]
     Call(CallArgs),
@@ -411,6 +415,10 @@ pub(crate) struct GatewayRunArgs {
     /// A file of variables (NAME=value), for service managers that read none
     #[arg(long, value_name = "PATH")]
     pub(crate) env_file: Option<PathBuf>,
+    /// How the log on standard error looks: text or json [config: logging.consoleStyle] [default:
+    /// text on a terminal, else json]
+    #[arg(long, value_name = "FORMAT", value_parser = log_style)]
+    pub(crate) log_format: Option<LogStyle>,
 }
 
 #[allow(clippy::unnecessary_wraps, reason = "clap's parsers can fail")]
@@ -435,6 +443,10 @@ fn pin_place(text: &str) -> Result<PinPlace, InvalidPinPlace> {
 
 fn severity(name: &str) -> Result<Severity, &'static str> {
     Severity::parse(name).ok_or("expected info, warn or critical")
+}
+
+fn log_style(name: &str) -> Result<LogStyle, &'static str> {
+    LogStyle::parse(name).ok_or("expected text or json")
 }
 
 fn auth_mode(name: &str) -> Result<AuthMode, &'static str> {

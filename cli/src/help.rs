@@ -98,6 +98,15 @@ Examples:
   clawgate gateway probe --ssh nick@studio
   clawgate gateway probe --url wss://gw.example.com --token-file token.txt --json";
 
+pub(crate) const GATEWAY_TOP: &str = "\
+q, Esc or Ctrl-C ends it. Rates and percentiles are those of the last interval; of one page alone, those
+since the gateway's start. With --json, one document comes in each interval, or with --once one in all.
+
+Examples:
+  clawgate gateway top
+  clawgate gateway top --connections
+  clawgate gateway top --once --json";
+
 pub(crate) const GATEWAY_CALL: &str = "\
 The result is printed as JSON. The connection asks for the scope that the method needs, and no more.
 

@@ -33,6 +33,7 @@ mod service_args;
 mod span;
 mod target;
 mod text;
+mod top_args;
 mod tunnel_args;
 mod tunnels;
 

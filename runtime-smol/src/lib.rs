@@ -19,6 +19,7 @@
 #![forbid(unsafe_code)]
 
 mod bind;
+mod call_log;
 mod conn;
 mod effects;
 mod head;
@@ -32,6 +33,7 @@ mod locks;
 pub mod mdns;
 mod owner;
 mod post;
+mod sample;
 mod server;
 mod socket;
 mod tailscale;

@@ -25,6 +25,7 @@ mod secrets;
 mod security;
 mod sessions;
 mod status;
+mod top;
 mod tunnel;
 mod url;
 
@@ -67,6 +68,7 @@ pub(crate) fn dispatch(cli: Cli, format: Format) -> Result<Exit, Failure> {
             let ssh = args.through();
             probe::run(&TargetFlags::read(args.target)?, ssh, &context()?)
         }
+        Command::Gateway(GatewayCommand::Top(args)) => top::run(args, &context()?),
         Command::Gateway(GatewayCommand::Run(args)) => run::run(args, context()?),
         Command::Gateway(GatewayCommand::Install(args)) => {
             gateway_service::install(&args, &context()?)

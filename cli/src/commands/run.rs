@@ -48,6 +48,7 @@ pub(super) fn run(args: GatewayRunArgs, context: Context) -> Result<Exit, Failur
         } else {
             Verbosity::Normal
         },
+        log_style: args.log_format,
     };
     if args.check {
         run::gateway_check(&request).map_err(|error| failure(&error))?;

@@ -31,7 +31,7 @@ use std::{
 
 use clawgate_core::{
     config::{
-        AuthMode, BindMode, ConfigFile, EnvVars,
+        AuthMode, BindMode, ConfigFile, EnvVars, LogStyle,
         paths::{Locations, Profile},
     },
     gateway::{AdmissionPolicy, GatewaySetup, HostInfo},
@@ -48,6 +48,7 @@ use tracing::{info, warn};
 
 pub(crate) use error::RunError;
 pub(crate) use facts::host_facts;
+use logging::LogPlan;
 pub(crate) use logging::Verbosity;
 
 use approvals_file::ApprovalsFile;
@@ -94,6 +95,8 @@ pub(crate) struct RunRequest {
     pub(crate) unconfigured: Unconfigured,
     /// `--verbose`.
     pub(crate) verbosity: Verbosity,
+    /// `--log-format`.
+    pub(crate) log_style: Option<LogStyle>,
 }
 
 /// Whether a gateway would start: its configuration, its secrets, where it would listen. Nothing is
@@ -163,7 +166,13 @@ pub(crate) fn gateway_run(request: RunRequest) -> Result<(), RunError> {
     let token_file = request.places.token_file();
     adopt_token(&mut started, &own, &token_file)?;
     let log = own.file("gateway.log");
-    logging::start(&log, request.verbosity).map_err(RunError::file("open the log", &log))?;
+    let plan = LogPlan::new(
+        file.config.logging,
+        &request.env,
+        request.verbosity,
+        request.log_style,
+    );
+    logging::start(&log, plan).map_err(RunError::file("open the log", &log))?;
     report(
         &file,
         &request.env,

@@ -18,6 +18,7 @@ mod discovery;
 mod edit;
 mod env;
 mod key_path;
+mod logging;
 mod needs;
 mod node;
 pub mod paths;
@@ -45,6 +46,9 @@ pub use discovery::DiscoveryConfig;
 pub use edit::{Change, EditError, Edited, edit};
 pub use env::EnvVars;
 pub use key_path::{InvalidKeyPath, KeyPath, Segment};
+pub use logging::{
+    CONSOLE_STYLES, LOG_LEVELS, LogLevel, LogStyle, LoggingConfig, MAX_LOG_BYTES, MIN_LOG_BYTES,
+};
 pub use needs::{ChangedKey, Need, changed_keys, known, need_of};
 pub use node::{NodeCommandConfig, NodeConfig};
 pub use redact::{REDACTED, redact};

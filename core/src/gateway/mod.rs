@@ -23,6 +23,7 @@ mod health;
 mod http;
 mod invites;
 mod machine;
+mod metrics;
 mod nodes;
 mod outputs;
 mod past_events;
@@ -49,6 +50,7 @@ pub use effect::{
 };
 pub use http::{HttpAccess, HttpAnswer, HttpRefusal, HttpRequest, HttpVerdict};
 pub use machine::Gateway;
+pub use metrics::{CallEnded, CallLog};
 pub use nodes::{
     CommandRefusal, CustomCommands, NodeCommandPolicy, NodeProfile, PlatformClass, Reach, Talk,
     UnknownNode,
