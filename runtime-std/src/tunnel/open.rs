@@ -163,7 +163,13 @@ impl Opener<'_> {
     fn news(&self, record: &TunnelRecord) -> Option<TunnelFailure> {
         let is_down = matches!(record.state, TunnelState::Failed | TunnelState::Waiting);
         let last = record.last_error.as_ref()?;
-        (is_down && last.at_ms >= self.since).then(|| last.failure.clone())
+        // That one which stood was lost is not why the next one cannot be opened.
+        let is_past = matches!(
+            last.failure.kind(),
+            FailureKind::Lost | FailureKind::Silent | FailureKind::Stranger
+        );
+        let is_new = last.at_ms >= self.since && !(is_past && record.state == TunnelState::Waiting);
+        (is_down && is_new).then(|| last.failure.clone())
     }
 
     /// Nobody holds the tunnel: tells why, or starts a holder.
