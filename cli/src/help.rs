@@ -91,6 +91,33 @@ Examples:
   clawgate config get
   clawgate config get gateway.auth --json";
 
+pub(crate) const CONFIG_SET: &str = "\
+Before anything is written, it says what the change needs: nothing (live), new connections
+(reconnect), or a restart. What the file said before is kept beside it, in .bak, .bak.1 and so on.
+A change that could not be used is refused, and so is one that cannot be made without damage.
+
+Examples:
+  clawgate config set gateway.port 18790 --dry-run
+  clawgate config set gateway.trustedProxies '[\"10.0.0.1\"]'
+  clawgate config set gateway.auth.token --value-file token.txt";
+
+pub(crate) const CONFIG_PATCH: &str = "\
+Example:
+  echo '{ gateway: { bind: \"lan\", port: null } }' | clawgate config patch - --dry-run";
+
+pub(crate) const CONFIG_WHY: &str = "\
+It prints the value without secrets, the line that it stands in, the environment variables that stand
+in its place or are named in it, and what a change of it needs.
+
+Examples:
+  clawgate config why gateway.port
+  clawgate config why gateway.auth.token --json";
+
+pub(crate) const CONFIG_DIFF: &str = "\
+The gateway keeps the last config with which it started, or which it took up while it ran. It starts on
+that one when the file cannot be used. Secrets are not shown: only that they differ. The exit code is 1
+when there are differences.";
+
 pub(crate) const AUTH_EXPLAIN: &str = "\
 It prints the target, what would be sent and from which source, and why each other source is passed
 over. Secrets are shown by a short id that does not reveal them. The exit code is the one that the

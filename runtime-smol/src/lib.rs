@@ -28,6 +28,8 @@ mod hub;
 mod interfaces;
 mod listener;
 mod locks;
+#[cfg(feature = "mdns")]
+pub mod mdns;
 mod owner;
 mod post;
 mod server;

@@ -11,6 +11,7 @@ mod completion;
 mod config;
 mod demo;
 mod devices;
+mod discover;
 mod gateway_status;
 mod health;
 mod logs;
@@ -56,6 +57,7 @@ pub(crate) fn dispatch(cli: Cli, format: Format) -> Result<Exit, Failure> {
         Command::Demo { telegram } => demo::run(telegram, format),
         Command::DemoGreet => demo::greet(),
         Command::Devices(command) => devices::run(command, &context()?),
+        Command::Discover(args) => discover::run(&args, format),
         Command::Gateway(GatewayCommand::Call(args)) => call::run(args, &context()?),
         Command::Gateway(GatewayCommand::Health(args)) | Command::Health(args) => {
             health::run(&TargetFlags::read(args)?, &context()?)

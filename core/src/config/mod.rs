@@ -14,6 +14,7 @@ mod agents;
 mod channels;
 mod check;
 mod diff;
+mod discovery;
 mod edit;
 mod env;
 mod key_path;
@@ -28,6 +29,7 @@ mod secret_input;
 mod substitute;
 mod template;
 mod types;
+mod why;
 
 pub use agents::{
     AgentBackend, AgentEntry, AgentSettings, AgentsConfig, CooldownConfig, ModelChoice,
@@ -39,6 +41,7 @@ pub use channels::{
 };
 pub use check::{Finding, MAX_FINDINGS, Severity};
 pub use diff::differences;
+pub use discovery::DiscoveryConfig;
 pub use edit::{Change, EditError, Edited, edit};
 pub use env::EnvVars;
 pub use key_path::{InvalidKeyPath, KeyPath, Segment};
@@ -53,6 +56,8 @@ pub use types::{
     RouteOnExit, SecretsConfig, TailscaleMode, TlsConfig, TlsTrustSetting, Transport,
     TrustedProxyConfig,
 };
+
+pub use why::{Variable, VariableRole, Why, why};
 
 pub(crate) use read::whole_number;
 

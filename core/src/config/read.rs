@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::agents::AgentsConfig;
 use super::channels::ChannelsConfig;
+use super::discovery::DiscoveryConfig;
 use super::node::NodeConfig;
 use super::secret_input::SecretInput;
 use super::types::{
@@ -38,6 +39,7 @@ impl Config {
             secrets: SecretsConfig::read(root.at("secrets")),
             agents: AgentsConfig::read(root),
             channels: ChannelsConfig::read(root.at("channels")),
+            discovery: DiscoveryConfig::read(root.at("discovery")),
             node: NodeConfig::read(root.at("node")),
             agent_ids,
         }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::agents::AgentsConfig;
 use super::channels::ChannelsConfig;
+use super::discovery::DiscoveryConfig;
 use super::node::NodeConfig;
 use super::secret_input::{DEFAULT_PROVIDER, RefSource, SecretInput, SecretRef};
 use crate::secrets::SecretProvider;
@@ -20,6 +21,8 @@ pub struct Config {
     pub agents: AgentsConfig,
     /// `channels`.
     pub channels: ChannelsConfig,
+    /// `discovery`.
+    pub discovery: DiscoveryConfig,
     /// `node`.
     pub node: NodeConfig,
     /// The ids of the agents: `agents.list[].id`, then the keys of `agents.entries`.

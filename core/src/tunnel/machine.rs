@@ -510,6 +510,7 @@ mod tests {
     }
 
     impl Rig {
+        #[allow(clippy::disallowed_methods, reason = "any instant will do")]
         fn new(patience: Patience) -> Self {
             Self {
                 tunnel: Tunnel::new(TunnelSettings::new(18789, patience), [1; 32]),

@@ -513,6 +513,10 @@ fn exit_of(status: std::process::ExitStatus) -> Exit {
 
 /// The child was not waited for, so its number is still its own.
 #[cfg(unix)]
+#[expect(
+    clippy::needless_pass_by_ref_mut,
+    reason = "other systems end a child by its handle"
+)]
 fn terminate(child: &mut Child) {
     use rustix::process::{Pid, Signal, kill_process};
 
