@@ -20,3 +20,5 @@ pub mod raw_client;
 pub mod reference_client;
 pub mod schema;
 pub mod signer;
+#[cfg(unix)]
+pub mod ssh_server;
