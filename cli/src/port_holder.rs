@@ -134,7 +134,9 @@ mod listed {
             .ok()?
             .take(MAX_PROCESSES)
             .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok())
-            .find(|pid| open_files(&Path::new("/proc").join(pid.to_string())).any(|file| file == wanted))
+            .find(|pid| {
+                open_files(&Path::new("/proc").join(pid.to_string())).any(|file| file == wanted)
+            })
     }
 
     fn open_files(process: &Path) -> impl Iterator<Item = PathBuf> {
@@ -174,7 +176,10 @@ mod listed {
         #[test]
         fn addresses_are_read_as_the_system_writes_them() {
             let v4 = u32::from_ne_bytes([127, 0, 0, 1]);
-            assert_eq!(parse(&format!("{v4:08X}:4965")), "127.0.0.1:18789".parse().ok());
+            assert_eq!(
+                parse(&format!("{v4:08X}:4965")),
+                "127.0.0.1:18789".parse().ok()
+            );
             let last = u32::from_ne_bytes([0, 0, 0, 1]);
             let v6 = format!("{:024X}{last:08X}:0050", 0);
             assert_eq!(parse(&v6), "[::1]:80".parse().ok());

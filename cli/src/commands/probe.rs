@@ -104,6 +104,34 @@ pub(super) fn run(flags: &TargetFlags, context: &Context) -> Result<Exit, Failur
     Ok(exit)
 }
 
+/// Tries the gateway of the flags, the context or the config alone, and names the step that fails.
+pub(super) fn test(flags: &TargetFlags, context: &Context) -> Result<Exit, Failure> {
+    let probe = probe(target::find(Surface::Call, flags, context), flags.timeout);
+    let exit = probe.exit();
+    let failed = probe.failed_step();
+    match context.format {
+        Format::Json => {
+            let mut answer = probe.to_json(true);
+            if let Some(fields) = answer.as_object_mut() {
+                fields.insert("failedStep".into(), json!(failed));
+            }
+            output::json(&answer)?;
+        }
+        Format::Text => {
+            let mut text = table(std::slice::from_ref(&probe));
+            text.push_str(&match failed {
+                None => "\nEvery step works.\n".to_owned(),
+                Some(step) => format!("\nFails at: {step}\n"),
+            });
+            output::text(&text)?;
+            if let Some(failure) = &probe.failure {
+                output::failure(failure, Format::Text);
+            }
+        }
+    }
+    Ok(exit)
+}
+
 /// The gateway on this machine, when the one that was asked about is another.
 fn beside(
     primary: &Result<Resolved, Failure>,
@@ -193,6 +221,35 @@ impl Probe {
         }
         self.timings = error.timings.clone();
         self.failure = Some(failure);
+    }
+
+    /// The first step that did not work: the settings, a stage of the connection, authentication, or
+    /// what the client may do.
+    fn failed_step(&self) -> Option<&'static str> {
+        let failure = self.failure.as_ref()?;
+        let step = match (self.reachable, self.authenticated, self.authorised) {
+            _ if self.resolved.is_none() => "settings",
+            _ if failure.exit == Exit::WrongCertificate => "pin",
+            (Verdict::Yes, Verdict::Yes, Verdict::No) => "scope",
+            (Verdict::Yes, Verdict::Yes, _) => "call",
+            (Verdict::Yes, _, _) => "authentication",
+            (Verdict::No | Verdict::Unknown, _, _) => {
+                // The first stage that took no time is the one that was not reached.
+                let done = |stage: &&Stage| self.timings.of(**stage).is_none();
+                let reached = |stage: &&Stage| match stage {
+                    Stage::Tls => self.is_tls(),
+                    _ => true,
+                };
+                let mut left = STAGES.iter().filter(reached).filter(done);
+                left.next().map_or("call", |stage| stage.as_str())
+            }
+        };
+        Some(step)
+    }
+
+    fn is_tls(&self) -> bool {
+        let resolved = self.resolved.as_ref();
+        resolved.is_some_and(|resolved| resolved.target.endpoint().is_tls())
     }
 
     fn exit(&self) -> Exit {

@@ -11,6 +11,7 @@ use crate::run::{self, RunError, RunRequest, Unconfigured, Verbosity};
 use crate::secrets::GivenSecrets;
 
 pub(super) fn run(args: GatewayRunArgs, context: Context) -> Result<Exit, Failure> {
+    context.refuse_context("gateway run")?;
     let secrets = GivenSecrets::read(args.secrets)?;
     let places = context.locations()?.clone();
     let request = RunRequest {

@@ -26,7 +26,9 @@ impl Notifier {
             #[cfg(unix)]
             socket: env.non_blank("NOTIFY_SOCKET").and_then(|address| {
                 unix::connect(address)
-                    .inspect_err(|error| debug!(%error, "the service manager cannot be told anything"))
+                    .inspect_err(
+                        |error| debug!(%error, "the service manager cannot be told anything"),
+                    )
                     .ok()
             }),
             watchdog: watchdog(env, std::process::id()),
@@ -53,7 +55,10 @@ impl Notifier {
 
     /// It ends.
     pub(crate) fn stopping(&self, status: &str) {
-        self.tell(&format!("STOPPING=1\nSTATUS={}", crate::text::plain(status)));
+        self.tell(&format!(
+            "STOPPING=1\nSTATUS={}",
+            crate::text::plain(status)
+        ));
     }
 
     /// It starts itself anew, in the same process.

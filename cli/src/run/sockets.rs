@@ -78,7 +78,10 @@ pub(super) fn take_passed(env: &EnvVars) -> Result<Vec<Passed>, RunError> {
     let mut passed = Vec::new();
     for index in 0..count {
         let wrong = |why: &dyn std::fmt::Display| {
-            RunError::Passed(format!("descriptor {} is no listening TCP socket ({why})", index + 3))
+            RunError::Passed(format!(
+                "descriptor {} is no listening TCP socket ({why})",
+                index + 3
+            ))
         };
         let listener = match descriptors.take_tcp_listener(index) {
             Ok(Some(listener)) => listener,
@@ -130,7 +133,10 @@ pub(super) fn open(
         }
     }
     if !managed.is_empty() {
-        info!(sockets = managed.len(), "serving on sockets of the service manager");
+        info!(
+            sockets = managed.len(),
+            "serving on sockets of the service manager"
+        );
         return Ok(Sockets {
             listeners: managed,
             opened_by: OpenedBy::Manager,

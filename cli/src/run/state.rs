@@ -261,7 +261,11 @@ mod tests {
         };
         assert_eq!(holder.pid, process::id());
         assert_eq!(holder.addresses, ["ws://127.0.0.1:1"]);
-        assert!(holder.whose().starts_with("the default profile, config /c/openclaw.json, since 2"));
+        assert!(
+            holder
+                .whose()
+                .starts_with("the default profile, config /c/openclaw.json, since 2")
+        );
         assert_eq!(running_gateway(&own), Some(*holder));
         drop(lock);
         assert!(state.lock(me).is_ok());

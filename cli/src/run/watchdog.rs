@@ -140,8 +140,16 @@ mod tests {
 
     #[test]
     fn only_a_gateway_that_answers_is_alive() {
-        assert!(gateway(b"HTTP/1.1 200 OK\r\n\r\n").ask(Duration::from_secs(10)).is_ok());
-        assert!(gateway(b"HTTP/1.1 503 No\r\n\r\n").ask(Duration::from_secs(10)).is_err());
+        assert!(
+            gateway(b"HTTP/1.1 200 OK\r\n\r\n")
+                .ask(Duration::from_secs(10))
+                .is_ok()
+        );
+        assert!(
+            gateway(b"HTTP/1.1 503 No\r\n\r\n")
+                .ask(Duration::from_secs(10))
+                .is_err()
+        );
         assert!(gateway(b"").ask(Duration::from_secs(10)).is_err());
     }
 

@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 mod agents;
 mod channels;
 mod check;
+mod contexts;
 mod diff;
 mod edit;
 mod env;
@@ -39,6 +40,10 @@ pub use channels::{
     WebhookConfig,
 };
 pub use check::{Finding, MAX_FINDINGS, Severity};
+pub use contexts::{
+    ContextBook, ContextBookError, ContextName, InvalidContextName, MAX_CONTEXT_BOOK, MAX_CONTEXTS,
+    NO_CONTEXT, read_remote,
+};
 pub use diff::differences;
 pub use edit::{Change, EditError, Edited, edit};
 pub use env::EnvVars;
