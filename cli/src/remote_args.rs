@@ -96,7 +96,7 @@ pub(crate) struct RemoteFields {
     #[arg(long, value_name = "WAY", value_parser = ["direct", "ssh"])]
     pub(crate) transport: Option<String>,
     /// The SSH host for the tunnel, as USER@HOST or USER@HOST:PORT
-    #[arg(long, value_name = "TARGET")]
+    #[arg(long, value_name = "TARGET", allow_hyphen_values = true)]
     pub(crate) ssh_target: Option<String>,
     /// The key file given to ssh
     #[arg(long, value_name = "PATH")]

@@ -70,6 +70,8 @@ struct Probe {
     version: Option<String>,
     protocol: Option<u32>,
     timings: Timings,
+    /// Where the connection failed.
+    stage: Option<Stage>,
     failure: Option<Failure>,
 }
 
@@ -163,6 +165,7 @@ fn probe(found: Result<Resolved, Failure>, timeout: Duration) -> Probe {
         version: None,
         protocol: None,
         timings: Timings::default(),
+        stage: None,
         failure: None,
     };
     let resolved = match found {
@@ -220,6 +223,7 @@ impl Probe {
             self.reachable = Verdict::No;
         }
         self.timings = error.timings.clone();
+        self.stage = Some(error.stage);
         self.failure = Some(failure);
     }
 
@@ -233,23 +237,9 @@ impl Probe {
             (Verdict::Yes, Verdict::Yes, Verdict::No) => "scope",
             (Verdict::Yes, Verdict::Yes, _) => "call",
             (Verdict::Yes, _, _) => "authentication",
-            (Verdict::No | Verdict::Unknown, _, _) => {
-                // The first stage that took no time is the one that was not reached.
-                let done = |stage: &&Stage| self.timings.of(**stage).is_none();
-                let reached = |stage: &&Stage| match stage {
-                    Stage::Tls => self.is_tls(),
-                    _ => true,
-                };
-                let mut left = STAGES.iter().filter(reached).filter(done);
-                left.next().map_or("call", |stage| stage.as_str())
-            }
+            (Verdict::No | Verdict::Unknown, _, _) => self.stage.map_or("call", Stage::as_str),
         };
         Some(step)
-    }
-
-    fn is_tls(&self) -> bool {
-        let resolved = self.resolved.as_ref();
-        resolved.is_some_and(|resolved| resolved.target.endpoint().is_tls())
     }
 
     fn exit(&self) -> Exit {
