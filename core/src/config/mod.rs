@@ -23,6 +23,7 @@ mod node;
 pub mod paths;
 mod read;
 mod redact;
+mod reload;
 mod scan;
 pub mod schema;
 mod secret_input;
@@ -51,6 +52,7 @@ pub use key_path::{InvalidKeyPath, KeyPath, Segment};
 pub use needs::{ChangedKey, Need, changed_keys, known, need_of};
 pub use node::{NodeCommandConfig, NodeConfig};
 pub use redact::{REDACTED, redact};
+pub use reload::{ReloadPlan, names, plan_reload};
 pub use scan::{MAX_CONFIG_BYTES, MAX_CONFIG_DEPTH, Position};
 pub use secret_input::{DEFAULT_PROVIDER, RefSource, RefSpelling, SecretInput, SecretRef};
 pub use types::{
