@@ -18,9 +18,11 @@ use crate::channel_args::{ChannelsCommand, MessagesCommand, PairingCommand, Send
 use crate::config_args::ConfigCommand;
 use crate::conversation_args::{AgentArgs, ChatArgs, SessionsCommand};
 use crate::device_args::DevicesCommand;
+use crate::discovery_args::{DISCOVER, DiscoverArgs};
 use crate::help;
 use crate::node_args::{NodeCommand, NodesCommand};
 use crate::remote_args::{ContextCommand, RemoteCommand};
+use crate::tunnel_args::{ProbeArgs, TunnelCommand};
 
 /// An agent gateway, and the commands to look after it.
 #[derive(Debug, Parser)]
@@ -136,6 +138,12 @@ pub(crate) enum Command {
     /// Change the secret that the gateway asks for, without an outage
     #[command(subcommand)]
     Secrets(SecretsCommand),
+    /// Listen for gateways on the local network
+    #[command(after_help = DISCOVER)]
+    Discover(DiscoverArgs),
+    /// SSH tunnels to the remote gateway: open, look, close
+    #[command(subcommand, after_help = crate::tunnel_args::TUNNEL_HELP)]
+    Tunnel(TunnelCommand),
     /// Look at gateway URLs
     #[command(subcommand)]
     Url(UrlCommand),
@@ -166,7 +174,7 @@ pub(crate) enum GatewayCommand {
     Health(TargetArgs),
     /// Try each way to the gateway: reachable, authenticated, authorised, and how long it takes
     #[command(after_help = help::GATEWAY_PROBE)]
-    Probe(TargetArgs),
+    Probe(ProbeArgs),
     /// Call one method and print its result
     #[command(after_help = help::GATEWAY_CALL)]
     Call(CallArgs),

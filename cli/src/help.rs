@@ -69,11 +69,13 @@ Examples:
   clawgate gateway status --port 19001 --json";
 
 pub(crate) const GATEWAY_PROBE: &str = "\
-Without --url or --port, the configured remote gateway and the one on this machine are tried. The
-exit code is that of the first target.
+Without --url or --port, the configured remote gateway and the one on this machine are tried. With
+--ssh, a gateway that listens on another machine only is tried first, through a tunnel for this one
+look. The exit code is that of the first target; a tunnel that cannot be opened is a warning.
 
 Examples:
   clawgate gateway probe
+  clawgate gateway probe --ssh nick@studio
   clawgate gateway probe --url wss://gw.example.com --token-file token.txt --json";
 
 pub(crate) const GATEWAY_CALL: &str = "\

@@ -15,6 +15,7 @@ mod desk;
 mod device;
 mod device_args;
 mod dial;
+mod discovery_args;
 mod exit;
 mod failure;
 mod help;
@@ -35,6 +36,8 @@ mod service;
 mod span;
 mod target;
 mod text;
+mod tunnel_args;
+mod tunnels;
 
 use std::process::ExitCode;
 

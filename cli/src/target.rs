@@ -11,7 +11,8 @@ use clawgate_core::config::paths::Locations;
 use clawgate_core::config::{Config, ContextName, EnvVars, ModeSetting, TlsConfig};
 use clawgate_core::credentials::{
     CredentialError, Explanation, FirstUse, Flags, NamedTarget, NodeScheme, NodeTarget, Presented,
-    RefAccess, Request, Resolution, Shown, Source, Surface, Target, UrlSource, resolve,
+    RefAccess, Request, Resolution, Shown, ShownContext, Source, SshFlags, Surface, Target,
+    UrlSource, resolve,
 };
 use clawgate_core::policy::{
     MAX_PEM, PinBook, SecretKind, TlsFiles, TlsFingerprint, fingerprint_of_pem,
@@ -30,6 +31,7 @@ use crate::pins::PinFile;
 use crate::references::with_references;
 use crate::run::running_gateway;
 use crate::secrets::GivenSecrets;
+use crate::tunnels;
 
 /// What the flags of a client command say, files read.
 #[derive(Clone, Debug)]
@@ -41,6 +43,7 @@ pub(crate) struct TargetFlags {
     tls_fingerprint: Option<String>,
     first_use: FirstUse,
     node: NodeFlags,
+    ssh: Option<GivenSsh>,
     /// Time for everything together.
     pub(crate) timeout: Duration,
 }
@@ -52,7 +55,26 @@ struct NodeFlags {
     scheme: NodeScheme,
 }
 
+/// A tunnel for one look, by flags of its own.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct GivenSsh {
+    /// The machine, unless the config names it.
+    pub(crate) target: Option<String>,
+    /// The key.
+    pub(crate) identity: Option<String>,
+}
+
 impl TargetFlags {
+    /// The same through a tunnel.
+    pub(crate) fn through(self, ssh: GivenSsh) -> Self {
+        Self {
+            ssh: Some(ssh),
+            url: None,
+            port: None,
+            ..self
+        }
+    }
+
     /// The same for a node, with a host of its own.
     pub(crate) fn for_node(self, host: Option<String>, scheme: NodeScheme) -> Self {
         Self {
@@ -90,6 +112,7 @@ impl TargetFlags {
                 FirstUse::ByConfig
             },
             node: NodeFlags::default(),
+            ssh: None,
             timeout,
         })
     }
@@ -103,7 +126,7 @@ impl TargetFlags {
 
     /// The same, as the choice of a context asks for it.
     pub(crate) fn named_target(&self) -> NamedTarget {
-        if self.is_explicit() || self.node.host.is_some() {
+        if self.is_explicit() || self.ssh.is_some() || self.node.host.is_some() {
             NamedTarget::ByFlags
         } else {
             NamedTarget::No
@@ -135,6 +158,10 @@ impl TargetFlags {
                 host: self.node.host.as_deref(),
                 scheme: self.node.scheme,
             },
+            ssh: self.ssh.as_ref().map(|ssh| SshFlags {
+                target: ssh.target.as_deref(),
+                identity: ssh.identity.as_deref(),
+            }),
         }
     }
 }
@@ -243,6 +270,7 @@ pub(crate) fn find_local(
         tls_fingerprint: None,
         first_use: FirstUse::ByConfig,
         node: NodeFlags::default(),
+        ssh: None,
         timeout: flags.timeout,
     };
     settle(
@@ -301,6 +329,13 @@ fn answer(
     let local_token = places
         .filter(|_| !flags.names_the_target())
         .and_then(|places| read_token(&places.token_file()));
+    let keeper = places.map(|places| {
+        let keeper = tunnels::keeper(places);
+        match &flags.ssh {
+            None => keeper,
+            Some(_) => tunnels::for_one_look(keeper),
+        }
+    });
     let device =
         places.and_then(|places| DeviceFiles::of(places, named.map(|named| &named.name)).known());
     let mut request = Request::new(surface, env, config);
@@ -308,6 +343,7 @@ fn answer(
     request.flags = flags.borrow();
     request.context = named.map(NamedContext::target);
     request.profile = &context.profile;
+    request.tunnel_keeper = keeper.as_ref();
     request.pins = pins.as_ref().unwrap_or(&no_pins);
     request.local_token = local_token.as_ref();
     request.local_port = places
@@ -374,6 +410,16 @@ fn own_certificate(tls: &TlsConfig, places: &Locations, env: &EnvVars) -> Option
 
 /// The failure of a command that has no target.
 pub(crate) fn failure(error: &CredentialError, why: &Explanation) -> Failure {
+    let failure = bare_failure(error);
+    if failure.exit == Exit::Usage {
+        failure.fact("target", target_json(why))
+    } else {
+        with_chain(failure, why)
+    }
+}
+
+/// The same without the target.
+pub(crate) fn bare_failure(error: &CredentialError) -> Failure {
     let mut next = error.next_step();
     let exit = match error.bare() {
         CredentialError::ExplicitAuthRequired { .. }
@@ -382,12 +428,13 @@ pub(crate) fn failure(error: &CredentialError, why: &Explanation) -> Failure {
             Exit::Unauthorised
         }
         CredentialError::InsecureUrl { source, .. } => match source {
-            UrlSource::Cli | UrlSource::Node | UrlSource::Port => Exit::Usage,
+            UrlSource::Cli | UrlSource::Node | UrlSource::Port | UrlSource::Ssh => Exit::Usage,
             UrlSource::Env | UrlSource::Local | UrlSource::Remote => Exit::Configuration,
         },
         CredentialError::UrlAndPort
         | CredentialError::ContextAndTarget
         | CredentialError::AuthAndNoAuth => Exit::Usage,
+        CredentialError::SshTargetInvalid { place, .. } if place.starts_with("--") => Exit::Usage,
         CredentialError::InvalidTlsFingerprint { place }
         | CredentialError::FingerprintNeedsTls { place } => {
             if place.starts_with("--") {
@@ -398,20 +445,18 @@ pub(crate) fn failure(error: &CredentialError, why: &Explanation) -> Failure {
         }
         CredentialError::SecretRefUnavailable(_)
         | CredentialError::RemoteUrlMissing
+        | CredentialError::SshTargetInvalid { .. }
+        | CredentialError::SshTargetMissing
+        | CredentialError::TunnelUrlElsewhere { .. }
         | CredentialError::EdgeAuthInvalid { .. }
         | CredentialError::EdgeAuthNeedsTls
         | CredentialError::EdgeAuthUnavailable { .. }
         | CredentialError::InContext { .. } => Exit::Configuration,
     };
     let failure = Failure::new(exit, error.code(), error.message(), next);
-    let failure = match error.path() {
+    match error.path() {
         Some(path) => failure.fact("path", json!(path)),
         None => failure,
-    };
-    if exit == Exit::Usage {
-        failure.fact("target", target_json(why))
-    } else {
-        with_chain(failure, why)
     }
 }
 
@@ -442,6 +487,9 @@ pub(crate) fn target_json(why: &Explanation) -> Value {
     if let (Some(context), Some(fields)) = (&why.context, target.as_object_mut()) {
         fields.insert("context".into(), json!(context));
     }
+    if let (Some(tunnel), Some(object)) = (&why.tunnel, target.as_object_mut()) {
+        object.insert("tunnel".to_owned(), json!(tunnel));
+    }
     target
 }
 
@@ -452,13 +500,20 @@ pub(crate) fn auth_json(why: &Explanation) -> Value {
 
 /// The target in words.
 pub(crate) fn target_text(why: &Explanation) -> String {
-    if let (Some(url), Some(context)) = (&why.url, &why.context) {
-        return format!("{url} (context {}, by {})", context.name, context.from);
-    }
-    match (&why.url, why.url_source) {
+    let text = match (&why.url, why.url_source) {
+        (Some(url), _) if why.context.is_some() => {
+            let context = why.context.as_ref();
+            let of = |pick: fn(&ShownContext) -> &str| context.map_or("", pick).to_owned();
+            let (name, from) = (of(|context| &context.name), of(|context| context.from));
+            format!("{url} (context {name}, by {from})")
+        }
         (Some(url), Some(source)) => format!("{url} ({source})"),
         (Some(url), None) => url.clone(),
-        (None, _) => "none".to_owned(),
+        (None, _) => return "none".to_owned(),
+    };
+    match &why.tunnel {
+        Some(tunnel) => format!("{text} through SSH to {}", tunnel.target),
+        None => text,
     }
 }
 

@@ -29,6 +29,8 @@ mod interfaces;
 mod listener;
 mod live;
 mod locks;
+#[cfg(feature = "mdns")]
+pub mod mdns;
 mod owner;
 mod post;
 mod server;

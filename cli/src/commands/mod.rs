@@ -12,6 +12,7 @@ mod config;
 mod contexts;
 mod demo;
 mod devices;
+mod discover;
 mod gateway_status;
 mod health;
 mod logs;
@@ -25,6 +26,7 @@ mod secrets;
 mod security;
 mod sessions;
 mod status;
+mod tunnel;
 mod url;
 
 use crate::args::{AuthCommand, Cli, Command, GatewayCommand, UrlCommand};
@@ -58,12 +60,14 @@ pub(crate) fn dispatch(cli: Cli, format: Format) -> Result<Exit, Failure> {
         Command::Demo { telegram } => demo::run(telegram, format),
         Command::DemoGreet => demo::greet(),
         Command::Devices(command) => devices::run(command, &context()?),
+        Command::Discover(args) => discover::run(&args, format),
         Command::Gateway(GatewayCommand::Call(args)) => call::run(args, &context()?),
         Command::Gateway(GatewayCommand::Health(args)) | Command::Health(args) => {
             health::run(&TargetFlags::read(args)?, &context()?)
         }
         Command::Gateway(GatewayCommand::Probe(args)) => {
-            probe::run(&TargetFlags::read(args)?, &context()?)
+            let ssh = args.through();
+            probe::run(&TargetFlags::read(args.target)?, ssh, &context()?)
         }
         Command::Gateway(GatewayCommand::Run(args)) => run::run(args, context()?),
         Command::Gateway(GatewayCommand::Status(args)) => {
@@ -81,6 +85,7 @@ pub(crate) fn dispatch(cli: Cli, format: Format) -> Result<Exit, Failure> {
         Command::Send(args) => channels::send(*args, &context()?),
         Command::Sessions(command) => sessions::run(*command, &context()?),
         Command::Status(args) => status::run(args, &context()?),
+        Command::Tunnel(command) => tunnel::run(command, context),
         Command::Url(UrlCommand::Check { urls }) => url::check(&urls, format),
     }
 }

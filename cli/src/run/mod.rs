@@ -3,6 +3,7 @@
 mod agents;
 mod approvals_file;
 mod auth;
+mod beacon;
 mod channels;
 mod error;
 mod facts;
@@ -245,6 +246,13 @@ pub(crate) fn gateway_run(request: RunRequest) -> Result<(), RunError> {
         &request.places,
         &token_file,
     );
+    let fingerprint = tls.as_ref().map(|tls| tls.port.fingerprint());
+    let beacon = beacon::advertise(
+        &file,
+        &request.env,
+        server.addresses(),
+        fingerprint.as_ref(),
+    );
     let newcomers = if opened_by == OpenedBy::Manager || notifier.is_connected() {
         Newcomers::Left
     } else {
@@ -267,6 +275,7 @@ pub(crate) fn gateway_run(request: RunRequest) -> Result<(), RunError> {
     };
     let (after, lock) = serve::until_signal(server, signals, watch);
     drop(watcher);
+    drop(beacon);
     drop(tailnet);
     match (after, successor) {
         (After::Restart, Some(successor)) => {

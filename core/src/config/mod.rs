@@ -15,6 +15,7 @@ mod channels;
 mod check;
 mod contexts;
 mod diff;
+mod discovery;
 mod edit;
 mod env;
 mod key_path;
@@ -46,6 +47,7 @@ pub use contexts::{
     NO_CONTEXT, read_remote,
 };
 pub use diff::differences;
+pub use discovery::DiscoveryConfig;
 pub use edit::{Change, EditError, Edited, edit};
 pub use env::EnvVars;
 pub use key_path::{InvalidKeyPath, KeyPath, Segment};
@@ -58,7 +60,8 @@ pub use secret_input::{DEFAULT_PROVIDER, RefSource, RefSpelling, SecretInput, Se
 pub use types::{
     AuthConfig, AuthMode, BindMode, Config, ControlUiConfig, GatewayConfig, ModeSetting,
     NodePairingConfig, NodesConfig, RateLimitConfig, ReloadConfig, ReloadMode, RemoteConfig,
-    RouteOnExit, SecretsConfig, TailscaleMode, TlsConfig, TlsTrustSetting, TrustedProxyConfig,
+    RouteOnExit, SecretsConfig, TailscaleMode, TlsConfig, TlsTrustSetting, Transport,
+    TrustedProxyConfig,
 };
 
 pub use why::{Variable, VariableRole, Why, why};

@@ -23,6 +23,8 @@ pub struct Explanation {
     pub url: Option<String>,
     /// Why there.
     pub url_source: Option<&'static str>,
+    /// The machine that the client logs in to for a tunnel, and the gateway's port there.
+    pub tunnel: Option<ShownTunnel>,
     /// `local` or `remote`.
     pub mode: &'static str,
     /// The context that is in force.
@@ -57,6 +59,16 @@ pub struct ShownContext {
     pub name: String,
     /// What put it in force: `--context`, `CLAWGATE_CONTEXT` or `context use`.
     pub from: &'static str,
+}
+
+/// An SSH tunnel.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ShownTunnel {
+    /// The machine, as `user@host:port`.
+    pub target: String,
+    /// The gateway's port there.
+    pub remote_port: u16,
 }
 
 /// One of the two credentials.
@@ -164,6 +176,13 @@ pub(super) fn explain(reasons: &Reasons<'_>) -> Explanation {
             Some(_) if place.source == UrlSource::Remote => "context",
             Some(_) | None => place.source.as_str(),
         }),
+        tunnel: reasons
+            .place
+            .and_then(|place| place.endpoint.tunnel())
+            .map(|tunnel| ShownTunnel {
+                target: tunnel.spec.target.to_string(),
+                remote_port: tunnel.spec.remote_port,
+            }),
         mode: reasons.mode().as_str(),
         context: reasons.request.context.map(|context| ShownContext {
             name: context.name.to_string(),

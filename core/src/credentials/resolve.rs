@@ -149,7 +149,7 @@ fn locate_in(request: &Request<'_>) -> Result<Place, CredentialError> {
     match (request.context, place.source) {
         (None, _) | (Some(_), UrlSource::Remote) => Ok(place),
         (Some(_), UrlSource::Local | UrlSource::Env) => Err(CredentialError::RemoteUrlMissing),
-        (Some(_), UrlSource::Cli | UrlSource::Port | UrlSource::Node) => {
+        (Some(_), UrlSource::Cli | UrlSource::Port | UrlSource::Node | UrlSource::Ssh) => {
             Err(CredentialError::ContextAndTarget)
         }
     }
@@ -180,9 +180,14 @@ fn rule(request: &Request<'_>, place: Option<&Place>) -> Rule {
     match place.map(|place| place.source) {
         Some(UrlSource::Cli) => Rule::CliUrl,
         Some(UrlSource::Env) => Rule::EnvUrl,
-        Some(UrlSource::Port | UrlSource::Node | UrlSource::Remote | UrlSource::Local) | None => {
-            Rule::Order
-        }
+        Some(
+            UrlSource::Port
+            | UrlSource::Node
+            | UrlSource::Remote
+            | UrlSource::Ssh
+            | UrlSource::Local,
+        )
+        | None => Rule::Order,
     }
 }
 
@@ -196,6 +201,10 @@ fn target(
     let edge = edge_headers(request, place, refs);
     let mut warnings: Vec<Warning> = place.endpoint.warnings().map(Warning::Endpoint).collect();
     let mut device = request.stored_token(place).token().cloned();
+    // A tunnel for one look gets the credentials of the remote gateway and no more (spec hostpolicy §7).
+    if place.source == UrlSource::Ssh {
+        device = None;
+    }
     let shared = match rule {
         Rule::Nothing if explicit(request).is_empty() => {
             device = None;

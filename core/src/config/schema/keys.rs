@@ -32,6 +32,8 @@ pub const BIND_MODES: &[&str] = &["loopback", "lan", "tailnet", "custom", "auto"
 pub const AUTH_MODES: &[&str] = &["none", "token", "password", "trusted-proxy"];
 /// The values of `gateway.tailscale.mode`.
 pub const TAILSCALE_MODES: &[&str] = &["off", "serve", "funnel"];
+/// The values of `discovery.mdns.mode`.
+pub const MDNS_MODES: &[&str] = &["off", "minimal", "full"];
 /// The values of `gateway.reload.mode`.
 pub const RELOAD_MODES: &[&str] = &["off", "restart", "hot", "hybrid"];
 /// The values of `gateway.remote.tlsTrust`.
@@ -63,19 +65,26 @@ const AUTH: &[Key] = &[
     key("trustedProxy", Object(TRUSTED_PROXY), Restart, "The identity-aware proxy in front of the gateway."),
 ];
 
+const DISCOVERY: &[Key] = &[
+    key("mdns", Object(&[
+        key("mode", OneOf(MDNS_MODES), Restart, "What the gateway tells its network by mDNS: nothing, what a client needs, or more."),
+    ]), Restart, "Multicast DNS."),
+    kept("wideArea"),
+];
+
 const REMOTE: &[Key] = &[
     key("enabled", Bool, Unread, "Whether the remote gateway is used."),
     key("url", Text, Reconnect, "The gateway that clients on this machine use, as ws:// or wss://."),
-    key("transport", OneOf(&["ssh", "direct"]), Reconnect, "How clients get there: direct (default), or ssh, through a tunnel."),
+    key("transport", OneOf(&["ssh", "direct"]), Reconnect, "How clients get there: direct (default) dials the URL; ssh opens a tunnel to sshTarget, whose end on this machine is the URL."),
     key("token", Secret, Reconnect, "The token that clients present to it."),
     key("password", Secret, Reconnect, "The password that clients present to it."),
     key("tlsFingerprint", TextOrTexts, Reconnect, "SHA-256 of its certificate, as 64 hexadecimal digits; or a list, while an old and a new one overlap."),
     key("tlsTrust", OneOf(TLS_TRUSTS), Reconnect, "What decides without a pin: authorities (default), or first-use, which pins what they accept."),
     key("edgeAuth", Headers, Reconnect, "Headers that a proxy in front of it asks for, by name; sent to its wss:// URL alone."),
-    key("sshTarget", Text, Reconnect, "The SSH host for a tunnel, as user@host or user@host:port."),
+    key("sshTarget", Text, Reconnect, "The SSH host of a tunnel, as user@host or user@host:port."),
     key("sshIdentity", Text, Reconnect, "The key file given to ssh."),
-    key("sshHostKeyPolicy", OneOf(&["strict", "openssh"]), Reconnect, "How SSH host keys are checked: strict (default), or openssh, as its own files say."),
-    key("remotePort", Port, Reconnect, "The gateway's port on the SSH host."),
+    key("sshHostKeyPolicy", OneOf(&["strict", "openssh"]), Reconnect, "What about an SSH host that is not known: strict (default) refuses it; openssh does what ssh_config says."),
+    key("remotePort", Port, Reconnect, "The gateway's port on the SSH host (default: the port of the URL)."),
 ];
 
 const CONTROL_UI: &[Key] = &[
@@ -276,7 +285,7 @@ pub const ROOT: &[Key] = &[
     kept("cron"),
     kept("hooks"),
     kept("web"),
-    kept("discovery"),
+    key("discovery", Object(DISCOVERY), Restart, "How the gateway is found on its network."),
     kept("canvasHost"),
     kept("talk"),
     kept("plugins"),
