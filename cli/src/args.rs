@@ -23,6 +23,7 @@ use crate::help;
 use crate::node_args::{NodeCommand, NodesCommand};
 use crate::service_args::{InstallArgs, LocalArgs};
 use crate::top_args::TopArgs;
+use crate::remote_args::{ContextCommand, RemoteCommand};
 use crate::tunnel_args::{ProbeArgs, TunnelCommand};
 
 /// An agent gateway, and the commands to look after it.
@@ -59,6 +60,9 @@ pub(crate) struct InstanceArgs {
     /// The config file [env: OPENCLAW_CONFIG_PATH] [default: openclaw.json in the state folder]
     #[arg(long, global = true, value_name = "PATH")]
     pub(crate) config: Option<PathBuf>,
+    /// The named gateway (`clawgate context list`); default is none [env: CLAWGATE_CONTEXT]
+    #[arg(long, global = true, value_name = "NAME")]
+    pub(crate) context: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -106,6 +110,12 @@ pub(crate) enum Command {
     /// Look at the config file, and change it
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// The gateway elsewhere that commands use: set it, look at it, test it
+    #[command(subcommand)]
+    Remote(RemoteCommand),
+    /// Several named gateways elsewhere, of which one is in force
+    #[command(subcommand, after_help = help::CONTEXT)]
+    Context(ContextCommand),
     /// Look at the credentials that would be sent
     #[command(subcommand)]
     Auth(AuthCommand),

@@ -120,6 +120,39 @@ Examples:
   clawgate config get
   clawgate config get gateway.auth --json";
 
+pub(crate) const REMOTE_SET: &str = "\
+What clients would refuse is refused before it is written: ws:// to a public host, a pin or headers
+without wss://, an SSH target that is none. When the URL or the SSH host becomes another one, token,
+password, headers and pins of the one before are left out.
+
+Examples:
+  clawgate remote set --url wss://gw.example.com --token-file token.txt
+  clawgate remote set --url ws://127.0.0.1:18789 --transport ssh --ssh-target ada@gw.example.com
+  clawgate remote set --url wss://gw.example.com --edge-auth-ref X-Key=env:default:EDGE_KEY";
+
+pub(crate) const REMOTE_TEST: &str = "\
+The steps are: name, TCP, TLS with the pin, upgrade, challenge, authentication, scope. The exit code is
+the one that a command would fail with.
+
+Example:
+  clawgate remote test --json";
+
+pub(crate) const CONTEXT: &str = "\
+A context is a gateway elsewhere under a name, with the settings of gateway.remote. It is put in force by
+--context, else by CLAWGATE_CONTEXT, else by `clawgate context use`. What is sent to it stands in the
+context itself: no token or password of the environment, of the config or of another context ever is.
+
+Examples:
+  clawgate context add lab --url wss://lab.example.com --token-file token.txt
+  clawgate --context lab status
+  clawgate context use lab";
+
+pub(crate) const CONTEXT_ADD: &str = "\
+Examples:
+  clawgate context add lab --url wss://lab.example.com --token-ref env:default:LAB_TOKEN
+  clawgate context add home --from-config --use
+  clawgate context add lab --replace --tls-fingerprint SHA256";
+
 pub(crate) const CONFIG_SET: &str = "\
 Before anything is written, it says what the change needs: nothing (live), new connections
 (reconnect), or a restart. What the file said before is kept beside it, in .bak, .bak.1 and so on.

@@ -28,6 +28,7 @@ mod http;
 mod hub;
 mod interfaces;
 mod listener;
+mod live;
 mod locks;
 #[cfg(feature = "mdns")]
 pub mod mdns;
@@ -47,6 +48,7 @@ pub mod websocket;
 pub use bind::listen;
 pub use effects::{ApprovalsHost, HostFiles, SecretsHost};
 pub use hub::now;
+pub use live::Live;
 pub use locks::Locks;
 pub use owner::OwnerSocket;
 pub use server::{ManagedPort, Newcomers, Server, ServerOptions, State, Stopper};

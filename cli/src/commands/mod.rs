@@ -9,6 +9,7 @@ mod channels;
 mod chat;
 mod completion;
 mod config;
+mod contexts;
 mod demo;
 mod devices;
 mod discover;
@@ -20,6 +21,7 @@ mod node;
 mod nodes;
 mod pins;
 mod probe;
+mod remote;
 mod run;
 mod secrets;
 mod security;
@@ -56,6 +58,7 @@ pub(crate) fn dispatch(cli: Cli, format: Format) -> Result<Exit, Failure> {
         Command::Chat(args) => chat::run(*args, &context()?),
         Command::Completion { shell } => completion::print(shell),
         Command::Config(command) => config::run(command, &context()?),
+        Command::Context(command) => contexts::run(command, &context()?),
         Command::Demo { telegram } => demo::run(telegram, format),
         Command::DemoGreet => demo::greet(),
         Command::Devices(command) => devices::run(command, &context()?),
@@ -90,6 +93,7 @@ pub(crate) fn dispatch(cli: Cli, format: Format) -> Result<Exit, Failure> {
         Command::Nodes(command) => nodes::run(command, &context()?),
         Command::Pairing(command) => channels::pairing(command, &context()?),
         Command::Pins(command) => pins::run(command, &context()?),
+        Command::Remote(command) => remote::run(command, &context()?),
         Command::Secrets(command) => secrets::run(command, &context()?),
         Command::Security(command) => security::run(command, &context()?),
         Command::Send(args) => channels::send(*args, &context()?),

@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 mod agents;
 mod channels;
 mod check;
+mod contexts;
 mod diff;
 mod discovery;
 mod edit;
@@ -24,6 +25,7 @@ mod node;
 pub mod paths;
 mod read;
 mod redact;
+mod reload;
 mod scan;
 pub mod schema;
 mod secret_input;
@@ -41,6 +43,10 @@ pub use channels::{
     WebhookConfig,
 };
 pub use check::{Finding, MAX_FINDINGS, Severity};
+pub use contexts::{
+    ContextBook, ContextBookError, ContextName, InvalidContextName, MAX_CONTEXT_BOOK, MAX_CONTEXTS,
+    NO_CONTEXT, read_remote,
+};
 pub use diff::differences;
 pub use discovery::DiscoveryConfig;
 pub use edit::{Change, EditError, Edited, edit};
@@ -52,6 +58,7 @@ pub use logging::{
 pub use needs::{ChangedKey, Need, changed_keys, known, need_of};
 pub use node::{NodeCommandConfig, NodeConfig};
 pub use redact::{REDACTED, redact};
+pub use reload::{ReloadPlan, names, plan_reload};
 pub use scan::{MAX_CONFIG_BYTES, MAX_CONFIG_DEPTH, Position};
 pub use secret_input::{DEFAULT_PROVIDER, RefSource, RefSpelling, SecretInput, SecretRef};
 pub use types::{
