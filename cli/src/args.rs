@@ -15,12 +15,14 @@ use clawgate_core::secret::Secret;
 
 use crate::approval_args::{ApprovalsCommand, TailArgs};
 use crate::channel_args::{ChannelsCommand, MessagesCommand, PairingCommand, SendArgs};
+use crate::config_args::ConfigCommand;
 use crate::conversation_args::{AgentArgs, ChatArgs, SessionsCommand};
 use crate::device_args::DevicesCommand;
 use crate::discovery_args::{DISCOVER, DiscoverArgs};
 use crate::doctor_args::{DOCTOR, DoctorArgs};
 use crate::help;
 use crate::node_args::{NodeCommand, NodesCommand};
+use crate::tunnel_args::{ProbeArgs, TunnelCommand};
 
 /// An agent gateway, and the commands to look after it.
 #[derive(Debug, Parser)]
@@ -100,7 +102,7 @@ pub(crate) enum Command {
     /// The program behind the command of the demo's node
     #[command(hide = true)]
     DemoGreet,
-    /// Look at the config file
+    /// Look at the config file, and change it
     #[command(subcommand)]
     Config(ConfigCommand),
     /// Look at the credentials that would be sent
@@ -133,6 +135,9 @@ pub(crate) enum Command {
     /// Listen for gateways on the local network
     #[command(after_help = DISCOVER)]
     Discover(DiscoverArgs),
+    /// SSH tunnels to the remote gateway: open, look, close
+    #[command(subcommand, after_help = crate::tunnel_args::TUNNEL_HELP)]
+    Tunnel(TunnelCommand),
     /// Look at gateway URLs
     #[command(subcommand)]
     Url(UrlCommand),
@@ -163,24 +168,10 @@ pub(crate) enum GatewayCommand {
     Health(TargetArgs),
     /// Try each way to the gateway: reachable, authenticated, authorised, and how long it takes
     #[command(after_help = help::GATEWAY_PROBE)]
-    Probe(TargetArgs),
+    Probe(ProbeArgs),
     /// Call one method and print its result
     #[command(after_help = help::GATEWAY_CALL)]
     Call(CallArgs),
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum ConfigCommand {
-    /// Which files are used
-    Path,
-    /// The config, or one value of it, without secrets
-    #[command(after_help = help::CONFIG_GET)]
-    Get {
-        /// Such as gateway.auth.mode or `gateway.trustedProxies[0]`
-        key: Option<String>,
-    },
-    /// Check the config file: what cannot be used (exit 78), and what is unknown
-    Validate,
 }
 
 #[derive(Debug, Subcommand)]

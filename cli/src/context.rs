@@ -149,7 +149,7 @@ impl ConfigProblem {
     }
 
     /// The failure of a command that needs the config.
-    fn failure(&self) -> Failure {
+    pub(crate) fn failure(&self) -> Failure {
         let (code, next) = match self {
             Self::Nowhere(error) => (error.code(), "Set HOME or OPENCLAW_STATE_DIR."),
             Self::Missing(_) => ("config_missing", "Correct --config, or create the file."),
@@ -205,7 +205,8 @@ fn decides_the_target(path: &KeyPath) -> bool {
     }
 }
 
-fn read_config(path: &Path, env: &EnvVars) -> Result<ConfigFile, ConfigProblem> {
+/// Reads a config file; none is all defaults.
+pub(crate) fn read_config(path: &Path, env: &EnvVars) -> Result<ConfigFile, ConfigProblem> {
     let unreadable = |error: io::Error| ConfigProblem::Unreadable(path.into(), error.to_string());
     let name = path.to_string_lossy();
     let file = match File::open(path) {

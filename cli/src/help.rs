@@ -69,11 +69,13 @@ Examples:
   clawgate gateway status --port 19001 --json";
 
 pub(crate) const GATEWAY_PROBE: &str = "\
-Without --url or --port, the configured remote gateway and the one on this machine are tried. The
-exit code is that of the first target.
+Without --url or --port, the configured remote gateway and the one on this machine are tried. With
+--ssh, a gateway that listens on another machine only is tried first, through a tunnel for this one
+look. The exit code is that of the first target; a tunnel that cannot be opened is a warning.
 
 Examples:
   clawgate gateway probe
+  clawgate gateway probe --ssh nick@studio
   clawgate gateway probe --url wss://gw.example.com --token-file token.txt --json";
 
 pub(crate) const GATEWAY_CALL: &str = "\
@@ -88,6 +90,33 @@ pub(crate) const CONFIG_GET: &str = "\
 Examples:
   clawgate config get
   clawgate config get gateway.auth --json";
+
+pub(crate) const CONFIG_SET: &str = "\
+Before anything is written, it says what the change needs: nothing (live), new connections
+(reconnect), or a restart. What the file said before is kept beside it, in .bak, .bak.1 and so on.
+A change that could not be used is refused, and so is one that cannot be made without damage.
+
+Examples:
+  clawgate config set gateway.port 18790 --dry-run
+  clawgate config set gateway.trustedProxies '[\"10.0.0.1\"]'
+  clawgate config set gateway.auth.token --value-file token.txt";
+
+pub(crate) const CONFIG_PATCH: &str = "\
+Example:
+  echo '{ gateway: { bind: \"lan\", port: null } }' | clawgate config patch - --dry-run";
+
+pub(crate) const CONFIG_WHY: &str = "\
+It prints the value without secrets, the line that it stands in, the environment variables that stand
+in its place or are named in it, and what a change of it needs.
+
+Examples:
+  clawgate config why gateway.port
+  clawgate config why gateway.auth.token --json";
+
+pub(crate) const CONFIG_DIFF: &str = "\
+The gateway keeps the last config with which it started, or which it took up while it ran. It starts on
+that one when the file cannot be used. Secrets are not shown: only that they differ. The exit code is 1
+when there are differences.";
 
 pub(crate) const AUTH_EXPLAIN: &str = "\
 It prints the target, what would be sent and from which source, and why each other source is passed

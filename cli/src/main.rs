@@ -5,6 +5,8 @@ mod approval_args;
 mod args;
 mod channel_args;
 mod commands;
+mod config_args;
+mod config_file;
 mod context;
 mod conversation;
 mod conversation_args;
@@ -32,6 +34,8 @@ mod service;
 mod span;
 mod target;
 mod text;
+mod tunnel_args;
+mod tunnels;
 
 use std::process::ExitCode;
 

@@ -11,7 +11,7 @@ use clawgate_core::config::paths::Locations;
 use clawgate_core::config::{Config, EnvVars, ModeSetting, TlsConfig};
 use clawgate_core::credentials::{
     CredentialError, Explanation, FirstUse, Flags, NodeScheme, NodeTarget, Presented, RefAccess,
-    Request, Resolution, Shown, Source, Surface, Target, UrlSource, resolve,
+    Request, Resolution, Shown, Source, SshFlags, Surface, Target, UrlSource, resolve,
 };
 use clawgate_core::policy::{
     MAX_PEM, PinBook, SecretKind, TlsFiles, TlsFingerprint, fingerprint_of_pem,
@@ -29,6 +29,7 @@ use crate::pins::PinFile;
 use crate::references::with_references;
 use crate::run::running_gateway;
 use crate::secrets::GivenSecrets;
+use crate::tunnels;
 
 /// What the flags of a client command say, files read.
 #[derive(Clone, Debug)]
@@ -40,6 +41,7 @@ pub(crate) struct TargetFlags {
     tls_fingerprint: Option<String>,
     first_use: FirstUse,
     node: NodeFlags,
+    ssh: Option<GivenSsh>,
     /// Time for everything together.
     pub(crate) timeout: Duration,
 }
@@ -51,7 +53,26 @@ struct NodeFlags {
     scheme: NodeScheme,
 }
 
+/// A tunnel for one look, by flags of its own.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct GivenSsh {
+    /// The machine, unless the config names it.
+    pub(crate) target: Option<String>,
+    /// The key.
+    pub(crate) identity: Option<String>,
+}
+
 impl TargetFlags {
+    /// The same through a tunnel.
+    pub(crate) fn through(self, ssh: GivenSsh) -> Self {
+        Self {
+            ssh: Some(ssh),
+            url: None,
+            port: None,
+            ..self
+        }
+    }
+
     /// The same for a node, with a host of its own.
     pub(crate) fn for_node(self, host: Option<String>, scheme: NodeScheme) -> Self {
         Self {
@@ -89,6 +110,7 @@ impl TargetFlags {
                 FirstUse::ByConfig
             },
             node: NodeFlags::default(),
+            ssh: None,
             timeout,
         })
     }
@@ -125,6 +147,10 @@ impl TargetFlags {
                 host: self.node.host.as_deref(),
                 scheme: self.node.scheme,
             },
+            ssh: self.ssh.as_ref().map(|ssh| SshFlags {
+                target: ssh.target.as_deref(),
+                identity: ssh.identity.as_deref(),
+            }),
         }
     }
 }
@@ -225,6 +251,7 @@ pub(crate) fn find_local(
         tls_fingerprint: None,
         first_use: FirstUse::ByConfig,
         node: NodeFlags::default(),
+        ssh: None,
         timeout: flags.timeout,
     };
     settle(
@@ -277,11 +304,19 @@ fn answer(
     let local_token = places
         .filter(|_| !flags.names_the_target())
         .and_then(|places| read_token(&places.token_file()));
+    let keeper = places.map(|places| {
+        let keeper = tunnels::keeper(places);
+        match &flags.ssh {
+            None => keeper,
+            Some(_) => tunnels::for_one_look(keeper),
+        }
+    });
     let device = places.and_then(|places| DeviceFiles::of(places).known());
     let mut request = Request::new(surface, env, config);
     request.device_tokens = device.as_ref().map(Known::tokens);
     request.flags = flags.borrow();
     request.profile = &context.profile;
+    request.tunnel_keeper = keeper.as_ref();
     request.pins = pins.as_ref().unwrap_or(&no_pins);
     request.local_token = local_token.as_ref();
     request.local_port = places
@@ -348,6 +383,16 @@ fn own_certificate(tls: &TlsConfig, places: &Locations, env: &EnvVars) -> Option
 
 /// The failure of a command that has no target.
 pub(crate) fn failure(error: &CredentialError, why: &Explanation) -> Failure {
+    let failure = bare_failure(error);
+    if failure.exit == Exit::Usage {
+        failure.fact("target", target_json(why))
+    } else {
+        with_chain(failure, why)
+    }
+}
+
+/// The same without the target.
+pub(crate) fn bare_failure(error: &CredentialError) -> Failure {
     let mut next = error.next_step();
     let exit = match error {
         CredentialError::ExplicitAuthRequired { .. }
@@ -356,10 +401,11 @@ pub(crate) fn failure(error: &CredentialError, why: &Explanation) -> Failure {
             Exit::Unauthorised
         }
         CredentialError::InsecureUrl { source, .. } => match source {
-            UrlSource::Cli | UrlSource::Node | UrlSource::Port => Exit::Usage,
+            UrlSource::Cli | UrlSource::Node | UrlSource::Port | UrlSource::Ssh => Exit::Usage,
             UrlSource::Env | UrlSource::Local | UrlSource::Remote => Exit::Configuration,
         },
         CredentialError::UrlAndPort | CredentialError::AuthAndNoAuth => Exit::Usage,
+        CredentialError::SshTargetInvalid { place, .. } if place.starts_with("--") => Exit::Usage,
         CredentialError::InvalidTlsFingerprint { place }
         | CredentialError::FingerprintNeedsTls { place } => {
             if place.starts_with("--") {
@@ -370,19 +416,17 @@ pub(crate) fn failure(error: &CredentialError, why: &Explanation) -> Failure {
         }
         CredentialError::SecretRefUnavailable(_)
         | CredentialError::RemoteUrlMissing
+        | CredentialError::SshTargetInvalid { .. }
+        | CredentialError::SshTargetMissing
+        | CredentialError::TunnelUrlElsewhere { .. }
         | CredentialError::EdgeAuthInvalid { .. }
         | CredentialError::EdgeAuthNeedsTls
         | CredentialError::EdgeAuthUnavailable { .. } => Exit::Configuration,
     };
     let failure = Failure::new(exit, error.code(), error.message(), next);
-    let failure = match error.path() {
+    match error.path() {
         Some(path) => failure.fact("path", json!(path)),
         None => failure,
-    };
-    if exit == Exit::Usage {
-        failure.fact("target", target_json(why))
-    } else {
-        with_chain(failure, why)
     }
 }
 
@@ -409,7 +453,11 @@ pub(crate) fn with_chain(failure: Failure, why: &Explanation) -> Failure {
 
 /// `{url, source, mode}`.
 pub(crate) fn target_json(why: &Explanation) -> Value {
-    json!({ "url": why.url, "source": why.url_source, "mode": why.mode })
+    let mut target = json!({ "url": why.url, "source": why.url_source, "mode": why.mode });
+    if let (Some(tunnel), Some(object)) = (&why.tunnel, target.as_object_mut()) {
+        object.insert("tunnel".to_owned(), json!(tunnel));
+    }
+    target
 }
 
 /// `{token, password, skipped}`, without values.
@@ -419,10 +467,14 @@ pub(crate) fn auth_json(why: &Explanation) -> Value {
 
 /// The target in words.
 pub(crate) fn target_text(why: &Explanation) -> String {
-    match (&why.url, why.url_source) {
+    let text = match (&why.url, why.url_source) {
         (Some(url), Some(source)) => format!("{url} ({source})"),
         (Some(url), None) => url.clone(),
-        (None, _) => "none".to_owned(),
+        (None, _) => return "none".to_owned(),
+    };
+    match &why.tunnel {
+        Some(tunnel) => format!("{text} through SSH to {}", tunnel.target),
+        None => text,
     }
 }
 

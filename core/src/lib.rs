@@ -12,6 +12,7 @@
 //! | stay connected to one | [`client::Session`] |
 //! | be a node | [`node::NodeHost`] |
 //! | find the token and password to send, and where | [`credentials::resolve()`] |
+//! | hold an SSH tunnel open | [`tunnel::Tunnel`] |
 //! | judge a gateway URL | [`policy::Endpoint::parse`] |
 //! | read `openclaw.json` | [`config::ConfigFile::parse`] |
 //!
@@ -53,3 +54,4 @@ pub mod store;
 pub mod tailscale;
 pub mod time;
 pub mod transmit;
+pub mod tunnel;

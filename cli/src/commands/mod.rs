@@ -25,6 +25,7 @@ mod secrets;
 mod security;
 mod sessions;
 mod status;
+mod tunnel;
 mod url;
 
 use crate::args::{AuthCommand, Cli, Command, GatewayCommand, UrlCommand};
@@ -64,7 +65,8 @@ pub(crate) fn dispatch(cli: Cli, format: Format) -> Result<Exit, Failure> {
             health::run(&TargetFlags::read(args)?, &context()?)
         }
         Command::Gateway(GatewayCommand::Probe(args)) => {
-            probe::run(&TargetFlags::read(args)?, &context()?)
+            let ssh = args.through();
+            probe::run(&TargetFlags::read(args.target)?, ssh, &context()?)
         }
         Command::Gateway(GatewayCommand::Run(args)) => run::run(args, context()?),
         Command::Gateway(GatewayCommand::Status(args)) => {
@@ -81,6 +83,7 @@ pub(crate) fn dispatch(cli: Cli, format: Format) -> Result<Exit, Failure> {
         Command::Send(args) => channels::send(*args, &context()?),
         Command::Sessions(command) => sessions::run(*command, &context()?),
         Command::Status(args) => status::run(args, &context()?),
+        Command::Tunnel(command) => tunnel::run(command, context),
         Command::Url(UrlCommand::Check { urls }) => url::check(&urls, format),
     }
 }

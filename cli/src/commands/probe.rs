@@ -3,6 +3,7 @@
 use std::thread;
 use std::time::Duration;
 
+use clawgate_core::config::Transport;
 use clawgate_core::credentials::Surface;
 use clawgate_core::frame::RawJson;
 use clawgate_std::{ConnectError, Problem, Stage, Timings};
@@ -14,7 +15,9 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::{self, Format};
 use crate::refusal;
-use crate::target::{self, Resolved, TargetFlags, auth_json, auth_text, target_json, target_text};
+use crate::target::{
+    self, GivenSsh, Resolved, TargetFlags, auth_json, auth_text, target_json, target_text,
+};
 use crate::text;
 
 /// Time for the gateway on this machine when it is not the one that was asked about
@@ -24,7 +27,8 @@ const SIDE_LOOK: Duration = Duration::from_millis(800);
 /// A call that takes `operator.read`, so that its answer tells what the client is allowed.
 const READ_CALL: &str = "status";
 
-const STAGES: [Stage; 7] = [
+const STAGES: [Stage; 8] = [
+    Stage::Tunnel,
     Stage::Dns,
     Stage::Tcp,
     Stage::Tls,
@@ -73,17 +77,32 @@ struct Probe {
     failure: Option<Failure>,
 }
 
-pub(super) fn run(flags: &TargetFlags, context: &Context) -> Result<Exit, Failure> {
+pub(super) fn run(
+    flags: &TargetFlags,
+    ssh: Option<GivenSsh>,
+    context: &Context,
+) -> Result<Exit, Failure> {
     let primary = target::find(Surface::Probe, flags, context);
     let beside = beside(&primary, flags, context);
+    let tunnelled = ssh.or_else(|| configured_ssh(flags, context)).map(|ssh| {
+        let flags = flags.clone().through(ssh);
+        target::find(Surface::Probe, &flags, context)
+    });
     let side_look = SIDE_LOOK.min(flags.timeout);
-    let probes = thread::scope(|scope| {
+    let (mut probes, tunnelled) = thread::scope(|scope| {
         let beside = beside.map(|found| scope.spawn(move || probe(found, side_look)));
+        let tunnelled = tunnelled.map(|found| scope.spawn(move || probe(found, flags.timeout)));
         let mut probes = vec![probe(primary, flags.timeout)];
         // A thread that failed has nothing to report.
         probes.extend(beside.and_then(|thread| thread.join().ok()));
-        probes
+        (probes, tunnelled.and_then(|thread| thread.join().ok()))
     });
+    let mut warnings = Vec::new();
+    match tunnelled {
+        Some(probe) if probe.has_no_tunnel() => warnings.extend(probe.failure),
+        Some(probe) => probes.insert(0, probe),
+        None => {}
+    }
     let exit = probes.first().map_or(Exit::Ok, Probe::exit);
     match context.format {
         Format::Json => output::json(&json!({
@@ -93,15 +112,41 @@ pub(super) fn run(flags: &TargetFlags, context: &Context) -> Result<Exit, Failur
                 .enumerate()
                 .map(|(index, probe)| probe.to_json(index == 0))
                 .collect::<Vec<_>>(),
+            "warnings": warnings.iter().map(no_tunnel_json).collect::<Vec<_>>(),
         }))?,
         Format::Text => {
             output::text(&table(&probes))?;
+            for failure in &warnings {
+                output::note(&format!(
+                    "warning: no tunnel: {} {}",
+                    failure.message, failure.next
+                ));
+            }
             for failure in probes.iter().filter_map(|probe| probe.failure.as_ref()) {
                 output::failure(failure, Format::Text);
             }
         }
     }
     Ok(exit)
+}
+
+/// The tunnel that the config names without using it for every command (spec hostpolicy §7).
+fn configured_ssh(flags: &TargetFlags, context: &Context) -> Option<GivenSsh> {
+    let gateway = &context.config_file().ok()?.config.gateway;
+    let is_beside = gateway.mode.is_remote()
+        && gateway.remote.transport == Transport::Direct
+        && gateway.remote.ssh_target.is_some();
+    (is_beside && !flags.is_explicit()).then(GivenSsh::default)
+}
+
+/// `{code, message, next, cause}`.
+fn no_tunnel_json(failure: &Failure) -> Value {
+    json!({
+        "code": "ssh_tunnel_failed",
+        "message": failure.message,
+        "next": failure.next,
+        "cause": failure.code,
+    })
 }
 
 /// The gateway on this machine, when the one that was asked about is another.
@@ -193,6 +238,12 @@ impl Probe {
         }
         self.timings = error.timings.clone();
         self.failure = Some(failure);
+    }
+
+    /// Whether it did not come as far as the gateway's machine.
+    fn has_no_tunnel(&self) -> bool {
+        let stage = self.timings.of(Stage::Tunnel);
+        self.failure.is_some() && stage.is_none()
     }
 
     fn exit(&self) -> Exit {

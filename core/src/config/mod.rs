@@ -29,6 +29,7 @@ mod secret_input;
 mod substitute;
 mod template;
 mod types;
+mod why;
 
 pub use agents::{
     AgentBackend, AgentEntry, AgentSettings, AgentsConfig, CooldownConfig, ModelChoice,
@@ -52,8 +53,11 @@ pub use secret_input::{DEFAULT_PROVIDER, RefSource, RefSpelling, SecretInput, Se
 pub use types::{
     AuthConfig, AuthMode, BindMode, Config, ControlUiConfig, GatewayConfig, ModeSetting,
     NodePairingConfig, NodesConfig, RateLimitConfig, ReloadConfig, ReloadMode, RemoteConfig,
-    RouteOnExit, SecretsConfig, TailscaleMode, TlsConfig, TlsTrustSetting, TrustedProxyConfig,
+    RouteOnExit, SecretsConfig, TailscaleMode, TlsConfig, TlsTrustSetting, Transport,
+    TrustedProxyConfig,
 };
+
+pub use why::{Variable, VariableRole, Why, why};
 
 pub(crate) use read::whole_number;
 

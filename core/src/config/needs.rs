@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::diff::differences;
 use super::key_path::{KeyPath, Segment};
 use super::schema::{Key, Kind, ROOT, Reload};
+use super::types::ReloadMode;
 
 /// What has to happen before a change counts, the least first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,6 +28,15 @@ impl Need {
             Self::Live => "live",
             Self::Reconnect => "reconnect",
             Self::Restart => "restart",
+        }
+    }
+
+    /// The same where a gateway takes changes up in this way (`gateway.reload.mode`).
+    #[must_use]
+    pub const fn under(self, mode: ReloadMode) -> Self {
+        match (self, mode) {
+            (Self::Live, ReloadMode::Off | ReloadMode::Restart) => Self::Restart,
+            _ => self,
         }
     }
 

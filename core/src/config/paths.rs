@@ -193,6 +193,16 @@ impl Locations {
         self.own.join("exec-approvals.json")
     }
 
+    /// The config with which the gateway last started, or took a change up.
+    pub fn last_good_config_file(&self) -> PathBuf {
+        self.own.join("config.last-good.json")
+    }
+
+    /// The named remote gateways of this instance's clients.
+    pub fn contexts_file(&self) -> PathBuf {
+        self.own.join("contexts.json")
+    }
+
     /// The certificates that clients of the same user have pinned on first use.
     pub fn pins_file(&self) -> PathBuf {
         self.own.join("pins.json")

@@ -5,7 +5,7 @@ use std::fmt;
 use super::precedence::Unavailable;
 use super::target::UrlSource;
 use crate::config::{AuthMode, SecretRef};
-use crate::policy::{EdgeAuthProblem, Refusal};
+use crate::policy::{EdgeAuthProblem, InvalidSshTarget, Refusal};
 use crate::secrets::RefFault;
 
 /// Why a client must not connect. Raised before any socket opens; never repeats a secret.
@@ -32,6 +32,20 @@ pub enum CredentialError {
     SecretRefUnavailable(Unavailable),
     /// Remote mode without `gateway.remote.url`.
     RemoteUrlMissing,
+    /// A tunnel without a machine to log in to.
+    SshTargetMissing,
+    /// A machine to log in to that `ssh` could misread.
+    SshTargetInvalid {
+        /// The flag or key that holds it.
+        place: &'static str,
+        /// What is wrong with it.
+        fault: InvalidSshTarget,
+    },
+    /// The end of a tunnel on this machine is said to be on another one.
+    TunnelUrlElsewhere {
+        /// That place.
+        url: String,
+    },
     /// Both `--url` and `--port`.
     UrlAndPort,
     /// `--no-auth` and a credential.
@@ -75,6 +89,9 @@ impl CredentialError {
             Self::CredentialsRequired { .. } => "credentials_required",
             Self::SecretRefUnavailable(_) => "secret_ref_unavailable",
             Self::RemoteUrlMissing => "remote_url_missing",
+            Self::SshTargetMissing => "ssh_target_missing",
+            Self::SshTargetInvalid { .. } => "ssh_target_invalid",
+            Self::TunnelUrlElsewhere { .. } => "tunnel_url_elsewhere",
             Self::UrlAndPort => "url_and_port",
             Self::AuthAndNoAuth => "auth_and_no_auth",
             Self::InvalidTlsFingerprint { .. } => "invalid_tls_fingerprint",
@@ -86,10 +103,13 @@ impl CredentialError {
     }
 
     /// The config key that the error is about, if it is one.
-    pub const fn path(&self) -> Option<&'static str> {
+    pub fn path(&self) -> Option<&'static str> {
         match self {
             Self::SecretRefUnavailable(unavailable) => Some(unavailable.path.as_str()),
-            Self::RemoteUrlMissing => Some("gateway.remote.url"),
+            Self::RemoteUrlMissing | Self::TunnelUrlElsewhere { .. } => Some("gateway.remote.url"),
+            Self::SshTargetMissing => Some("gateway.remote.sshTarget"),
+            Self::SshTargetInvalid { place, .. } if !place.starts_with('-') => Some(place),
+            Self::SshTargetInvalid { .. } => None,
             Self::EdgeAuthInvalid { .. }
             | Self::EdgeAuthNeedsTls
             | Self::EdgeAuthUnavailable { .. } => Some("gateway.remote.edgeAuth"),
@@ -131,6 +151,15 @@ impl CredentialError {
             Self::RemoteUrlMissing => {
                 "gateway.mode is remote, but gateway.remote.url is not set.".to_owned()
             }
+            Self::SshTargetMissing => {
+                "The gateway is to be reached through an SSH tunnel, but gateway.remote.sshTarget is not \
+                 set."
+                .to_owned()
+            }
+            Self::SshTargetInvalid { place, fault } => format!("{place}: {fault}."),
+            Self::TunnelUrlElsewhere { url } => format!(
+                "gateway.remote.transport is ssh, but gateway.remote.url ({url}) is not on this machine."
+            ),
             Self::UrlAndPort => "--url and --port were both given.".to_owned(),
             Self::AuthAndNoAuth => {
                 "--no-auth was given together with a token or password.".to_owned()
@@ -171,6 +200,7 @@ impl CredentialError {
                 | UrlSource::Port
                 | UrlSource::Node
                 | UrlSource::Remote
+                | UrlSource::Ssh
                 | UrlSource::Local => "Add --token or --password, add --no-auth to connect \
                                        without credentials, or leave out --url to use the \
                                        configured gateway."
@@ -196,6 +226,16 @@ impl CredentialError {
                                        set gateway.mode to local."
                     .to_owned()
             }
+            Self::SshTargetMissing => "Set gateway.remote.sshTarget, as in nick@studio or \
+                                       nick@studio:2222."
+                .to_owned(),
+            Self::SshTargetInvalid { .. } => "Write it as USER@HOST or USER@HOST:PORT.".to_owned(),
+            Self::TunnelUrlElsewhere { .. } => "Write the gateway's host into \
+                                                gateway.remote.sshTarget and the end of the tunnel \
+                                                into gateway.remote.url, as in \
+                                                ws://127.0.0.1:18789; or set \
+                                                gateway.remote.transport to direct."
+                .to_owned(),
             Self::UrlAndPort => "Use either --url or --port, not both.".to_owned(),
             Self::AuthAndNoAuth => "Leave out --no-auth, or the credential.".to_owned(),
             Self::InvalidTlsFingerprint { .. } => {

@@ -23,6 +23,8 @@ pub struct Explanation {
     pub url: Option<String>,
     /// Why there.
     pub url_source: Option<&'static str>,
+    /// The machine that the client logs in to for a tunnel, and the gateway's port there.
+    pub tunnel: Option<ShownTunnel>,
     /// `local` or `remote`.
     pub mode: &'static str,
     /// The token.
@@ -45,6 +47,16 @@ pub struct Explanation {
     pub warnings: Vec<ShownWarning>,
     /// Why the client does not connect.
     pub error: Option<ShownError>,
+}
+
+/// An SSH tunnel.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ShownTunnel {
+    /// The machine, as `user@host:port`.
+    pub target: String,
+    /// The gateway's port there.
+    pub remote_port: u16,
 }
 
 /// One of the two credentials.
@@ -143,6 +155,13 @@ pub(super) fn explain(reasons: &Reasons<'_>) -> Explanation {
     Explanation {
         url: reasons.place.map(|place| place.endpoint.url()),
         url_source: reasons.place.map(|place| place.source.as_str()),
+        tunnel: reasons
+            .place
+            .and_then(|place| place.endpoint.tunnel())
+            .map(|tunnel| ShownTunnel {
+                target: tunnel.spec.target.to_string(),
+                remote_port: tunnel.spec.remote_port,
+            }),
         mode: reasons.mode().as_str(),
         token: reasons.shown(SecretKind::Token),
         password: reasons.shown(SecretKind::Password),

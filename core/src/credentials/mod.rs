@@ -17,9 +17,10 @@ mod source;
 mod target;
 mod token_book;
 mod trust;
+mod tunnel;
 
 pub use error::CredentialError;
-pub use explain::{Explanation, Shown, ShownError, ShownWarning, Skipped};
+pub use explain::{Explanation, Shown, ShownError, ShownTunnel, ShownWarning, Skipped};
 pub use precedence::{
     Chosen, KindOrder, LocalOrder, Mode, Order, RemoteFallback, RemoteInLocalMode, RemoteOrder,
     Selection, Unavailable,
@@ -27,7 +28,7 @@ pub use precedence::{
 pub use refs::RefAccess;
 pub(crate) use refs::RefReader;
 pub use request::{
-    DeviceTokens, FirstUse, Flags, NodeScheme, NodeTarget, Presented, Request, Surface,
+    DeviceTokens, FirstUse, Flags, NodeScheme, NodeTarget, Presented, Request, SshFlags, Surface,
 };
 pub use resolve::{Resolution, resolve, select_by_order};
 pub use shown_refs::{ShownRef, shown_refs, wanted_refs};
@@ -37,3 +38,4 @@ pub use token_book::{
     Found, GatewayKey, MAX_TOKEN_BOOK, StoredToken, TokenBook, TokenBookError, Way, Who,
 };
 pub use trust::PinSource;
+pub use tunnel::configured_tunnel;

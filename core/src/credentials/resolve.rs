@@ -145,9 +145,14 @@ fn rule(request: &Request<'_>, place: Option<&Place>) -> Rule {
     match place.map(|place| place.source) {
         Some(UrlSource::Cli) => Rule::CliUrl,
         Some(UrlSource::Env) => Rule::EnvUrl,
-        Some(UrlSource::Port | UrlSource::Node | UrlSource::Remote | UrlSource::Local) | None => {
-            Rule::Order
-        }
+        Some(
+            UrlSource::Port
+            | UrlSource::Node
+            | UrlSource::Remote
+            | UrlSource::Ssh
+            | UrlSource::Local,
+        )
+        | None => Rule::Order,
     }
 }
 
@@ -161,6 +166,10 @@ fn target(
     let edge = edge_headers(request, place, refs);
     let mut warnings: Vec<Warning> = place.endpoint.warnings().map(Warning::Endpoint).collect();
     let mut device = request.stored_token(place).token().cloned();
+    // A tunnel for one look gets the credentials of the remote gateway and no more (spec hostpolicy §7).
+    if place.source == UrlSource::Ssh {
+        device = None;
+    }
     let shared = match rule {
         Rule::Nothing if explicit(request).is_empty() => {
             device = None;

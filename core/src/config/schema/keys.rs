@@ -75,16 +75,16 @@ const DISCOVERY: &[Key] = &[
 const REMOTE: &[Key] = &[
     key("enabled", Bool, Unread, "Whether the remote gateway is used."),
     key("url", Text, Reconnect, "The gateway that clients on this machine use, as ws:// or wss://."),
-    key("transport", OneOf(&["ssh", "direct"]), Reconnect, "How clients get there: direct (default), or ssh, through a tunnel."),
+    key("transport", OneOf(&["ssh", "direct"]), Reconnect, "How clients get there: direct (default) dials the URL; ssh opens a tunnel to sshTarget, whose end on this machine is the URL."),
     key("token", Secret, Reconnect, "The token that clients present to it."),
     key("password", Secret, Reconnect, "The password that clients present to it."),
     key("tlsFingerprint", TextOrTexts, Reconnect, "SHA-256 of its certificate, as 64 hexadecimal digits; or a list, while an old and a new one overlap."),
     key("tlsTrust", OneOf(TLS_TRUSTS), Reconnect, "What decides without a pin: authorities (default), or first-use, which pins what they accept."),
     key("edgeAuth", Headers, Reconnect, "Headers that a proxy in front of it asks for, by name; sent to its wss:// URL alone."),
-    key("sshTarget", Text, Reconnect, "The SSH host for a tunnel, as user@host or user@host:port."),
+    key("sshTarget", Text, Reconnect, "The SSH host of a tunnel, as user@host or user@host:port."),
     key("sshIdentity", Text, Reconnect, "The key file given to ssh."),
-    key("sshHostKeyPolicy", OneOf(&["strict", "openssh"]), Reconnect, "How SSH host keys are checked: strict (default), or openssh, as its own files say."),
-    key("remotePort", Port, Reconnect, "The gateway's port on the SSH host."),
+    key("sshHostKeyPolicy", OneOf(&["strict", "openssh"]), Reconnect, "What about an SSH host that is not known: strict (default) refuses it; openssh does what ssh_config says."),
+    key("remotePort", Port, Reconnect, "The gateway's port on the SSH host (default: the port of the URL)."),
 ];
 
 const CONTROL_UI: &[Key] = &[
