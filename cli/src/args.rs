@@ -19,11 +19,12 @@ use crate::config_args::ConfigCommand;
 use crate::conversation_args::{AgentArgs, ChatArgs, SessionsCommand};
 use crate::device_args::DevicesCommand;
 use crate::discovery_args::{DISCOVER, DiscoverArgs};
+use crate::doctor_args::{DOCTOR, DoctorArgs};
 use crate::help;
 use crate::node_args::{NodeCommand, NodesCommand};
+use crate::remote_args::{ContextCommand, RemoteCommand};
 use crate::service_args::{InstallArgs, LocalArgs};
 use crate::top_args::TopArgs;
-use crate::remote_args::{ContextCommand, RemoteCommand};
 use crate::tunnel_args::{ProbeArgs, TunnelCommand};
 
 /// An agent gateway, and the commands to look after it.
@@ -140,6 +141,9 @@ pub(crate) enum Command {
     /// Change the secret that the gateway asks for, without an outage
     #[command(subcommand)]
     Secrets(SecretsCommand),
+    /// Look for what is wrong, from the config to the gateway's answer, and say what to do
+    #[command(after_help = DOCTOR)]
+    Doctor(Box<DoctorArgs>),
     /// Listen for gateways on the local network
     #[command(after_help = DISCOVER)]
     Discover(DiscoverArgs),
@@ -451,7 +455,7 @@ fn pin_place(text: &str) -> Result<PinPlace, InvalidPinPlace> {
     PinPlace::parse(text)
 }
 
-fn severity(name: &str) -> Result<Severity, &'static str> {
+pub(crate) fn severity(name: &str) -> Result<Severity, &'static str> {
     Severity::parse(name).ok_or("expected info, warn or critical")
 }
 

@@ -16,6 +16,7 @@ mod device;
 mod device_args;
 mod dial;
 mod discovery_args;
+mod doctor_args;
 mod exit;
 mod failure;
 mod help;

@@ -34,6 +34,7 @@ pub mod config;
 pub mod credentials;
 pub mod device;
 pub mod discovery;
+pub mod doctor;
 pub mod error;
 pub mod frame;
 pub mod gateway;

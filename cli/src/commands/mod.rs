@@ -13,6 +13,7 @@ mod contexts;
 mod demo;
 mod devices;
 mod discover;
+mod doctor;
 mod gateway_service;
 mod gateway_status;
 mod health;
@@ -62,6 +63,7 @@ pub(crate) fn dispatch(cli: Cli, format: Format) -> Result<Exit, Failure> {
         Command::Demo { telegram } => demo::run(telegram, format),
         Command::DemoGreet => demo::greet(),
         Command::Devices(command) => devices::run(command, &context()?),
+        Command::Doctor(args) => doctor::run(*args, &context()?),
         Command::Discover(args) => discover::run(&args, format),
         Command::Gateway(GatewayCommand::Call(args)) => call::run(args, &context()?),
         Command::Gateway(GatewayCommand::Health(args)) | Command::Health(args) => {
