@@ -32,6 +32,7 @@ mod secrets;
 #[allow(dead_code, unused_imports, reason = "commands join in the next steps")]
 mod service;
 mod span;
+mod support_args;
 mod target;
 mod text;
 mod tunnel_args;

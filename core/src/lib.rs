@@ -51,6 +51,7 @@ pub mod secret;
 pub mod secrets;
 pub mod server;
 pub mod store;
+pub mod support;
 pub mod tailscale;
 pub mod time;
 pub mod transmit;

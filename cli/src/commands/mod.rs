@@ -18,6 +18,7 @@ mod health;
 mod logs;
 mod node;
 mod nodes;
+mod page;
 mod pins;
 mod probe;
 mod run;
@@ -25,6 +26,7 @@ mod secrets;
 mod security;
 mod sessions;
 mod status;
+mod support;
 mod tunnel;
 mod url;
 
@@ -83,6 +85,7 @@ pub(crate) fn dispatch(cli: Cli, format: Format) -> Result<Exit, Failure> {
         Command::Send(args) => channels::send(*args, &context()?),
         Command::Sessions(command) => sessions::run(*command, &context()?),
         Command::Status(args) => status::run(args, &context()?),
+        Command::Support(command) => support::run(command, &context()?),
         Command::Tunnel(command) => tunnel::run(command, context),
         Command::Url(UrlCommand::Check { urls }) => url::check(&urls, format),
     }

@@ -47,7 +47,7 @@ pub use env::EnvVars;
 pub use key_path::{InvalidKeyPath, KeyPath, Segment};
 pub use needs::{ChangedKey, Need, changed_keys, known, need_of};
 pub use node::{NodeCommandConfig, NodeConfig};
-pub use redact::{REDACTED, redact};
+pub use redact::{REDACTED, names_a_secret, redact};
 pub use scan::{MAX_CONFIG_BYTES, MAX_CONFIG_DEPTH, Position};
 pub use secret_input::{DEFAULT_PROVIDER, RefSource, RefSpelling, SecretInput, SecretRef};
 pub use types::{
