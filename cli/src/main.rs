@@ -8,6 +8,7 @@ mod commands;
 mod config_args;
 mod config_file;
 mod context;
+mod context_book;
 mod conversation;
 mod conversation_args;
 mod desk;
@@ -27,14 +28,17 @@ mod port_holder;
 mod private_file;
 mod references;
 mod refusal;
+mod remote_args;
+mod remote_fields;
 mod run;
 mod secrets;
-#[allow(dead_code, unused_imports, reason = "commands join in the next steps")]
 mod service;
+mod service_args;
 mod span;
 mod support_args;
 mod target;
 mod text;
+mod top_args;
 mod tunnel_args;
 mod tunnels;
 

@@ -5,6 +5,7 @@
 //! and the credentials that were resolved for that endpoint, in one value, so that a credential
 //! cannot leave for another address. [`Explanation`] says why each source was used or passed over.
 
+mod context;
 mod edge;
 mod error;
 mod explain;
@@ -19,8 +20,14 @@ mod token_book;
 mod trust;
 mod tunnel;
 
+pub use context::{
+    CONTEXT_ENV, ContextChoice, ContextError, ContextTarget, NamedTarget, RemoteFault,
+    check_remote, choose_context,
+};
 pub use error::CredentialError;
-pub use explain::{Explanation, Shown, ShownError, ShownTunnel, ShownWarning, Skipped};
+pub use explain::{
+    Explanation, Shown, ShownContext, ShownError, ShownTunnel, ShownWarning, Skipped,
+};
 pub use precedence::{
     Chosen, KindOrder, LocalOrder, Mode, Order, RemoteFallback, RemoteInLocalMode, RemoteOrder,
     Selection, Unavailable,
