@@ -24,6 +24,7 @@ use crate::help;
 use crate::node_args::{NodeCommand, NodesCommand};
 use crate::remote_args::{ContextCommand, RemoteCommand};
 use crate::service_args::{InstallArgs, LocalArgs};
+use crate::support_args::SupportCommand;
 use crate::top_args::TopArgs;
 use crate::tunnel_args::{ProbeArgs, TunnelCommand};
 
@@ -156,6 +157,9 @@ pub(crate) enum Command {
     /// Look for weaknesses in how the gateway is set up
     #[command(subcommand)]
     Security(SecurityCommand),
+    /// Show others what is needed to help, and no more
+    #[command(subcommand)]
+    Support(SupportCommand),
     /// Copy the state database, while the gateway runs or not
     #[command(after_help = help::BACKUP)]
     Backup(BackupArgs),
@@ -359,7 +363,7 @@ pub(crate) struct StatusArgs {
     /// Probe channels, and ask for presence, heartbeat, channels and nodes too
     #[arg(long)]
     pub(crate) deep: bool,
-    /// Everything that can be read: --deep, and agents, models, sessions, cron and identity
+    /// A page that is safe to paste; with --json everything that can be read, not shortened
     #[arg(long)]
     pub(crate) all: bool,
     #[command(flatten)]

@@ -35,6 +35,7 @@ mod secrets;
 mod service;
 mod service_args;
 mod span;
+mod support_args;
 mod target;
 mod text;
 mod top_args;

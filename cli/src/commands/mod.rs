@@ -20,6 +20,7 @@ mod health;
 mod logs;
 mod node;
 mod nodes;
+mod page;
 mod pins;
 mod probe;
 mod remote;
@@ -28,6 +29,7 @@ mod secrets;
 mod security;
 mod sessions;
 mod status;
+mod support;
 mod top;
 mod tunnel;
 mod url;
@@ -101,6 +103,7 @@ pub(crate) fn dispatch(cli: Cli, format: Format) -> Result<Exit, Failure> {
         Command::Send(args) => channels::send(*args, &context()?),
         Command::Sessions(command) => sessions::run(*command, &context()?),
         Command::Status(args) => status::run(args, &context()?),
+        Command::Support(command) => support::run(command, &context()?),
         Command::Tunnel(command) => tunnel::run(command, context),
         Command::Url(UrlCommand::Check { urls }) => url::check(&urls, format),
     }
