@@ -8,6 +8,7 @@ use clawgate_core::frame::RawJson;
 use clawgate_core::policy::TlsFingerprint;
 use serde_json::{Value, json};
 
+use super::health::problems;
 use crate::context::Context;
 use crate::dial::Link;
 use crate::exit::Exit;
@@ -22,6 +23,7 @@ struct Report {
     hello: Option<Hello>,
     certificate: Option<TlsFingerprint>,
     status: Option<Value>,
+    problems: Vec<String>,
     took: Option<Duration>,
     failure: Option<Failure>,
 }
@@ -49,6 +51,7 @@ fn look(resolved: Resolved, timeout: Duration) -> Report {
         hello: None,
         certificate: None,
         status: None,
+        problems: Vec::new(),
         took: None,
         failure: None,
     };
@@ -62,6 +65,10 @@ fn look(resolved: Resolved, timeout: Duration) -> Report {
     let hello = link.connection.hello().clone();
     let certificate = link.connection.certificate().copied();
     let answer = link.call("status", RawJson::empty_object());
+    // What is wrong with the config, say. A gateway that does not tell is not at fault here.
+    if let Ok(health) = link.call("health", RawJson::empty_object()) {
+        report.problems = problems(&health.parse().unwrap_or(Value::Null));
+    }
     let took = link.connection.timings().total();
     link.connection.close();
     report.hello = Some(hello);
@@ -106,6 +113,7 @@ impl Report {
             "tls": self.certificate.map(|shown| json!({ "sha256": shown })),
             "durationMs": self.took.map(text::millis),
             "rpc": { "ok": self.status.is_some(), "method": "status" },
+            "problems": self.problems,
             "error": self.failure.as_ref().map(Failure::to_json),
         })
     }
@@ -135,6 +143,9 @@ impl Report {
             (None, _) => "failed".to_owned(),
         };
         sheet.line("RPC", rpc);
+        for problem in &self.problems {
+            sheet.line("Problem", problem);
+        }
         sheet.to_text()
     }
 }
