@@ -12,6 +12,7 @@
 //! | stay connected to one | [`client::Session`] |
 //! | be a node | [`node::NodeHost`] |
 //! | find the token and password to send, and where | [`credentials::resolve()`] |
+//! | hold an SSH tunnel open | [`tunnel::Tunnel`] |
 //! | judge a gateway URL | [`policy::Endpoint::parse`] |
 //! | read `openclaw.json` | [`config::ConfigFile::parse`] |
 //!
@@ -32,6 +33,7 @@ pub mod client;
 pub mod config;
 pub mod credentials;
 pub mod device;
+pub mod discovery;
 pub mod error;
 pub mod frame;
 pub mod gateway;
@@ -39,6 +41,7 @@ pub mod ids;
 pub mod job;
 pub mod limits;
 pub mod methods;
+pub mod metrics;
 pub mod node;
 pub mod policy;
 pub mod protocol;
@@ -50,4 +53,6 @@ pub mod server;
 pub mod store;
 pub mod tailscale;
 pub mod time;
+pub mod trace;
 pub mod transmit;
+pub mod tunnel;

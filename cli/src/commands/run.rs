@@ -20,6 +20,7 @@ use crate::service::EnvFile;
 const MAX_ENV_FILE: u64 = 256 * 1024;
 
 pub(super) fn run(args: GatewayRunArgs, context: Context) -> Result<Exit, Failure> {
+    context.refuse_context("gateway run")?;
     let secrets = GivenSecrets::read(args.secrets)?;
     let places = context.locations()?.clone();
     let env = match &args.env_file {
@@ -48,6 +49,7 @@ pub(super) fn run(args: GatewayRunArgs, context: Context) -> Result<Exit, Failur
         } else {
             Verbosity::Normal
         },
+        log_style: args.log_format,
     };
     if args.check {
         run::gateway_check(&request).map_err(|error| failure(&error))?;

@@ -3,11 +3,13 @@
 mod agents;
 mod approvals_file;
 mod auth;
+mod beacon;
 mod channels;
 mod error;
 mod facts;
 mod hand_over;
 mod kept;
+mod last_good;
 mod locks;
 mod logging;
 mod notify;
@@ -17,6 +19,7 @@ mod sockets;
 mod state;
 mod tailscale;
 mod tls;
+mod watch;
 mod watchdog;
 
 use std::{
@@ -30,7 +33,7 @@ use std::{
 
 use clawgate_core::{
     config::{
-        AuthMode, BindMode, ConfigFile, EnvVars,
+        AuthMode, BindMode, ConfigFile, EnvVars, LogStyle,
         paths::{Locations, Profile},
     },
     gateway::{AdmissionPolicy, GatewaySetup, HostInfo},
@@ -47,11 +50,13 @@ use tracing::{info, warn};
 
 pub(crate) use error::RunError;
 pub(crate) use facts::host_facts;
+use logging::LogPlan;
 pub(crate) use logging::Verbosity;
 
 use approvals_file::ApprovalsFile;
 use auth::{Decided, decide};
 use hand_over::Successor;
+use last_good::Start;
 use notify::Notifier;
 use reload::Reloader;
 use serve::{After, Watch};
@@ -60,6 +65,7 @@ use state::StateFolder;
 pub(crate) use state::{Holder, LOCK, Phase, lock_holder, running_gateway};
 use tailscale::TailnetRoute;
 use tls::GatewayTls;
+use watch::Watcher;
 use watchdog::Door;
 
 /// The name of the owner's socket in the gateway's folder.
@@ -93,6 +99,8 @@ pub(crate) struct RunRequest {
     pub(crate) unconfigured: Unconfigured,
     /// `--verbose`.
     pub(crate) verbosity: Verbosity,
+    /// `--log-format`.
+    pub(crate) log_style: Option<LogStyle>,
 }
 
 /// Whether a gateway would start: its configuration, its secrets, where it would listen. Nothing is
@@ -147,11 +155,14 @@ pub(crate) fn gateway_run(request: RunRequest) -> Result<(), RunError> {
     let passed = sockets::take_passed(&request.env)?;
     let notifier = Arc::new(Notifier::of_env(&request.env));
     let successor = Successor::of_process().ok();
-    let Decided {
-        file,
-        mut started,
-        runtime,
-    } = decide(&request)?;
+    let Start {
+        decided: Decided {
+            file,
+            mut started,
+            runtime,
+        },
+        fallback,
+    } = last_good::decide_or_go_back(&request)?;
     let gateway = &file.config.gateway;
 
     let own = StateFolder::open(&request.places.own)?;
@@ -162,7 +173,13 @@ pub(crate) fn gateway_run(request: RunRequest) -> Result<(), RunError> {
     let token_file = request.places.token_file();
     adopt_token(&mut started, &own, &token_file)?;
     let log = own.file("gateway.log");
-    logging::start(&log, request.verbosity).map_err(RunError::file("open the log", &log))?;
+    let plan = LogPlan::new(
+        file.config.logging,
+        &request.env,
+        request.verbosity,
+        request.log_style,
+    );
+    logging::start(&log, plan).map_err(RunError::file("open the log", &log))?;
     report(
         &file,
         &request.env,
@@ -174,6 +191,9 @@ pub(crate) fn gateway_run(request: RunRequest) -> Result<(), RunError> {
             .collect::<Vec<_>>(),
     );
 
+    if let Some(fallback) = &fallback {
+        warn!("{fallback}");
+    }
     let kept = kept::open(&own)?;
     let tls = tls::prepare(&gateway.tls, &request.places, &request.env)?;
     let port = gateway_port(request.port, &request.env, gateway.port, &request.profile);
@@ -199,6 +219,7 @@ pub(crate) fn gateway_run(request: RunRequest) -> Result<(), RunError> {
         admission: AdmissionPolicy::of_config(&started.auth, gateway),
         host: HostInfo {
             problems: kept.problem.into_iter().collect(),
+            config_problems: fallback.iter().cloned().collect(),
             // An invitation names the certificate beside the URL: Tailscale shows another one.
             url: tailnet
                 .as_ref()
@@ -257,6 +278,12 @@ pub(crate) fn gateway_run(request: RunRequest) -> Result<(), RunError> {
     lock.serving(addresses.clone())
         .map_err(RunError::file("write the lock", &own.file(LOCK)))?;
     info!(addresses = addresses.join(" "), "gateway ready");
+    if fallback.is_none() {
+        last_good::keep(&request.places.last_good_config_file(), &file);
+    }
+    let watcher = Watcher::start(request.clone(), server.live(), &file, fallback.is_some())
+        .inspect_err(|error| warn!(%error, "the config file is not watched"))
+        .ok();
     announce(
         &addresses,
         tls.as_ref(),
@@ -265,6 +292,13 @@ pub(crate) fn gateway_run(request: RunRequest) -> Result<(), RunError> {
         &started,
         &request.places,
         &token_file,
+    );
+    let fingerprint = tls.as_ref().map(|tls| tls.port.fingerprint());
+    let beacon = beacon::advertise(
+        &file,
+        &request.env,
+        server.addresses(),
+        fingerprint.as_ref(),
     );
     let newcomers = if opened_by == OpenedBy::Manager || notifier.is_connected() {
         Newcomers::Left
@@ -287,6 +321,8 @@ pub(crate) fn gateway_run(request: RunRequest) -> Result<(), RunError> {
         successor: successor.clone(),
     };
     let (after, lock) = serve::until_signal(server, signals, watch);
+    drop(watcher);
+    drop(beacon);
     drop(tailnet);
     match (after, successor) {
         (After::Restart, Some(successor)) => {
@@ -376,10 +412,6 @@ fn host_info(request: &RunRequest, file: &ConfigFile) -> HostInfo {
         "linux" => ("linux", "Linux"),
         other => (other, other),
     };
-    let mut agents = file.config.agent_ids.clone();
-    if agents.is_empty() {
-        agents.push("main".into());
-    }
     HostInfo {
         platform: platform.into(),
         device_family: device_family.into(),
@@ -388,12 +420,21 @@ fn host_info(request: &RunRequest, file: &ConfigFile) -> HostInfo {
         config_hash: file.exists.then(|| file.hash.clone()),
         state_dir: request.places.state.clone(),
         exec_approvals: request.places.exec_approvals_file(),
-        agents,
+        agents: configured_agents(file),
         ..HostInfo::new(
             env!("CARGO_PKG_VERSION"),
             gethostname::gethostname().to_string_lossy(),
         )
     }
+}
+
+/// The ids of the agents; there is always one.
+fn configured_agents(file: &ConfigFile) -> Vec<String> {
+    let mut agents = file.config.agent_ids.clone();
+    if agents.is_empty() {
+        agents.push("main".into());
+    }
+    agents
 }
 
 /// Each connection needs a file descriptor.

@@ -188,6 +188,7 @@ pub(super) fn plan(
             Unconfigured::Refuse
         },
         verbosity: Verbosity::Normal,
+        log_style: None,
     })
 }
 
