@@ -18,6 +18,7 @@ mod dial;
 mod discovery_args;
 mod exit;
 mod failure;
+mod gateway_args;
 mod help;
 mod node_args;
 mod output;
