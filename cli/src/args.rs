@@ -18,10 +18,12 @@ use crate::config_args::ConfigCommand;
 use crate::conversation_args::{AgentArgs, ChatArgs, SessionsCommand};
 use crate::device_args::DevicesCommand;
 use crate::discovery_args::{DISCOVER, DiscoverArgs};
+use crate::doctor_args::{DOCTOR, DoctorArgs};
 use crate::gateway_args::GatewayCommand;
 use crate::help;
 use crate::node_args::{NodeCommand, NodesCommand};
 use crate::remote_args::{ContextCommand, RemoteCommand};
+use crate::support_args::SupportCommand;
 use crate::tunnel_args::TunnelCommand;
 
 /// An agent gateway, and the commands to look after it.
@@ -138,6 +140,9 @@ pub(crate) enum Command {
     /// Change the secret that the gateway asks for, without an outage
     #[command(subcommand)]
     Secrets(SecretsCommand),
+    /// Look for what is wrong, from the config to the gateway's answer, and say what to do
+    #[command(after_help = DOCTOR)]
+    Doctor(Box<DoctorArgs>),
     /// Listen for gateways on the local network
     #[command(after_help = DISCOVER)]
     Discover(DiscoverArgs),
@@ -150,6 +155,9 @@ pub(crate) enum Command {
     /// Look for weaknesses in how the gateway is set up
     #[command(subcommand)]
     Security(SecurityCommand),
+    /// Show others what is needed to help, and no more
+    #[command(subcommand)]
+    Support(SupportCommand),
     /// Copy the state database, while the gateway runs or not
     #[command(after_help = help::BACKUP)]
     Backup(BackupArgs),
@@ -319,7 +327,7 @@ pub(crate) struct StatusArgs {
     /// Probe channels, and ask for presence, heartbeat, channels and nodes too
     #[arg(long)]
     pub(crate) deep: bool,
-    /// Everything that can be read: --deep, and agents, models, sessions, cron and identity
+    /// A page that is safe to paste; with --json everything that can be read, not shortened
     #[arg(long)]
     pub(crate) all: bool,
     #[command(flatten)]
@@ -371,7 +379,7 @@ fn pin_place(text: &str) -> Result<PinPlace, InvalidPinPlace> {
     PinPlace::parse(text)
 }
 
-fn severity(name: &str) -> Result<Severity, &'static str> {
+pub(crate) fn severity(name: &str) -> Result<Severity, &'static str> {
     Severity::parse(name).ok_or("expected info, warn or critical")
 }
 

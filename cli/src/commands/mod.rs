@@ -13,12 +13,14 @@ mod contexts;
 mod demo;
 mod devices;
 mod discover;
+mod doctor;
 mod gateway_service;
 mod gateway_status;
 mod health;
 mod logs;
 mod node;
 mod nodes;
+mod page;
 mod pins;
 mod probe;
 mod remote;
@@ -27,6 +29,7 @@ mod secrets;
 mod security;
 mod sessions;
 mod status;
+mod support;
 mod top;
 mod tunnel;
 mod url;
@@ -63,6 +66,7 @@ pub(crate) fn dispatch(cli: Cli, format: Format) -> Result<Exit, Failure> {
         Command::Demo { telegram } => demo::run(telegram, format),
         Command::DemoGreet => demo::greet(),
         Command::Devices(command) => devices::run(command, &context()?),
+        Command::Doctor(args) => doctor::run(*args, &context()?),
         Command::Discover(args) => discover::run(&args, format),
         Command::Gateway(GatewayCommand::Call(args)) => call::run(args, &context()?),
         Command::Gateway(GatewayCommand::Health(args)) | Command::Health(args) => {
@@ -100,6 +104,7 @@ pub(crate) fn dispatch(cli: Cli, format: Format) -> Result<Exit, Failure> {
         Command::Send(args) => channels::send(*args, &context()?),
         Command::Sessions(command) => sessions::run(*command, &context()?),
         Command::Status(args) => status::run(args, &context()?),
+        Command::Support(command) => support::run(command, &context()?),
         Command::Tunnel(command) => tunnel::run(command, context),
         Command::Url(UrlCommand::Check { urls }) => url::check(&urls, format),
     }
