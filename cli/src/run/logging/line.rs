@@ -19,7 +19,7 @@ use crate::text;
 const MAX_VALUE: usize = 4 * 1024;
 
 /// Fields in which lines of one kind differ.
-const VARYING: [&str; 14] = [
+const VARYING: [&str; 16] = [
     "bytesIn",
     "bytesOut",
     "conn",
@@ -29,9 +29,11 @@ const VARYING: [&str; 14] = [
     "id",
     "ip",
     "messagesIn",
+    "node",
     "parentSpanId",
     "pid",
     "req",
+    "run",
     "spanId",
     "traceId",
 ];
