@@ -78,7 +78,8 @@ Exit codes:
    5  timed out
    6  refused: the gateway answered the call with an error, or the run of an agent
       failed or was stopped
-   7  certificate: it is not the pinned one, and nothing was sent
+   7  certificate: it is not the pinned one, or a known SSH host has another key;
+      nothing was sent
   78  configuration: the config file cannot be used
  130  interrupted: Ctrl-C";
 

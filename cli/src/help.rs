@@ -64,17 +64,39 @@ Examples:
   clawgate gateway run --verbose --log-format json
   clawgate --profile rescue gateway run --allow-unconfigured";
 
+pub(crate) const GATEWAY_INSTALL: &str = "\
+The service is a systemd user unit on Linux and a LaunchAgent on macOS, named by the profile. Secrets
+of this shell that the gateway needs go into a file for your eyes only, never into the unit. Nothing is
+written where the gateway would not start like this.
+
+Examples:
+  clawgate gateway install
+  clawgate gateway install --print
+  clawgate --profile rescue gateway install --socket-activation
+  clawgate gateway install --env TELEGRAM_BOT_TOKEN --writable ~/notes";
+
+pub(crate) const GATEWAY_RESTART: &str = "\
+The port stays open: whoever connects meanwhile waits until the new gateway serves. The program that
+now lies in the place of the old one is asked first whether it would start; if not, the old one goes
+on. Under a service manager, this is a restart of the service.
+
+Examples:
+  clawgate gateway restart
+  clawgate --profile rescue gateway restart --json";
+
 pub(crate) const GATEWAY_STATUS: &str = "\
 Examples:
   clawgate gateway status
   clawgate gateway status --port 19001 --json";
 
 pub(crate) const GATEWAY_PROBE: &str = "\
-Without --url or --port, the configured remote gateway and the one on this machine are tried. The
-exit code is that of the first target.
+Without --url or --port, the configured remote gateway and the one on this machine are tried. With
+--ssh, a gateway that listens on another machine only is tried first, through a tunnel for this one
+look. The exit code is that of the first target; a tunnel that cannot be opened is a warning.
 
 Examples:
   clawgate gateway probe
+  clawgate gateway probe --ssh nick@studio
   clawgate gateway probe --url wss://gw.example.com --token-file token.txt --json";
 
 pub(crate) const GATEWAY_TOP: &str = "\
@@ -98,6 +120,66 @@ pub(crate) const CONFIG_GET: &str = "\
 Examples:
   clawgate config get
   clawgate config get gateway.auth --json";
+
+pub(crate) const REMOTE_SET: &str = "\
+What clients would refuse is refused before it is written: ws:// to a public host, a pin or headers
+without wss://, an SSH target that is none. When the URL or the SSH host becomes another one, token,
+password, headers and pins of the one before are left out.
+
+Examples:
+  clawgate remote set --url wss://gw.example.com --token-file token.txt
+  clawgate remote set --url ws://127.0.0.1:18789 --transport ssh --ssh-target ada@gw.example.com
+  clawgate remote set --url wss://gw.example.com --edge-auth-ref X-Key=env:default:EDGE_KEY";
+
+pub(crate) const REMOTE_TEST: &str = "\
+The steps are: name, TCP, TLS with the pin, upgrade, challenge, authentication, scope. The exit code is
+the one that a command would fail with.
+
+Example:
+  clawgate remote test --json";
+
+pub(crate) const CONTEXT: &str = "\
+A context is a gateway elsewhere under a name, with the settings of gateway.remote. It is put in force by
+--context, else by CLAWGATE_CONTEXT, else by `clawgate context use`. What is sent to it stands in the
+context itself: no token or password of the environment, of the config or of another context ever is.
+
+Examples:
+  clawgate context add lab --url wss://lab.example.com --token-file token.txt
+  clawgate --context lab status
+  clawgate context use lab";
+
+pub(crate) const CONTEXT_ADD: &str = "\
+Examples:
+  clawgate context add lab --url wss://lab.example.com --token-ref env:default:LAB_TOKEN
+  clawgate context add home --from-config --use
+  clawgate context add lab --replace --tls-fingerprint SHA256";
+
+pub(crate) const CONFIG_SET: &str = "\
+Before anything is written, it says what the change needs: nothing (live), new connections
+(reconnect), or a restart. What the file said before is kept beside it, in .bak, .bak.1 and so on.
+A change that could not be used is refused, and so is one that cannot be made without damage.
+
+Examples:
+  clawgate config set gateway.port 18790 --dry-run
+  clawgate config set gateway.trustedProxies '[\"10.0.0.1\"]'
+  clawgate config set gateway.auth.token --value-file token.txt";
+
+pub(crate) const CONFIG_PATCH: &str = "\
+Example:
+  echo '{ gateway: { bind: \"lan\", port: null } }' | clawgate config patch - --dry-run";
+
+pub(crate) const CONFIG_WHY: &str = "\
+It prints the value without secrets, the line that it stands in, the environment variables that stand
+in its place or are named in it, and what a change of it needs.
+
+Examples:
+  clawgate config why gateway.port
+  clawgate config why gateway.auth.token --json";
+
+pub(crate) const CONFIG_DIFF: &str = "\
+The gateway keeps the last config with which it started, or which it took up while it ran. It starts on
+that one when the file cannot be used. Secrets are not shown: only that they differ. The exit code is 1
+when there are differences.";
 
 pub(crate) const AUTH_EXPLAIN: &str = "\
 It prints the target, what would be sent and from which source, and why each other source is passed

@@ -8,6 +8,7 @@ use clawgate_core::error::Error;
 use clawgate_core::policy::PinPlace;
 use clawgate_core::protocol::{CloseCode, RpcError};
 use clawgate_core::secret::Secret;
+use clawgate_core::tunnel::{FailureKind, TunnelFailure};
 use clawgate_std::{CallError, ConnectError, Problem, Stage};
 use serde_json::json;
 
@@ -53,12 +54,12 @@ pub(crate) fn join(error: &ConnectError) -> Failure {
 
 fn bare_connect(error: &ConnectError) -> Failure {
     let (exit, code) = of_problem(error);
-    let next = error.next_step().unwrap_or("try again");
+    let next = error.next_step().unwrap_or("try again".into());
     let failure = Failure::new(
         exit,
         code,
         format!("{}.", capitalised_message(error)),
-        format!("{}.", crate::text::capitalised(next)),
+        format!("{}.", crate::text::capitalised(&next)),
     )
     .fact("stage", json!(error.stage.as_str()));
     match error.refusal() {
@@ -132,12 +133,12 @@ fn no_connection(error: &ConnectError, resolved: &Resolved) -> Failure {
     }
     let mut next = error.next_step().map_or_else(
         || "Try again.".to_owned(),
-        |step| format!("{}.", crate::text::capitalised(step)),
+        |step| format!("{}.", crate::text::capitalised(&step)),
     );
     if exit == Exit::Unauthorised {
         next = correct_credential(&resolved.target);
     }
-    if exit == Exit::WrongCertificate {
+    if exit == Exit::WrongCertificate && !matches!(error.problem, Problem::Tunnel { .. }) {
         next = other_certificate(resolved);
     }
     if let Some(port) = resolved.runs_on {
@@ -219,6 +220,7 @@ fn no_result(method: &str, error: &CallError, resolved: &Resolved, hello: &Hello
 fn of_problem(error: &ConnectError) -> (Exit, &'static str) {
     match &error.problem {
         Problem::Cancelled => (Exit::Failed, "cancelled"),
+        Problem::Tunnel { failure, .. } => of_tunnel(failure),
         Problem::System(_) => (Exit::Failed, "system"),
         Problem::Deadline => (Exit::TimedOut, "timeout"),
         Problem::Ended(ending) => of_ending(ending),
@@ -240,6 +242,36 @@ fn of_problem(error: &ConnectError) -> (Exit, &'static str) {
         // The list is open.
         _ => (Exit::Unreachable, "unreachable"),
     }
+}
+
+/// A tunnel that is not there: 7 when another machine may be behind the name.
+pub(crate) const fn of_tunnel(failure: &TunnelFailure) -> (Exit, &'static str) {
+    let exit = match failure.kind() {
+        FailureKind::HostKeyChanged | FailureKind::HostKeyRevoked => Exit::WrongCertificate,
+        FailureKind::TimedOut | FailureKind::NotListening | FailureKind::Silent => Exit::TimedOut,
+        FailureKind::BadSshConfig
+        | FailureKind::IdentityExposed
+        | FailureKind::IdentityMissing
+        | FailureKind::IdentityUnusable => Exit::Configuration,
+        FailureKind::NoSsh | FailureKind::CannotStart => Exit::Failed,
+        FailureKind::ClosedEarly
+        | FailureKind::ForwardForbidden
+        | FailureKind::GatewayAbsent
+        | FailureKind::HostKeyUnknown
+        | FailureKind::KeyRefused
+        | FailureKind::LocalPortForbidden
+        | FailureKind::LocalPortTaken
+        | FailureKind::Lost
+        | FailureKind::NameNotFound
+        | FailureKind::NoCommonAlgorithm
+        | FailureKind::NoRoute
+        | FailureKind::NotHeld
+        | FailureKind::Other
+        | FailureKind::Refused
+        | FailureKind::Stranger
+        | FailureKind::TooManyKeys => Exit::Unreachable,
+    };
+    (exit, failure.kind().code())
 }
 
 fn of_ending(ending: &Ending) -> (Exit, &'static str) {
@@ -387,7 +419,9 @@ fn located(failure: Failure, resolved: &Resolved) -> Failure {
 
 fn capitalised_message(error: &ConnectError) -> String {
     let what = match error.stage {
-        Stage::Dns | Stage::Socket | Stage::Tcp | Stage::Tls | Stage::Upgrade => "No connection to",
+        Stage::Dns | Stage::Tunnel | Stage::Socket | Stage::Tcp | Stage::Tls | Stage::Upgrade => {
+            "No connection to"
+        }
         Stage::Challenge | Stage::Hello | Stage::Call => "No session with",
     };
     format!(

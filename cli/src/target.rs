@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use clawgate_core::client::Purpose;
 use clawgate_core::config::paths::Locations;
-use clawgate_core::config::{Config, EnvVars, ModeSetting, TlsConfig};
+use clawgate_core::config::{Config, ContextName, EnvVars, ModeSetting, TlsConfig};
 use clawgate_core::credentials::{
-    CredentialError, Explanation, FirstUse, Flags, NodeScheme, NodeTarget, Presented, RefAccess,
-    Request, Resolution, Shown, Source, Surface, Target, UrlSource, resolve,
+    CredentialError, Explanation, FirstUse, Flags, NamedTarget, NodeScheme, NodeTarget, Presented,
+    RefAccess, Request, Resolution, Shown, ShownContext, Source, SshFlags, Surface, Target,
+    UrlSource, resolve,
 };
 use clawgate_core::policy::{
     MAX_PEM, PinBook, SecretKind, TlsFiles, TlsFingerprint, fingerprint_of_pem,
@@ -21,6 +22,7 @@ use serde_json::{Value, json};
 
 use crate::args::{PlaceArgs, TargetArgs};
 use crate::context::Context;
+use crate::context_book::NamedContext;
 use crate::device::{DeviceFiles, Known};
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -29,6 +31,7 @@ use crate::pins::PinFile;
 use crate::references::with_references;
 use crate::run::running_gateway;
 use crate::secrets::GivenSecrets;
+use crate::tunnels;
 
 /// What the flags of a client command say, files read.
 #[derive(Clone, Debug)]
@@ -40,6 +43,7 @@ pub(crate) struct TargetFlags {
     tls_fingerprint: Option<String>,
     first_use: FirstUse,
     node: NodeFlags,
+    ssh: Option<GivenSsh>,
     /// Time for everything together.
     pub(crate) timeout: Duration,
 }
@@ -51,7 +55,26 @@ struct NodeFlags {
     scheme: NodeScheme,
 }
 
+/// A tunnel for one look, by flags of its own.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct GivenSsh {
+    /// The machine, unless the config names it.
+    pub(crate) target: Option<String>,
+    /// The key.
+    pub(crate) identity: Option<String>,
+}
+
 impl TargetFlags {
+    /// The same through a tunnel.
+    pub(crate) fn through(self, ssh: GivenSsh) -> Self {
+        Self {
+            ssh: Some(ssh),
+            url: None,
+            port: None,
+            ..self
+        }
+    }
+
     /// The same for a node, with a host of its own.
     pub(crate) fn for_node(self, host: Option<String>, scheme: NodeScheme) -> Self {
         Self {
@@ -89,6 +112,7 @@ impl TargetFlags {
                 FirstUse::ByConfig
             },
             node: NodeFlags::default(),
+            ssh: None,
             timeout,
         })
     }
@@ -98,6 +122,15 @@ impl TargetFlags {
         self.url
             .as_deref()
             .is_some_and(|url| !url.trim().is_empty())
+    }
+
+    /// The same, as the choice of a context asks for it.
+    pub(crate) fn named_target(&self) -> NamedTarget {
+        if self.is_explicit() || self.ssh.is_some() || self.node.host.is_some() {
+            NamedTarget::ByFlags
+        } else {
+            NamedTarget::No
+        }
     }
 
     /// Whether a flag names the target.
@@ -125,6 +158,10 @@ impl TargetFlags {
                 host: self.node.host.as_deref(),
                 scheme: self.node.scheme,
             },
+            ssh: self.ssh.as_ref().map(|ssh| SshFlags {
+                target: ssh.target.as_deref(),
+                identity: ssh.identity.as_deref(),
+            }),
         }
     }
 }
@@ -165,12 +202,20 @@ pub(crate) fn explain(
     flags: &TargetFlags,
     context: &Context,
 ) -> Result<Resolution, Failure> {
+    let named = context.named(flags.named_target())?;
+    let named = named.as_ref();
     if flags.names_the_target() {
         context.warn_of_config();
-        return answer(surface, flags, context, &context.env, &Config::default());
+        return answer(
+            surface,
+            flags,
+            context,
+            (&context.env, &Config::default()),
+            named,
+        );
     }
     let config = context.client_config()?;
-    answer(surface, flags, context, &context.env, config)
+    answer(surface, flags, context, (&context.env, config), named)
 }
 
 /// The target of a command.
@@ -225,10 +270,11 @@ pub(crate) fn find_local(
         tls_fingerprint: None,
         first_use: FirstUse::ByConfig,
         node: NodeFlags::default(),
+        ssh: None,
         timeout: flags.timeout,
     };
     settle(
-        answer(surface, &flags, context, &env, &config)?,
+        answer(surface, &flags, context, (&env, &config), None)?,
         context,
         purpose(surface, &flags),
     )
@@ -240,6 +286,9 @@ fn settle(
     purpose: Purpose,
 ) -> Result<Resolved, Failure> {
     let why = resolution.explanation;
+    // It was one when it was chosen.
+    let named = why.context.as_ref();
+    let named = named.and_then(|named| ContextName::parse(&named.name).ok());
     match resolution.outcome {
         Ok(target) => {
             for warning in target.warnings() {
@@ -256,7 +305,10 @@ fn settle(
                 why,
                 runs_on,
                 pins: context.locations().ok().map(PinFile::of),
-                device: context.locations().ok().map(DeviceFiles::of),
+                device: context
+                    .locations()
+                    .ok()
+                    .map(|places| DeviceFiles::of(places, named.as_ref())),
                 purpose,
             })
         }
@@ -268,8 +320,8 @@ fn answer(
     surface: Surface,
     flags: &TargetFlags,
     context: &Context,
-    env: &EnvVars,
-    config: &Config,
+    (env, config): (&EnvVars, &Config),
+    named: Option<&NamedContext>,
 ) -> Result<Resolution, Failure> {
     let places = context.locations().ok();
     let pins = places.map_or_else(|| Ok(PinBook::new()), |places| PinFile::of(places).read());
@@ -277,11 +329,21 @@ fn answer(
     let local_token = places
         .filter(|_| !flags.names_the_target())
         .and_then(|places| read_token(&places.token_file()));
-    let device = places.and_then(|places| DeviceFiles::of(places).known());
+    let keeper = places.map(|places| {
+        let keeper = tunnels::keeper(places);
+        match &flags.ssh {
+            None => keeper,
+            Some(_) => tunnels::for_one_look(keeper),
+        }
+    });
+    let device =
+        places.and_then(|places| DeviceFiles::of(places, named.map(|named| &named.name)).known());
     let mut request = Request::new(surface, env, config);
     request.device_tokens = device.as_ref().map(Known::tokens);
     request.flags = flags.borrow();
+    request.context = named.map(NamedContext::target);
     request.profile = &context.profile;
+    request.tunnel_keeper = keeper.as_ref();
     request.pins = pins.as_ref().unwrap_or(&no_pins);
     request.local_token = local_token.as_ref();
     request.local_port = places
@@ -348,18 +410,31 @@ fn own_certificate(tls: &TlsConfig, places: &Locations, env: &EnvVars) -> Option
 
 /// The failure of a command that has no target.
 pub(crate) fn failure(error: &CredentialError, why: &Explanation) -> Failure {
+    let failure = bare_failure(error);
+    if failure.exit == Exit::Usage {
+        failure.fact("target", target_json(why))
+    } else {
+        with_chain(failure, why)
+    }
+}
+
+/// The same without the target.
+pub(crate) fn bare_failure(error: &CredentialError) -> Failure {
     let mut next = error.next_step();
-    let exit = match error {
+    let exit = match error.bare() {
         CredentialError::ExplicitAuthRequired { .. }
         | CredentialError::CredentialsRequired { .. } => {
             next.push_str(" `clawgate auth explain` with the same flags shows every source.");
             Exit::Unauthorised
         }
         CredentialError::InsecureUrl { source, .. } => match source {
-            UrlSource::Cli | UrlSource::Node | UrlSource::Port => Exit::Usage,
+            UrlSource::Cli | UrlSource::Node | UrlSource::Port | UrlSource::Ssh => Exit::Usage,
             UrlSource::Env | UrlSource::Local | UrlSource::Remote => Exit::Configuration,
         },
-        CredentialError::UrlAndPort | CredentialError::AuthAndNoAuth => Exit::Usage,
+        CredentialError::UrlAndPort
+        | CredentialError::ContextAndTarget
+        | CredentialError::AuthAndNoAuth => Exit::Usage,
+        CredentialError::SshTargetInvalid { place, .. } if place.starts_with("--") => Exit::Usage,
         CredentialError::InvalidTlsFingerprint { place }
         | CredentialError::FingerprintNeedsTls { place } => {
             if place.starts_with("--") {
@@ -370,19 +445,18 @@ pub(crate) fn failure(error: &CredentialError, why: &Explanation) -> Failure {
         }
         CredentialError::SecretRefUnavailable(_)
         | CredentialError::RemoteUrlMissing
+        | CredentialError::SshTargetInvalid { .. }
+        | CredentialError::SshTargetMissing
+        | CredentialError::TunnelUrlElsewhere { .. }
         | CredentialError::EdgeAuthInvalid { .. }
         | CredentialError::EdgeAuthNeedsTls
-        | CredentialError::EdgeAuthUnavailable { .. } => Exit::Configuration,
+        | CredentialError::EdgeAuthUnavailable { .. }
+        | CredentialError::InContext { .. } => Exit::Configuration,
     };
     let failure = Failure::new(exit, error.code(), error.message(), next);
-    let failure = match error.path() {
+    match error.path() {
         Some(path) => failure.fact("path", json!(path)),
         None => failure,
-    };
-    if exit == Exit::Usage {
-        failure.fact("target", target_json(why))
-    } else {
-        with_chain(failure, why)
     }
 }
 
@@ -407,9 +481,16 @@ pub(crate) fn with_chain(failure: Failure, why: &Explanation) -> Failure {
     failure
 }
 
-/// `{url, source, mode}`.
+/// `{url, source, mode}`, and the context where one is in force.
 pub(crate) fn target_json(why: &Explanation) -> Value {
-    json!({ "url": why.url, "source": why.url_source, "mode": why.mode })
+    let mut target = json!({ "url": why.url, "source": why.url_source, "mode": why.mode });
+    if let (Some(context), Some(fields)) = (&why.context, target.as_object_mut()) {
+        fields.insert("context".into(), json!(context));
+    }
+    if let (Some(tunnel), Some(object)) = (&why.tunnel, target.as_object_mut()) {
+        object.insert("tunnel".to_owned(), json!(tunnel));
+    }
+    target
 }
 
 /// `{token, password, skipped}`, without values.
@@ -419,10 +500,20 @@ pub(crate) fn auth_json(why: &Explanation) -> Value {
 
 /// The target in words.
 pub(crate) fn target_text(why: &Explanation) -> String {
-    match (&why.url, why.url_source) {
+    let text = match (&why.url, why.url_source) {
+        (Some(url), _) if why.context.is_some() => {
+            let context = why.context.as_ref();
+            let of = |pick: fn(&ShownContext) -> &str| context.map_or("", pick).to_owned();
+            let (name, from) = (of(|context| &context.name), of(|context| context.from));
+            format!("{url} (context {name}, by {from})")
+        }
         (Some(url), Some(source)) => format!("{url} ({source})"),
         (Some(url), None) => url.clone(),
-        (None, _) => "none".to_owned(),
+        (None, _) => return "none".to_owned(),
+    };
+    match &why.tunnel {
+        Some(tunnel) => format!("{text} through SSH to {}", tunnel.target),
+        None => text,
     }
 }
 
@@ -466,6 +557,9 @@ pub(crate) fn correct_credential(target: &Target) -> String {
                     format!("compare gateway.auth.{name} with the gateway's, and restart the gateway after a change")
                 }
                 Source::ConfigRemote => format!("correct gateway.remote.{name}"),
+                Source::Context => format!(
+                    "correct the {name} of the context (`clawgate context add NAME --replace --{name}-file PATH`)"
+                ),
                 Source::Device => "pair this device again (`clawgate devices join CODE`, or give the gateway's token or password once)".to_owned(),
                 Source::File => "restart the local gateway, which made this token".to_owned(),
             }

@@ -12,6 +12,7 @@
 //! | stay connected to one | [`client::Session`] |
 //! | be a node | [`node::NodeHost`] |
 //! | find the token and password to send, and where | [`credentials::resolve()`] |
+//! | hold an SSH tunnel open | [`tunnel::Tunnel`] |
 //! | judge a gateway URL | [`policy::Endpoint::parse`] |
 //! | read `openclaw.json` | [`config::ConfigFile::parse`] |
 //!
@@ -32,6 +33,8 @@ pub mod client;
 pub mod config;
 pub mod credentials;
 pub mod device;
+pub mod discovery;
+pub mod doctor;
 pub mod error;
 pub mod frame;
 pub mod gateway;
@@ -53,3 +56,4 @@ pub mod tailscale;
 pub mod time;
 pub mod trace;
 pub mod transmit;
+pub mod tunnel;

@@ -376,7 +376,7 @@ impl Hub {
     }
 
     /// One input from outside any connection's task.
-    fn with<R>(&self, input: impl FnOnce(&mut Gateway, Now) -> R) -> R {
+    pub(crate) fn with<R>(&self, input: impl FnOnce(&mut Gateway, Now) -> R) -> R {
         let now = now();
         self.with_at(now, None, |gateway| input(gateway, now))
     }

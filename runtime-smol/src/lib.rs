@@ -27,7 +27,10 @@ mod http;
 mod hub;
 mod interfaces;
 mod listener;
+mod live;
 mod locks;
+#[cfg(feature = "mdns")]
+pub mod mdns;
 mod owner;
 mod post;
 mod sample;
@@ -45,9 +48,10 @@ mod work_log;
 pub use bind::listen;
 pub use effects::{ApprovalsHost, HostFiles, SecretsHost};
 pub use hub::now;
+pub use live::Live;
 pub use locks::Locks;
 pub use owner::OwnerSocket;
-pub use server::{ManagedPort, Server, ServerOptions, State, Stopper};
+pub use server::{ManagedPort, Newcomers, Server, ServerOptions, State, Stopper};
 pub use tailscale::{Tailscale, TailscaleError};
 pub use tls::{
     MadeCertificate, Refreshed, TlsLoadError, TlsPort, ValidityWarning, make_certificate,

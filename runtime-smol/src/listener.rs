@@ -3,11 +3,15 @@
 use std::{
     io,
     net::TcpListener,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use clawgate_core::policy::Listener;
+use event_listener::Event;
 use smol::{Async, lock::Semaphore};
 use tracing::warn;
 
@@ -25,6 +29,40 @@ const MAX_HEADS: usize = 1_024;
 /// Pause after a failed accept, such as when file descriptors have run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// Sockets that were accepted and whose request is not done yet, on all listeners.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct InFlight(Arc<(AtomicUsize, Event)>);
+
+/// One of them, until it is dropped.
+struct Flight(InFlight);
+
+impl InFlight {
+    fn begin(&self) -> Flight {
+        self.0.0.fetch_add(1, Ordering::SeqCst);
+        Flight(self.clone())
+    }
+
+    /// Waits until there are none.
+    pub(crate) async fn none(&self) {
+        let (count, changed) = &*self.0;
+        loop {
+            let change = changed.listen();
+            if count.load(Ordering::SeqCst) == 0 {
+                return;
+            }
+            change.await;
+        }
+    }
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        let (count, changed) = &*self.0.0;
+        count.fetch_sub(1, Ordering::SeqCst);
+        changed.notify(usize::MAX);
+    }
+}
+
 /// Accepts for as long as it is polled, and gives each socket a task of its own.
 pub(crate) async fn accept(
     listener: Async<TcpListener>,
@@ -32,6 +70,7 @@ pub(crate) async fn accept(
     tls: Option<TlsPort>,
     hub: Arc<Hub>,
     executor: Arc<smol::Executor<'static>>,
+    flights: InFlight,
 ) {
     let all = Arc::new(Semaphore::new(MAX_HEADS));
     let heads = Heads::default();
@@ -49,7 +88,8 @@ pub(crate) async fn accept(
                 let hub = Arc::clone(&hub);
                 let arrival = Arrival::Tcp(address.ip().to_canonical(), kind);
                 let until = Instant::now() + hub.limits().request_head;
-                let (socket, place) = (Socket(stream), (permit, place));
+                let place = (permit, place, flights.begin());
+                let socket = Socket(stream);
                 // Two kinds of task: one that may become either would be as large as both.
                 match tls.clone() {
                     None => executor.spawn(conn::serve(socket, arrival, hub, until, place)),

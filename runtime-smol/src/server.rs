@@ -19,7 +19,8 @@ use crate::{
     effects::{self, ApprovalsHost, HostFiles, SecretsHost, Tools},
     hub::{Hub, Outside},
     jobs::Jobs,
-    listener,
+    listener::{self, InFlight},
+    live::Live,
     locks::Locks,
     owner::OwnerSocket,
     store::{Readers, StoreFile},
@@ -88,20 +89,45 @@ pub enum State {
 pub struct Server {
     hub: Arc<Hub>,
     addresses: Vec<SocketAddr>,
-    stop: smol::channel::Sender<String>,
+    stop: smol::channel::Sender<End>,
     main: JoinHandle<()>,
 }
 
 /// Ends a server from another thread.
 #[derive(Clone, Debug)]
-pub struct Stopper(smol::channel::Sender<String>);
+pub struct Stopper(smol::channel::Sender<End>);
+
+/// How a server is to end.
+#[derive(Debug)]
+struct End {
+    reason: String,
+    newcomers: Newcomers,
+}
+
+/// What becomes of those who come while the server ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Newcomers {
+    /// They are told that the gateway stops.
+    Told,
+    /// They are left to whoever else has the listening sockets open: nobody accepts them here from
+    /// the first moment, and they wait.
+    Left,
+}
 
 impl Stopper {
     /// Begins the orderly end: new work is refused, running work finishes, clients are told
     /// `reason`. A second call changes nothing.
     pub fn stop(&self, reason: &str) {
+        self.end(reason, Newcomers::Told);
+    }
+
+    /// The same, with a choice of what becomes of newcomers.
+    pub fn end(&self, reason: &str, newcomers: Newcomers) {
         // A full or closed channel means that the end has begun.
-        let _ = self.0.try_send(reason.into());
+        let _ = self.0.try_send(End {
+            reason: reason.into(),
+            newcomers,
+        });
     }
 }
 
@@ -152,6 +178,7 @@ impl Server {
             let kind = port.publication.listener();
             (port.listener, kind, None)
         });
+        let flights = InFlight::default();
         let mut accepting = listeners
             .into_iter()
             .map(|listener| (listener, Listener::Ordinary, options.tls.clone()))
@@ -159,7 +186,14 @@ impl Server {
             .map(|(listener, kind, tls)| {
                 let listener = Async::new(listener)?;
                 let (hub, tasks) = (Arc::clone(&hub), Arc::clone(&executor));
-                Ok(executor.spawn(listener::accept(listener, kind, tls, hub, tasks)))
+                Ok(executor.spawn(listener::accept(
+                    listener,
+                    kind,
+                    tls,
+                    hub,
+                    tasks,
+                    flights.clone(),
+                )))
             })
             .collect::<io::Result<Vec<_>>>()?;
         if let Some(owner) = options.owner {
@@ -198,7 +232,7 @@ impl Server {
             .spawn(async move { keeper.keep_time().await })
             .detach();
 
-        let (stop, stopped) = smol::channel::bounded::<String>(1);
+        let (stop, stopped) = smol::channel::bounded::<End>(1);
         let ended = Arc::new(event_listener::Event::<()>::new());
         let threads = match options.threads {
             0 => thread::available_parallelism().map_or(1, usize::from),
@@ -218,12 +252,16 @@ impl Server {
             .spawn(move || {
                 let draining = &main_hub;
                 smol::block_on(main_executor.run(async {
-                    let reason = stopped.recv().await.unwrap_or_default();
-                    drain(draining, &reason).await;
-                    // Until here, newcomers were told that the gateway stops.
-                    for accept in accepting {
-                        accept.cancel().await;
+                    let End { reason, newcomers } = stopped.recv().await.unwrap_or(End {
+                        reason: String::new(),
+                        newcomers: Newcomers::Told,
+                    });
+                    if newcomers == Newcomers::Left {
+                        stop_accepting(&mut accepting).await;
                     }
+                    drain(draining, &reason).await;
+                    stop_accepting(&mut accepting).await;
+                    answer_the_last(draining, &flights).await;
                 }));
                 main_hub.close_store();
                 ended.notify(usize::MAX);
@@ -246,6 +284,11 @@ impl Server {
         self.hub.connections()
     }
 
+    /// A handle by which it hears of a changed config.
+    pub fn live(&self) -> Live {
+        Live::of(&self.hub)
+    }
+
     /// A handle that ends it.
     pub fn stopper(&self) -> Stopper {
         Stopper(self.stop.clone())
@@ -256,6 +299,21 @@ impl Server {
         // A panic in the thread has already been reported on standard error.
         let _ = self.main.join();
     }
+}
+
+async fn stop_accepting(accepting: &mut Vec<smol::Task<()>>) {
+    for accept in accepting.drain(..) {
+        accept.cancel().await;
+    }
+}
+
+/// Requests that came in just before the end get their answers.
+async fn answer_the_last(hub: &Hub, flights: &InFlight) {
+    let late = hub.limits().close_grace;
+    futures_lite::future::or(flights.none(), async {
+        smol::Timer::after(late).await;
+    })
+    .await;
 }
 
 /// Waits until every call is answered and every client has been told, within the limits.

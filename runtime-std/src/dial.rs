@@ -3,7 +3,7 @@
 
 use std::{
     io,
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr},
     path::Path,
     time::{Duration, Instant},
 };
@@ -29,6 +29,7 @@ use crate::{
     socket::{Socket, Stream, websocket_config},
     timings::{Stage, Timings},
     tls,
+    tunnel::{self, Way},
     waiter::Waiter,
 };
 
@@ -101,6 +102,8 @@ struct Dialler<'a> {
     timings: Timings,
     stage: Stage,
     certificate: Option<TlsFingerprint>,
+    /// The tunnel through which it goes.
+    way: Option<Way>,
 }
 
 impl From<Interrupt> for Problem {
@@ -124,12 +127,24 @@ impl<'a> Dialler<'a> {
             timings: Timings::default(),
             stage: Stage::Dns,
             certificate: None,
+            way: None,
         };
         dialler.budget.cancel.attach(dialler.waiter.waker());
         dialler
     }
 
     fn fail(self, problem: Problem) -> Box<ConnectError> {
+        // A tunnel accepts every connection, and ends those that lead nowhere. `ssh` says why.
+        let is_vague = matches!(
+            problem,
+            Problem::Lost(_) | Problem::NotTls | Problem::NotWebSocket(_) | Problem::Tls(_)
+        );
+        let better = self
+            .way
+            .as_ref()
+            .filter(|_| is_vague)
+            .and_then(Way::explain);
+        let problem = better.unwrap_or(problem);
         Box::new(ConnectError::new(
             self.route,
             self.stage,
@@ -142,8 +157,11 @@ impl<'a> Dialler<'a> {
         let stream = self.secure()?;
         self.stage = Stage::Upgrade;
         let start = Instant::now();
-        let socket = self.upgrade(stream)?;
+        let mut socket = self.upgrade(stream)?;
         self.timings.record(Stage::Upgrade, start);
+        if let Some(way) = self.way.take() {
+            socket.keep_open(way);
+        }
         Ok(socket)
     }
 
@@ -165,15 +183,14 @@ impl<'a> Dialler<'a> {
     /// Up to the point where something may be sent.
     fn secure(&mut self) -> Result<Stream, Problem> {
         let endpoint = self.route.endpoint();
-        let start = Instant::now();
-        let addrs = resolve(endpoint, system, self.waiter, &self.budget)??;
-        if endpoint.host().ip().is_none() {
-            self.timings.record(Stage::Dns, start);
-        }
-
+        let addrs = self.addresses()?;
         self.stage = Stage::Tcp;
         let start = Instant::now();
         let tcp = self.tcp(&addrs)?;
+        // Before a single byte is sent.
+        if let Some(way) = &self.way {
+            way.prove()?;
+        }
         self.timings.record(Stage::Tcp, start);
 
         if !endpoint.is_tls() {
@@ -184,6 +201,23 @@ impl<'a> Dialler<'a> {
         let stream = self.tls(tcp)?;
         self.timings.record(Stage::Tls, start);
         Ok(stream)
+    }
+
+    /// The addresses of the host, or the end of the tunnel on this machine, wherever that really is.
+    fn addresses(&mut self) -> Result<Vec<SocketAddr>, Problem> {
+        let endpoint = self.route.endpoint();
+        let start = Instant::now();
+        if let Some(through) = endpoint.tunnel() {
+            self.stage = Stage::Tunnel;
+            let way = self.way.insert(tunnel::open(through, &self.budget)?);
+            self.timings.record(Stage::Tunnel, start);
+            return Ok(vec![(Ipv4Addr::LOCALHOST, way.port).into()]);
+        }
+        let addrs = resolve(endpoint, system, self.waiter, &self.budget)??;
+        if endpoint.host().ip().is_none() {
+            self.timings.record(Stage::Dns, start);
+        }
+        Ok(addrs)
     }
 
     /// Tries each address with its share of the time that is left.

@@ -1,11 +1,12 @@
 //! What can go wrong, in words for people: where, what, and what to do next.
 
-use std::{fmt, io, net::SocketAddr};
+use std::{borrow::Cow, fmt, io, net::SocketAddr};
 
 use clawgate_core::{
     client::{self, Ending, RequestError, Route},
     policy::{TlsFingerprint, TlsPins},
     protocol::RpcError,
+    tunnel::{Mending, TunnelFailure, TunnelSpec},
 };
 use thiserror::Error;
 
@@ -25,6 +26,8 @@ pub struct ConnectError {
     pub timings: Timings,
     /// Whether the host is this machine.
     pub loopback: bool,
+    /// Whether that is only the end of a tunnel.
+    pub tunnelled: bool,
     /// Whether the stored device token was refused and should be deleted.
     pub token: TokenFate,
 }
@@ -87,6 +90,13 @@ pub enum Problem {
     Tcp(Vec<(SocketAddr, String)>),
     /// TLS failed otherwise.
     Tls(String),
+    /// There is no tunnel to the gateway, or what it leads to is not there.
+    Tunnel {
+        /// What is wrong with it.
+        failure: TunnelFailure,
+        /// Which tunnel.
+        spec: Box<TunnelSpec>,
+    },
     /// This machine lacks something.
     System(String),
     /// The upgrade was refused over HTTP.
@@ -133,6 +143,9 @@ impl fmt::Display for Problem {
             Self::Socket { why, .. } => {
                 write!(f, "the socket of the gateway's owner cannot be used: {why}")
             }
+            Self::Tunnel { failure, spec } => {
+                f.write_str(failure.message(spec).trim_end_matches('.'))
+            }
             Self::Tls(why) => write!(f, "TLS failed: {why}"),
             Self::System(why) => write!(f, "this system refused: {why}"),
             Self::Upgrade { status, body } => {
@@ -154,6 +167,7 @@ impl ConnectError {
             problem,
             timings,
             loopback: route.endpoint().is_loopback(),
+            tunnelled: route.endpoint().tunnel().is_some(),
             token: TokenFate::Kept,
         }
     }
@@ -165,10 +179,23 @@ impl ConnectError {
 
     /// Whether the same attempt may succeed later without anybody changing anything.
     pub fn is_transient(&self) -> bool {
-        !matches!(
-            self.problem,
-            Problem::Certificate(_) | Problem::NoAuthorities | Problem::PinMismatch { .. }
-        )
+        match &self.problem {
+            Problem::Certificate(_) | Problem::NoAuthorities | Problem::PinMismatch { .. } => false,
+            Problem::Tunnel { failure, .. } => failure.kind().mending() == Mending::Time,
+            Problem::Cancelled
+            | Problem::Deadline
+            | Problem::Dns(_)
+            | Problem::Ended(_)
+            | Problem::Lost(_)
+            | Problem::NotTls
+            | Problem::NotWebSocket(_)
+            | Problem::Redirected { .. }
+            | Problem::Socket { .. }
+            | Problem::Tcp(_)
+            | Problem::Tls(_)
+            | Problem::System(_)
+            | Problem::Upgrade { .. } => true,
+        }
     }
 
     /// The gateway's error, if it refused the `connect`.
@@ -192,15 +219,26 @@ impl ConnectError {
     }
 
     /// What a person can do about it.
-    pub fn next_step(&self) -> Option<&'static str> {
+    pub fn next_step(&self) -> Option<Cow<'static, str>> {
+        if let Problem::Tunnel { failure, spec } = &self.problem {
+            let step = failure.next_step(spec);
+            return Some(Cow::Owned(step.trim_end_matches('.').to_owned()));
+        }
+        self.fixed_step().map(Cow::Borrowed)
+    }
+
+    fn fixed_step(&self) -> Option<&'static str> {
         Some(match &self.problem {
-            Problem::Cancelled | Problem::System(_) => return None,
+            Problem::Cancelled | Problem::System(_) | Problem::Tunnel { .. } => return None,
             Problem::Certificate(_) => {
                 "pin the certificate with gateway.remote.tlsFingerprint, or install the authority \
                  that signed it"
             }
             Problem::Deadline => match self.stage {
                 Stage::Dns => "check the name and the network, or raise the timeout",
+                Stage::Tunnel => {
+                    "the tunnel takes long to open; `clawgate tunnel status` tells how it stands"
+                }
                 Stage::Tcp => "check the address, the firewall and the VPN, or raise the timeout",
                 Stage::Socket | Stage::Tls | Stage::Upgrade => {
                     "something listens there and does not answer; check that it is the gateway's \
@@ -232,6 +270,7 @@ impl ConnectError {
             Problem::Socket { .. } => {
                 "start the gateway with `clawgate gateway run`, as the user who owns its files"
             }
+            Problem::Tcp(_) if self.tunnelled => "the tunnel was closed just now; try again",
             Problem::Tcp(_) if self.loopback => {
                 "start the gateway with `clawgate gateway run`, or check the port"
             }

@@ -5,6 +5,7 @@
 //! - [`Connection`] makes several calls, also at once, from one thread.
 //! - [`look_at_certificate`] tells which certificate a gateway shows, before anything is sent.
 //! - [`Node`] is a headless node: it carries out what [`clawgate_core::node`] decides.
+//! - [`Hold`] holds an SSH tunnel open, for every program of this user that needs it.
 //! - [`Client`] stays connected, delivers events, and can be used from any thread.
 //!
 //! [`read_secrets`] reads the files and runs the programs that secret references name.
@@ -27,6 +28,7 @@ mod secrets;
 mod socket;
 mod timings;
 mod tls;
+mod tunnel;
 mod waiter;
 mod worker;
 
@@ -42,3 +44,7 @@ pub use node::{
 };
 pub use secrets::read_secrets;
 pub use timings::{Stage, Timings};
+pub use tunnel::{
+    Held, Hold, HoldEnd, HoldOptions, HoldRequest, Holder, Stopper, TunnelFiles, find_ssh,
+    is_running, run_as_child, service_holds, spawn_holder, try_tunnel,
+};

@@ -12,7 +12,7 @@ use tungstenite::{
     protocol::{CloseFrame, WebSocketConfig},
 };
 
-use crate::waiter::Waiter;
+use crate::{tunnel::Way, waiter::Waiter};
 
 /// Bytes that are read at once.
 const READ_BUFFER: usize = 16 * 1024;
@@ -103,6 +103,8 @@ pub(crate) enum Received {
 pub(crate) struct Socket {
     websocket: WebSocket<Stream>,
     writable: Writable,
+    /// The tunnel through which it goes, which stays open as long as this does.
+    way: Option<Way>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,7 +118,13 @@ impl Socket {
         Self {
             websocket,
             writable: Writable::Yes,
+            way: None,
         }
+    }
+
+    /// Keeps a tunnel open as long as the socket is.
+    pub(crate) fn keep_open(&mut self, way: Way) {
+        self.way = Some(way);
     }
 
     /// Moves the socket to another waiter.

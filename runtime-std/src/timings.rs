@@ -8,6 +8,8 @@ use std::{
 /// The stages on the way to an answer, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stage {
+    /// The SSH tunnel is found or opened.
+    Tunnel,
     /// The name is resolved. Literal addresses skip it.
     Dns,
     /// The connection to the socket of the gateway's owner.
@@ -30,6 +32,7 @@ impl Stage {
     /// A short stable name for reports.
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Tunnel => "tunnel",
             Self::Dns => "dns",
             Self::Socket => "socket",
             Self::Tcp => "tcp",

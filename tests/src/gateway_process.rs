@@ -313,7 +313,11 @@ fn program() -> TestResult<&'static OsString> {
 }
 
 /// The built `clawgate`, whichever program is the gateway.
-pub(crate) fn clawgate() -> TestResult<&'static OsString> {
+///
+/// # Errors
+///
+/// When it cannot be built.
+pub fn clawgate() -> TestResult<&'static OsString> {
     static PROGRAM: OnceLock<Result<OsString, String>> = OnceLock::new();
     PROGRAM
         .get_or_init(|| build_clawgate().map_err(|failure| failure.to_string()))

@@ -8,6 +8,7 @@
 pub mod command_line;
 pub mod conformance;
 pub mod deadline;
+pub mod dice;
 pub mod failure;
 pub mod fuzz;
 pub mod gate;
@@ -19,3 +20,5 @@ pub mod raw_client;
 pub mod reference_client;
 pub mod schema;
 pub mod signer;
+#[cfg(unix)]
+pub mod ssh_server;

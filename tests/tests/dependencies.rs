@@ -98,9 +98,8 @@ fn the_core_touches_no_file_thread_or_clock() {
     fn visit(folder: &Path, found: &mut Vec<String>) {
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
-            // A module of tests in files of its own.
-            let is_test = |name: &std::ffi::OsStr| name == "tests" || name == "tests.rs";
-            if path.file_name().is_some_and(is_test) {
+            // A module of tests in a file or a folder of its own.
+            if path.file_stem().is_some_and(|name| name == "tests") {
                 continue;
             }
             if path.is_dir() {

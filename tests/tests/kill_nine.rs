@@ -1,12 +1,10 @@
 //! Whatever a gateway has acknowledged is there after it was killed, at whatever moment.
 
-use std::{
-    collections::BTreeSet,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::collections::BTreeSet;
 
 use clawgate_core::rng::Rng;
 use clawgate_tests::{
+    dice::{dice, seed},
     failure::{Failure, TestResult},
     gateway_process::GatewayProcess,
     raw_client::{Answer, RawClient},
@@ -73,14 +71,8 @@ fn change_and_kill(
 
 #[test]
 fn nothing_acknowledged_is_lost_or_comes_back() -> TestResult {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH)?;
-    let seed = since.as_nanos() as u64;
-    let mut dice = Rng::new(std::array::from_fn(|index| {
-        seed.to_le_bytes()
-            .get(index)
-            .copied()
-            .unwrap_or(index as u8)
-    }));
+    let seed = seed()?;
+    let mut dice = dice(seed);
     let mut gateway = GatewayProcess::start()?;
     let mut known = BTreeSet::new();
     for round in 0..ROUNDS {

@@ -13,12 +13,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use clawgate_bot_api::{BotApi, ChatId, MessageId, SentMessage, User};
 use clawgate_core::rng::Rng;
 use clawgate_tests::command_line::Machine;
 use clawgate_tests::deadline::{Deadline, PATIENCE};
+use clawgate_tests::dice::{dice, seed};
 use clawgate_tests::failure::{Failure, TestResult};
 use clawgate_tests::gateway_process::{GatewayProcess, Settings};
 use clawgate_tests::node_process::{NodeProcess, NodeSetup};
@@ -67,20 +68,6 @@ enum End {
     Uncertain,
 }
 
-fn seed() -> TestResult<u64> {
-    match std::env::var("CLAWGATE_KILL_SEED") {
-        Ok(seed) => Ok(seed.parse()?),
-        Err(_) => Ok(SystemTime::now().duration_since(UNIX_EPOCH)?.as_nanos() as u64),
-    }
-}
-
-fn dice(seed: u64) -> Rng {
-    let bytes = seed.to_le_bytes();
-    Rng::new(std::array::from_fn(|index| {
-        bytes.get(index).copied().unwrap_or(index as u8)
-    }))
-}
-
 impl Wish {
     fn any(dice: &mut Rng, mark: String) -> Self {
         match dice.u64() % 4 {
@@ -102,15 +89,22 @@ impl Wish {
         if answer.contains("interrupted") {
             return Ok(End::Interrupted);
         }
-        let done = match self {
-            Self::Echo(mark) => answer == mark,
-            Self::Invoke(mark) => answer.contains("given") && answer.contains(mark.as_str()),
-            Self::Rule(mark) => answer == format!("Marked {mark}."),
+        let (done, failed) = match self {
+            Self::Echo(mark) => (answer == mark, false),
+            Self::Invoke(mark) => (
+                answer.contains("given") && answer.contains(mark.as_str()),
+                answer.starts_with("box did not do mark: ")
+                    || answer.starts_with("There is no node \"box\"."),
+            ),
+            Self::Rule(mark) => (
+                answer == format!("Marked {mark}."),
+                answer.starts_with(&format!("Not marked {mark}: ")),
+            ),
         };
-        match self {
-            _ if done => Ok(End::Done),
-            Self::Invoke(_) | Self::Rule(_) => Ok(End::NodeFailed),
-            Self::Echo(mark) => Err(Failure::new(format!("{mark:?} was answered {answer:?}"))),
+        match (done, failed) {
+            (true, _) => Ok(End::Done),
+            (false, true) => Ok(End::NodeFailed),
+            (false, false) => Err(Failure::new(format!("{self:?} was answered {answer:?}"))),
         }
     }
 }

@@ -13,13 +13,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Sender};
 use std::thread;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use clawgate_core::ids::SessionId;
 use clawgate_core::rng::Rng;
 use clawgate_core::store::{Author, Message, Table, TranscriptQuery};
 use clawgate_smol::store::{FILE_NAME, Found, Reader, StoreFile, StoreOptions};
 use clawgate_tests::deadline::{Deadline, PATIENCE};
+use clawgate_tests::dice::{dice, seed};
 use clawgate_tests::failure::{Failure, TestResult};
 use clawgate_tests::gateway_process::{GatewayProcess, Settings};
 use clawgate_tests::node_process::{NodeProcess, NodeSetup};
@@ -77,20 +77,6 @@ struct Figures {
     cut: usize,
     queued: usize,
     replies: usize,
-}
-
-fn seed() -> TestResult<u64> {
-    match std::env::var("CLAWGATE_KILL_SEED") {
-        Ok(seed) => Ok(seed.parse()?),
-        Err(_) => Ok(SystemTime::now().duration_since(UNIX_EPOCH)?.as_nanos() as u64),
-    }
-}
-
-fn dice(seed: u64) -> Rng {
-    let bytes = seed.to_le_bytes();
-    Rng::new(std::array::from_fn(|index| {
-        bytes.get(index).copied().unwrap_or(index as u8)
-    }))
 }
 
 fn rules() -> Value {

@@ -3,6 +3,7 @@
 use std::thread;
 use std::time::Duration;
 
+use clawgate_core::config::Transport;
 use clawgate_core::credentials::Surface;
 use clawgate_core::frame::RawJson;
 use clawgate_std::{ConnectError, Problem, Stage, Timings};
@@ -14,7 +15,9 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::{self, Format};
 use crate::refusal;
-use crate::target::{self, Resolved, TargetFlags, auth_json, auth_text, target_json, target_text};
+use crate::target::{
+    self, GivenSsh, Resolved, TargetFlags, auth_json, auth_text, target_json, target_text,
+};
 use crate::text;
 
 /// Time for the gateway on this machine when it is not the one that was asked about
@@ -24,7 +27,8 @@ const SIDE_LOOK: Duration = Duration::from_millis(800);
 /// A call that takes `operator.read`, so that its answer tells what the client is allowed.
 const READ_CALL: &str = "status";
 
-const STAGES: [Stage; 7] = [
+const STAGES: [Stage; 8] = [
+    Stage::Tunnel,
     Stage::Dns,
     Stage::Tcp,
     Stage::Tls,
@@ -70,20 +74,37 @@ struct Probe {
     version: Option<String>,
     protocol: Option<u32>,
     timings: Timings,
+    /// Where the connection failed.
+    stage: Option<Stage>,
     failure: Option<Failure>,
 }
 
-pub(super) fn run(flags: &TargetFlags, context: &Context) -> Result<Exit, Failure> {
+pub(super) fn run(
+    flags: &TargetFlags,
+    ssh: Option<GivenSsh>,
+    context: &Context,
+) -> Result<Exit, Failure> {
     let primary = target::find(Surface::Probe, flags, context);
     let beside = beside(&primary, flags, context);
+    let tunnelled = ssh.or_else(|| configured_ssh(flags, context)).map(|ssh| {
+        let flags = flags.clone().through(ssh);
+        target::find(Surface::Probe, &flags, context)
+    });
     let side_look = SIDE_LOOK.min(flags.timeout);
-    let probes = thread::scope(|scope| {
+    let (mut probes, tunnelled) = thread::scope(|scope| {
         let beside = beside.map(|found| scope.spawn(move || probe(found, side_look)));
+        let tunnelled = tunnelled.map(|found| scope.spawn(move || probe(found, flags.timeout)));
         let mut probes = vec![probe(primary, flags.timeout)];
         // A thread that failed has nothing to report.
         probes.extend(beside.and_then(|thread| thread.join().ok()));
-        probes
+        (probes, tunnelled.and_then(|thread| thread.join().ok()))
     });
+    let mut warnings = Vec::new();
+    match tunnelled {
+        Some(probe) if probe.has_no_tunnel() => warnings.extend(probe.failure),
+        Some(probe) => probes.insert(0, probe),
+        None => {}
+    }
     let exit = probes.first().map_or(Exit::Ok, Probe::exit);
     match context.format {
         Format::Json => output::json(&json!({
@@ -93,15 +114,69 @@ pub(super) fn run(flags: &TargetFlags, context: &Context) -> Result<Exit, Failur
                 .enumerate()
                 .map(|(index, probe)| probe.to_json(index == 0))
                 .collect::<Vec<_>>(),
+            "warnings": warnings.iter().map(no_tunnel_json).collect::<Vec<_>>(),
         }))?,
         Format::Text => {
             output::text(&table(&probes))?;
+            for failure in &warnings {
+                output::note(&format!(
+                    "warning: no tunnel: {} {}",
+                    failure.message, failure.next
+                ));
+            }
             for failure in probes.iter().filter_map(|probe| probe.failure.as_ref()) {
                 output::failure(failure, Format::Text);
             }
         }
     }
     Ok(exit)
+}
+
+/// Tries the gateway of the flags, the context or the config alone, and names the step that fails.
+pub(super) fn test(flags: &TargetFlags, context: &Context) -> Result<Exit, Failure> {
+    let probe = probe(target::find(Surface::Call, flags, context), flags.timeout);
+    let exit = probe.exit();
+    let failed = probe.failed_step();
+    match context.format {
+        Format::Json => {
+            let mut answer = probe.to_json(true);
+            if let Some(fields) = answer.as_object_mut() {
+                fields.insert("failedStep".into(), json!(failed));
+            }
+            output::json(&answer)?;
+        }
+        Format::Text => {
+            let mut text = table(std::slice::from_ref(&probe));
+            text.push_str(&match failed {
+                None => "\nEvery step works.\n".to_owned(),
+                Some(step) => format!("\nFails at: {step}\n"),
+            });
+            output::text(&text)?;
+            if let Some(failure) = &probe.failure {
+                output::failure(failure, Format::Text);
+            }
+        }
+    }
+    Ok(exit)
+}
+
+/// The tunnel that the config names without using it for every command (spec hostpolicy §7).
+fn configured_ssh(flags: &TargetFlags, context: &Context) -> Option<GivenSsh> {
+    let gateway = &context.config_file().ok()?.config.gateway;
+    let is_beside = gateway.mode.is_remote()
+        && gateway.remote.transport == Transport::Direct
+        && gateway.remote.ssh_target.is_some();
+    (is_beside && !flags.is_explicit()).then(GivenSsh::default)
+}
+
+/// `{code, message, next, cause}`.
+fn no_tunnel_json(failure: &Failure) -> Value {
+    json!({
+        "code": "ssh_tunnel_failed",
+        "message": failure.message,
+        "next": failure.next,
+        "cause": failure.code,
+    })
 }
 
 /// The gateway on this machine, when the one that was asked about is another.
@@ -135,6 +210,7 @@ fn probe(found: Result<Resolved, Failure>, timeout: Duration) -> Probe {
         version: None,
         protocol: None,
         timings: Timings::default(),
+        stage: None,
         failure: None,
     };
     let resolved = match found {
@@ -192,7 +268,29 @@ impl Probe {
             self.reachable = Verdict::No;
         }
         self.timings = error.timings.clone();
+        self.stage = Some(error.stage);
         self.failure = Some(failure);
+    }
+
+    /// The first step that did not work: the settings, a stage of the connection, authentication, or
+    /// what the client may do.
+    fn failed_step(&self) -> Option<&'static str> {
+        let failure = self.failure.as_ref()?;
+        let step = match (self.reachable, self.authenticated, self.authorised) {
+            _ if self.resolved.is_none() => "settings",
+            _ if failure.exit == Exit::WrongCertificate => "pin",
+            (Verdict::Yes, Verdict::Yes, Verdict::No) => "scope",
+            (Verdict::Yes, Verdict::Yes, _) => "call",
+            (Verdict::Yes, _, _) => "authentication",
+            (Verdict::No | Verdict::Unknown, _, _) => self.stage.map_or("call", Stage::as_str),
+        };
+        Some(step)
+    }
+
+    /// Whether it did not come as far as the gateway's machine.
+    fn has_no_tunnel(&self) -> bool {
+        let stage = self.timings.of(Stage::Tunnel);
+        self.failure.is_some() && stage.is_none()
     }
 
     fn exit(&self) -> Exit {

@@ -8,26 +8,29 @@ use std::{
 
 use clawgate_core::{
     config::{ConfigError, paths::PathsError},
-    policy::{TlsPart, startup::StartupRefusal, startup_auth::StartupAuthError},
+    policy::{PassedRefusal, TlsPart, startup::StartupRefusal, startup_auth::StartupAuthError},
 };
 use clawgate_smol::{TailscaleError, TlsLoadError};
 use thiserror::Error;
+
+use super::state::Holder;
+use crate::port_holder::PortHolder;
 
 /// Why a gateway did not start, and what to do about it.
 #[derive(Debug, Error)]
 pub(crate) enum RunError {
     /// Another gateway runs on the same state.
     #[error(
-        "another gateway (process {pid}) runs on this state{}; stop it, or choose another instance \
-         with --profile (lock: {})",
-        reached_at(addresses),
+        "another gateway (process {}) runs on this state{} ({}); stop it with `clawgate gateway stop`, \
+         or choose another instance with --profile (lock: {})",
+        holder.pid,
+        reached_at(&holder.addresses),
+        holder.whose(),
         lock.display()
     )]
     AlreadyRunning {
-        /// The other process; 0 when it has not written its number yet.
-        pid: u32,
-        /// Where it listens.
-        addresses: Vec<String>,
+        /// The other one, as far as it has said so yet.
+        holder: Box<Holder>,
         /// The lock file.
         lock: PathBuf,
     },
@@ -64,14 +67,27 @@ pub(crate) enum RunError {
         /// What the system said.
         source: io::Error,
     },
+    /// It could not start itself anew.
+    #[error("the gateway ended to start anew, and its program could not be run: {0}")]
+    HandOver(#[source] io::Error),
     /// An address cannot be listened on.
-    #[error("cannot listen on {address}: {source}; choose another port with --port")]
+    #[error("cannot listen on {address}: {source}{}", held_by(holder.as_ref(), *fixed))]
     Listen {
         /// The address.
         address: SocketAddr,
+        /// A flag named the port.
+        fixed: bool,
+        /// Who listens there, where the system tells.
+        holder: Option<PortHolder>,
         /// What the system said.
         source: io::Error,
     },
+    /// What the service manager passed cannot be served.
+    #[error("the service manager passed no usable sockets: {0}; check its socket unit")]
+    Passed(String),
+    /// What it passed does not agree with the configuration.
+    #[error(transparent)]
+    PassedRefused(#[from] PassedRefusal),
     /// The configuration is not that of a local gateway.
     #[error(
         "{} does not say that a gateway runs here (gateway.mode is not \"local\"); set it, or pass \
@@ -132,7 +148,10 @@ impl RunError {
             Self::BrokenKey { .. } => "broken_key",
             Self::Config(_) | Self::ConfigIssues { .. } => "config_invalid",
             Self::File { .. } => "file_error",
+            Self::HandOver(_) => "restart_failed",
             Self::Listen { .. } => "listen_failed",
+            Self::Passed(_) => "passed_sockets_unusable",
+            Self::PassedRefused(refusal) => refusal.code(),
             Self::NotLocal { .. } => "gateway_mode_not_local",
             Self::Random(_) => "no_random_bytes",
             Self::Refused(refusal) => refusal.code(),
@@ -150,11 +169,12 @@ impl RunError {
     pub(crate) fn what_and_next(&self) -> (String, String) {
         let text = self.to_string();
         let mark = match self {
-            Self::Auth(_) | Self::Config(_) | Self::Refused(_) => ". ",
+            Self::Auth(_) | Self::Config(_) | Self::PassedRefused(_) | Self::Refused(_) => ". ",
             Self::AlreadyRunning { .. }
             | Self::BrokenKey { .. }
             | Self::Listen { .. }
             | Self::NotLocal { .. }
+            | Self::Passed(_)
             | Self::Tailscale(_)
             | Self::Tls(_)
             | Self::TlsFileMissing { .. } => "; ",
@@ -166,6 +186,7 @@ impl RunError {
             }
             Self::Certificate(_)
             | Self::File { .. }
+            | Self::HandOver(_)
             | Self::Random(_)
             | Self::Server(_)
             | Self::Store(_)
@@ -187,6 +208,34 @@ fn instead_of_half(part: &TlsPart, other: Option<&Path>) -> String {
     match other {
         Some(other) => format!(", or remove {} to have a new pair made", other.display()),
         None => format!(", or correct {}", part.config_key()),
+    }
+}
+
+/// Who is in the way, and what to do.
+fn held_by(holder: Option<&PortHolder>, fixed: bool) -> String {
+    let other_port = if fixed {
+        "choose another port with --port"
+    } else {
+        "choose another port with --port or gateway.port"
+    };
+    match holder {
+        None => format!("; {other_port}"),
+        Some(holder) => {
+            let words = holder.words();
+            match &holder.gateway {
+                Some(gateway) => {
+                    let stop = match &gateway.profile {
+                        Some(name) => format!("clawgate --profile {name} gateway stop"),
+                        None => "clawgate gateway stop".into(),
+                    };
+                    format!(
+                        " (held by {words}); stop it with `{stop}`, choose another instance with \
+                         --profile, or {other_port}"
+                    )
+                }
+                None => format!(" (held by {words}); stop that program, or {other_port}"),
+            }
+        }
     }
 }
 

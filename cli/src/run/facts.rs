@@ -48,7 +48,7 @@ fn tailnet_ipv4() -> Option<std::net::Ipv4Addr> {
     }
 }
 
-fn surroundings() -> Surroundings {
+pub(super) fn surroundings() -> Surroundings {
     let marked = [
         "/.dockerenv",
         "/run/.containerenv",

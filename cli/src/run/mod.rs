@@ -3,28 +3,34 @@
 mod agents;
 mod approvals_file;
 mod auth;
+mod beacon;
 mod channels;
 mod error;
 mod facts;
+mod hand_over;
 mod kept;
+mod last_good;
 mod locks;
 mod logging;
+mod notify;
 mod reload;
+mod serve;
+mod sockets;
 mod state;
 mod tailscale;
 mod tls;
+mod watch;
+mod watchdog;
 
 use std::{
     env, fs,
     io::{self, Write},
-    net::{SocketAddr, TcpListener},
-    path::Path,
+    net::{IpAddr, TcpListener},
+    path::{Path, PathBuf},
     process,
     sync::Arc,
-    thread,
 };
 
-use async_signal::{Signal, Signals};
 use clawgate_core::{
     config::{
         AuthMode, BindMode, ConfigFile, EnvVars, LogStyle,
@@ -33,14 +39,13 @@ use clawgate_core::{
     gateway::{AdmissionPolicy, GatewaySetup, HostInfo},
     limits::Limits,
     policy::{
-        Scheme, bind,
-        port::gateway_port,
+        Scheme,
+        port::{GatewayPort, gateway_port},
         server_auth::{AuthOverride, ServerSecretSource},
         startup_auth::{KeptToken, StartupAuth},
     },
 };
-use clawgate_smol::{HostFiles, OwnerSocket, Server, ServerOptions, Tailscale};
-use futures_lite::StreamExt;
+use clawgate_smol::{HostFiles, Newcomers, OwnerSocket, Server, ServerOptions, Tailscale};
 use tracing::{info, warn};
 
 pub(crate) use error::RunError;
@@ -50,11 +55,18 @@ pub(crate) use logging::Verbosity;
 
 use approvals_file::ApprovalsFile;
 use auth::{Decided, decide};
+use hand_over::Successor;
+use last_good::Start;
+use notify::Notifier;
 use reload::Reloader;
+use serve::{After, Watch};
+use sockets::{OpenedBy, Sockets};
 use state::StateFolder;
-pub(crate) use state::running_gateway;
+pub(crate) use state::{Holder, LOCK, Phase, lock_holder, running_gateway};
 use tailscale::TailnetRoute;
 use tls::GatewayTls;
+use watch::Watcher;
+use watchdog::Door;
 
 /// The name of the owner's socket in the gateway's folder.
 pub(crate) const SOCKET: &str = "gateway.sock";
@@ -91,17 +103,73 @@ pub(crate) struct RunRequest {
     pub(crate) log_style: Option<LogStyle>,
 }
 
+/// Whether a gateway would start: its configuration, its secrets, where it would listen. Nothing is
+/// opened and nothing written.
+///
+/// # Errors
+/// Why it would not.
+pub(crate) fn gateway_check(request: &RunRequest) -> Result<(), RunError> {
+    decide(request).map(drop)
+}
+
+/// What a start would come to.
+#[derive(Debug)]
+pub(crate) struct Planned {
+    /// The configuration.
+    pub(crate) file: ConfigFile,
+    /// The address that would be listened on.
+    pub(crate) host: IpAddr,
+    /// The port.
+    pub(crate) port: GatewayPort,
+}
+
+/// The same, with where it would listen.
+///
+/// # Errors
+/// Why it would not start.
+pub(crate) fn gateway_plan(request: &RunRequest) -> Result<Planned, RunError> {
+    let Decided { file, runtime, .. } = decide(request)?;
+    let port = gateway_port(
+        request.port,
+        &request.env,
+        file.config.gateway.port,
+        &request.profile,
+    );
+    Ok(Planned {
+        file,
+        host: runtime.bind_host,
+        port,
+    })
+}
+
+/// The program of this process, by the name under which an upgrade would replace it.
+///
+/// # Errors
+/// When the system does not say.
+pub(crate) fn own_program() -> io::Result<PathBuf> {
+    Successor::of_process().map(Successor::into_program)
+}
+
 /// Runs a gateway until it is told to stop.
 pub(crate) fn gateway_run(request: RunRequest) -> Result<(), RunError> {
-    let Decided {
-        file,
-        mut started,
-        runtime,
-    } = decide(&request)?;
+    let passed = sockets::take_passed(&request.env)?;
+    let notifier = Arc::new(Notifier::of_env(&request.env));
+    let successor = Successor::of_process().ok();
+    let Start {
+        decided: Decided {
+            file,
+            mut started,
+            runtime,
+        },
+        fallback,
+    } = last_good::decide_or_go_back(&request)?;
     let gateway = &file.config.gateway;
 
     let own = StateFolder::open(&request.places.own)?;
-    let mut lock = own.lock()?;
+    let mut lock = own.lock(Holder::of_this_process(
+        &request.profile,
+        &request.places.config,
+    ))?;
     let token_file = request.places.token_file();
     adopt_token(&mut started, &own, &token_file)?;
     let log = own.file("gateway.log");
@@ -123,10 +191,22 @@ pub(crate) fn gateway_run(request: RunRequest) -> Result<(), RunError> {
             .collect::<Vec<_>>(),
     );
 
+    if let Some(fallback) = &fallback {
+        warn!("{fallback}");
+    }
     let kept = kept::open(&own)?;
     let tls = tls::prepare(&gateway.tls, &request.places, &request.env)?;
-    let port = gateway_port(request.port, &request.env, gateway.port, &request.profile).port;
-    let listeners = listen(runtime.bind_host, port)?;
+    let port = gateway_port(request.port, &request.env, gateway.port, &request.profile);
+    let Sockets {
+        listeners,
+        opened_by,
+    } = sockets::open(passed, runtime.bind_host, port)?;
+    // They stay open while the server ends, for the next start.
+    let doors = listeners
+        .iter()
+        .map(TcpListener::try_clone)
+        .collect::<io::Result<Vec<_>>>()
+        .map_err(RunError::Server)?;
     let program = Tailscale::of_system();
     let (managed, tailnet) = tailscale::publish(gateway, &own, &program)?.unzip();
     let limits = Arc::new(Limits {
@@ -139,6 +219,7 @@ pub(crate) fn gateway_run(request: RunRequest) -> Result<(), RunError> {
         admission: AdmissionPolicy::of_config(&started.auth, gateway),
         host: HostInfo {
             problems: kept.problem.into_iter().collect(),
+            config_problems: fallback.iter().cloned().collect(),
             // An invitation names the certificate beside the URL: Tailscale shows another one.
             url: tailnet
                 .as_ref()
@@ -152,6 +233,15 @@ pub(crate) fn gateway_run(request: RunRequest) -> Result<(), RunError> {
     };
     let channels = channels::build(&file, &request.env, random()?);
     let described = channels::describe(&channels);
+    let owner = owner_socket(&own);
+    let door = match &tls {
+        None => doors
+            .first()
+            .and_then(|door| door.local_addr().ok())
+            .map(Door::port),
+        // It is asked in plaintext.
+        Some(_) => owner.as_ref().map(|_| Door::Owner(own.file(SOCKET))),
+    };
     let options = ServerOptions {
         seed: random()?,
         threads: 0,
@@ -167,13 +257,13 @@ pub(crate) fn gateway_run(request: RunRequest) -> Result<(), RunError> {
         agent: Some(Box::new(agents::build(&file, &request.env, random()?))),
         channels,
         state: kept.state,
-        owner: owner_socket(&own),
+        owner,
         managed,
         tailscale: program,
         tls: tls.as_ref().map(|tls| tls.port.clone()),
     };
     // Caught from here on: whoever reads that the gateway is ready may end it at once.
-    let signals = Signals::new([Signal::Int, Signal::Term]).map_err(RunError::Server)?;
+    let signals = serve::signals().map_err(RunError::Server)?;
     let server = Server::start(listeners, setup, options).map_err(RunError::Server)?;
     let scheme = if tls.is_some() {
         Scheme::Wss
@@ -185,9 +275,15 @@ pub(crate) fn gateway_run(request: RunRequest) -> Result<(), RunError> {
         .iter()
         .map(|address| format!("{}://{address}", scheme.as_str()))
         .collect();
-    lock.describe(addresses.clone())
-        .map_err(RunError::file("write the lock", &own.file(state::LOCK)))?;
+    lock.serving(addresses.clone())
+        .map_err(RunError::file("write the lock", &own.file(LOCK)))?;
     info!(addresses = addresses.join(" "), "gateway ready");
+    if fallback.is_none() {
+        last_good::keep(&request.places.last_good_config_file(), &file);
+    }
+    let watcher = Watcher::start(request.clone(), server.live(), &file, fallback.is_some())
+        .inspect_err(|error| warn!(%error, "the config file is not watched"))
+        .ok();
     announce(
         &addresses,
         tls.as_ref(),
@@ -197,10 +293,48 @@ pub(crate) fn gateway_run(request: RunRequest) -> Result<(), RunError> {
         &request.places,
         &token_file,
     );
-    serve_until_signal(server, signals);
+    let fingerprint = tls.as_ref().map(|tls| tls.port.fingerprint());
+    let beacon = beacon::advertise(
+        &file,
+        &request.env,
+        server.addresses(),
+        fingerprint.as_ref(),
+    );
+    let newcomers = if opened_by == OpenedBy::Manager || notifier.is_connected() {
+        Newcomers::Left
+    } else {
+        Newcomers::Told
+    };
+    if opened_by == OpenedBy::Gateway {
+        notifier.keep(&doors);
+    }
+    notifier.ready(&format!("listening on {}", addresses.join(" and ")));
+    let ending = watchdog::Ending::default();
+    if let Some(door) = door {
+        watchdog::feed(&notifier, door, Arc::clone(&ending)).map_err(RunError::Server)?;
+    }
+    let watch = Watch {
+        lock,
+        notifier,
+        ending,
+        newcomers,
+        successor: successor.clone(),
+    };
+    let (after, lock) = serve::until_signal(server, signals, watch);
+    drop(watcher);
+    drop(beacon);
     drop(tailnet);
-    drop(lock);
-    Ok(())
+    match (after, successor) {
+        (After::Restart, Some(successor)) => {
+            // The lock goes with the descriptor, at the very moment when the new program begins.
+            let error = successor.become_it(doors, opened_by);
+            Err(RunError::HandOver(error))
+        }
+        (After::End | After::Restart, _) => {
+            drop(lock);
+            Ok(())
+        }
+    }
 }
 
 /// Without any configuration the gateway is for this machine, in a container too.
@@ -271,28 +405,6 @@ fn report(file: &ConfigFile, env: &EnvVars, warnings: &[String]) {
     }
 }
 
-fn listen(host: std::net::IpAddr, port: u16) -> Result<Vec<TcpListener>, RunError> {
-    let mut listeners = Vec::new();
-    let mut port = port;
-    for ip in bind::listen_hosts(host, facts::ipv6_loopback()) {
-        let address = SocketAddr::new(ip, port);
-        match clawgate_smol::listen(ip, port) {
-            Ok(listener) => {
-                if let Ok(bound) = listener.local_addr() {
-                    port = bound.port();
-                }
-                listeners.push(listener);
-            }
-            // The second loopback address is a courtesy.
-            Err(source) if listeners.is_empty() || !ip.is_ipv6() => {
-                return Err(RunError::Listen { address, source });
-            }
-            Err(error) => warn!(%address, %error, "not listening on IPv6 loopback"),
-        }
-    }
-    Ok(listeners)
-}
-
 fn host_info(request: &RunRequest, file: &ConfigFile) -> HostInfo {
     let (platform, device_family) = match env::consts::OS {
         "macos" => ("macos", "Mac"),
@@ -300,10 +412,6 @@ fn host_info(request: &RunRequest, file: &ConfigFile) -> HostInfo {
         "linux" => ("linux", "Linux"),
         other => (other, other),
     };
-    let mut agents = file.config.agent_ids.clone();
-    if agents.is_empty() {
-        agents.push("main".into());
-    }
     HostInfo {
         platform: platform.into(),
         device_family: device_family.into(),
@@ -312,12 +420,21 @@ fn host_info(request: &RunRequest, file: &ConfigFile) -> HostInfo {
         config_hash: file.exists.then(|| file.hash.clone()),
         state_dir: request.places.state.clone(),
         exec_approvals: request.places.exec_approvals_file(),
-        agents,
+        agents: configured_agents(file),
         ..HostInfo::new(
             env!("CARGO_PKG_VERSION"),
             gethostname::gethostname().to_string_lossy(),
         )
     }
+}
+
+/// The ids of the agents; there is always one.
+fn configured_agents(file: &ConfigFile) -> Vec<String> {
+    let mut agents = file.config.agent_ids.clone();
+    if agents.is_empty() {
+        agents.push("main".into());
+    }
+    agents
 }
 
 /// Each connection needs a file descriptor.
@@ -391,32 +508,4 @@ fn announce(
         places.own.display(),
     )
     .and_then(|()| out.flush());
-}
-
-/// The first signal begins the orderly end; the second one ends at once.
-fn serve_until_signal(server: Server, mut signals: Signals) {
-    let stopper = server.stopper();
-    let (ended, end) = smol::channel::bounded::<()>(1);
-    let waiter = thread::spawn(move || {
-        server.join();
-        drop(ended);
-    });
-    smol::block_on(async {
-        for count in 0_u32.. {
-            let signal = async { signals.next().await.map(|_| ()) };
-            let done = async {
-                let _ = end.recv().await;
-                None
-            };
-            match futures_lite::future::or(signal, done).await {
-                Some(()) if count == 0 => stopper.stop("gateway stopping"),
-                Some(()) => {
-                    warn!("second signal: ending at once");
-                    process::exit(130);
-                }
-                None => return,
-            }
-        }
-    });
-    let _ = waiter.join();
 }

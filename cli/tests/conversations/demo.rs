@@ -4,6 +4,7 @@ use std::{
     fs,
     io::{BufRead, BufReader, Read},
     net::TcpStream,
+    path::PathBuf,
     process::Stdio,
 };
 
@@ -12,22 +13,29 @@ use crate::{
     support::{Running, names},
 };
 
-#[test]
-fn every_hop_is_shown_and_nothing_is_left_behind() {
+/// A machine with a folder of its own for temporary files.
+fn machine() -> (Sandbox, PathBuf) {
     let sandbox = Sandbox::new();
     let folder = sandbox.path("tmp");
     fs::create_dir(&folder).unwrap();
-    let sandbox = sandbox.env("TMPDIR", &folder.to_string_lossy());
-    let outcome = sandbox.run(&["demo", "--json"]);
+    (sandbox.env("TMPDIR", &folder.to_string_lossy()), folder)
+}
+
+/// The hops of a demo that went well.
+fn hops(sandbox: &Sandbox, args: &[&str]) -> Vec<String> {
+    let outcome = sandbox.run(args);
     assert_eq!(outcome.code, 0, "{outcome:?}");
     let flow = outcome.json();
     assert_eq!(flow["reply"], "Hello, the world!");
-    let hops: Vec<&str> = flow["hops"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|hop| hop["hop"].as_str().unwrap())
-        .collect();
+    let hops = flow["hops"].as_array().unwrap();
+    let named = hops.iter().map(|hop| hop["hop"].as_str().unwrap());
+    named.map(str::to_owned).collect()
+}
+
+#[test]
+fn every_hop_is_shown_and_nothing_is_left_behind() {
+    let (sandbox, folder) = machine();
+    let hops = hops(&sandbox, &["demo", "--json"]);
     let whole = [
         "accepted", "decided", "asked", "answered", "stored", "received",
     ];
@@ -48,32 +56,21 @@ fn every_hop_is_shown_and_nothing_is_left_behind() {
 
 #[test]
 fn the_same_message_can_be_written_in_a_chat() {
-    let sandbox = Sandbox::new();
-    let folder = sandbox.path("tmp");
-    fs::create_dir(&folder).unwrap();
-    let sandbox = sandbox.env("TMPDIR", &folder.to_string_lossy());
-    let outcome = sandbox.run(&["demo", "--telegram", "--json"]);
-    assert_eq!(outcome.code, 0, "{outcome:?}");
-    let flow = outcome.json();
-    assert_eq!(flow["reply"], "Hello, the world!");
-    let hops: Vec<&str> = flow["hops"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|hop| hop["hop"].as_str().unwrap())
-        .collect();
-    assert_eq!(hops.first(), Some(&"received"));
-    assert!(hops.contains(&"calls demo.greet of demo"), "{hops:?}");
-    assert_eq!(hops.last(), Some(&"seen in the chat"));
+    let (sandbox, folder) = machine();
+    let hops = hops(&sandbox, &["demo", "--telegram", "--json"]);
+    let ends = (
+        hops.first().unwrap().as_str(),
+        hops.last().unwrap().as_str(),
+    );
+    assert_eq!(ends, ("received", "seen in the chat"));
+    let asked = hops.iter().any(|hop| hop == "calls demo.greet of demo");
+    assert!(asked, "{hops:?}");
     assert_eq!(names(&folder), [""; 0]);
 }
 
 #[test]
 fn an_interrupted_demo_leaves_nothing_behind() {
-    let sandbox = Sandbox::new();
-    let folder = sandbox.path("tmp");
-    fs::create_dir(&folder).unwrap();
-    let sandbox = sandbox.env("TMPDIR", &folder.to_string_lossy());
+    let (sandbox, folder) = machine();
     let mut demo = Running::start(sandbox.command(&["demo"]).stderr(Stdio::piped()));
     let mut errors = BufReader::new(demo.child.stderr.take().unwrap());
     let mut ready = String::new();

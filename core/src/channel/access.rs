@@ -80,7 +80,7 @@ pub struct AccessPolicy {
     pub allow_from: BTreeSet<String>,
     /// `groupPolicy`.
     pub group: GroupPolicy,
-    /// `groupAllowFrom`; without it, `allowFrom` counts.
+    /// `groupAllowFrom`; without it, `allowFrom` counts, in groups that are named.
     pub group_allow_from: Option<BTreeSet<String>>,
     /// `groups`, by the chat's id, or `*`.
     pub groups: BTreeMap<String, GroupRule>,
@@ -149,6 +149,10 @@ impl AccessPolicy {
         }
         match policy {
             GroupPolicy::Disabled => return Access::Denied,
+            // People who are listed for chats of their own are heard where a group is named.
+            GroupPolicy::Allowlist if !listed && self.group_allow_from.is_none() => {
+                return Access::Denied;
+            }
             GroupPolicy::Allowlist if !lists(allow_from, &message.sender) => {
                 return Access::Denied;
             }

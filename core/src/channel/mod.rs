@@ -58,12 +58,30 @@ pub struct Outgoing {
     pub place: Place,
     /// What.
     pub part: Part,
-    /// The message there that it answers, by the service's own id.
-    pub reply_to: Option<String>,
+    /// The message there that it answers.
+    pub reply_to: Option<ReplyTo>,
     /// Whether people are not to be woken by it.
     pub silent: bool,
     /// The gateway's own name for this part: the same one when it is said again.
     pub key: String,
+}
+
+/// What a message answers, by the service's own id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReplyTo {
+    /// The message that the agent was given. The account decides whether that is shown.
+    Heard(String),
+    /// The one that somebody named who asked for the message to be sent: it is shown.
+    Named(String),
+}
+
+impl ReplyTo {
+    /// The service's own id.
+    pub fn id(&self) -> &str {
+        match self {
+            Self::Heard(id) | Self::Named(id) => id,
+        }
+    }
 }
 
 /// What came of saying something.

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use super::contexts::ContextName;
 use super::env::EnvVars;
 
 /// The longest name of a profile, in characters.
@@ -183,6 +184,13 @@ impl Locations {
         self.own.join("device-tokens.json")
     }
 
+    /// The tokens that gateways gave to this machine's device while a context was in force: each context
+    /// has its own.
+    pub fn context_tokens_file(&self, context: &ContextName) -> PathBuf {
+        self.own
+            .join(format!("device-tokens.context-{context}.json"))
+    }
+
     /// The token that a gateway made for itself, for clients of the same user.
     pub fn token_file(&self) -> PathBuf {
         self.own.join("gateway.token")
@@ -191,6 +199,16 @@ impl Locations {
     /// What a gateway may let this machine run, where it is a node. The name is OpenClaw's.
     pub fn exec_approvals_file(&self) -> PathBuf {
         self.own.join("exec-approvals.json")
+    }
+
+    /// The config with which the gateway last started, or took a change up.
+    pub fn last_good_config_file(&self) -> PathBuf {
+        self.own.join("config.last-good.json")
+    }
+
+    /// The named remote gateways of this instance's clients.
+    pub fn contexts_file(&self) -> PathBuf {
+        self.own.join("contexts.json")
     }
 
     /// The certificates that clients of the same user have pinned on first use.

@@ -6,15 +6,18 @@ use serde_json::Value;
 
 use super::agents::AgentsConfig;
 use super::channels::ChannelsConfig;
+use super::discovery::DiscoveryConfig;
 use super::logging::LoggingConfig;
 use super::node::NodeConfig;
 use super::secret_input::SecretInput;
 use super::types::{
     AuthConfig, AuthMode, BindMode, Config, ControlUiConfig, GatewayConfig, ModeSetting,
     NodePairingConfig, NodesConfig, RateLimitConfig, ReloadConfig, ReloadMode, RemoteConfig,
-    RouteOnExit, SecretsConfig, TailscaleMode, TlsConfig, TlsTrustSetting, TrustedProxyConfig,
+    RouteOnExit, SecretsConfig, TailscaleMode, TlsConfig, TlsTrustSetting, Transport,
+    TrustedProxyConfig,
 };
 use crate::secrets::SecretProvider;
+use crate::tunnel::HostKeyPolicy;
 
 impl Config {
     /// Reads a parsed file. Never fails: what is not as it should be counts as absent.
@@ -37,6 +40,7 @@ impl Config {
             secrets: SecretsConfig::read(root.at("secrets")),
             agents: AgentsConfig::read(root),
             channels: ChannelsConfig::read(root.at("channels")),
+            discovery: DiscoveryConfig::read(root.at("discovery")),
             node: NodeConfig::read(root.at("node")),
             logging: LoggingConfig::read(root.at("logging")),
             agent_ids,
@@ -154,8 +158,16 @@ impl RemoteConfig {
                 Some(_) | None => TlsTrustSetting::Authorities,
             },
             edge_auth: read_edge_auth(node.at("edgeAuth")),
+            transport: match node.at("transport").str() {
+                Some("ssh") => Transport::Ssh,
+                Some(_) | None => Transport::Direct,
+            },
             ssh_target: node.at("sshTarget").non_blank(),
             ssh_identity: node.at("sshIdentity").non_blank(),
+            ssh_host_keys: match node.at("sshHostKeyPolicy").str() {
+                Some("openssh") => HostKeyPolicy::OpenSsh,
+                Some(_) | None => HostKeyPolicy::Strict,
+            },
             remote_port: node.at("remotePort").port(),
         }
     }

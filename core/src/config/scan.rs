@@ -4,6 +4,7 @@
 //! places for keys that it accepted, so [`locate`] finds them afterwards.
 
 use std::iter::Peekable;
+use std::ops::Range;
 use std::str::CharIndices;
 
 use super::key_path::{KeyPath, Segment};
@@ -63,7 +64,7 @@ pub(super) enum LimitFault {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Token {
+pub(super) enum Token {
     OpenObject,
     OpenList,
     Close,
@@ -73,17 +74,24 @@ enum Token {
     Word,
 }
 
-struct Scanner<'t> {
+pub(super) struct Scanner<'t> {
     chars: Peekable<CharIndices<'t>>,
     length: usize,
+    comments: Vec<Range<usize>>,
 }
 
 impl<'t> Scanner<'t> {
-    fn new(text: &'t str) -> Self {
+    pub(super) fn new(text: &'t str) -> Self {
         Self {
             chars: text.char_indices().peekable(),
             length: text.len(),
+            comments: Vec::new(),
         }
+    }
+
+    /// The comments that were passed so far.
+    pub(super) fn into_comments(self) -> Vec<Range<usize>> {
+        self.comments
     }
 
     fn here(&mut self) -> usize {
@@ -140,6 +148,8 @@ impl Iterator for Scanner<'_> {
                     } else if self.chars.next_if(|&(_, c)| c == '*').is_some() {
                         self.skip_block();
                     }
+                    let end = self.here();
+                    self.comments.push(start..end);
                     continue;
                 }
                 c if c.is_whitespace() || c == '\u{feff}' => continue,
@@ -154,7 +164,7 @@ impl Iterator for Scanner<'_> {
     }
 }
 
-const fn is_line_end(c: char) -> bool {
+pub(super) const fn is_line_end(c: char) -> bool {
     matches!(c, '\n' | '\r' | '\u{2028}' | '\u{2029}')
 }
 
@@ -296,7 +306,7 @@ impl Walk {
 }
 
 /// A key as the parser reads it. Keys with escapes are rare, so only they pay for a parse.
-fn decode_key(raw: &str) -> String {
+pub(super) fn decode_key(raw: &str) -> String {
     if raw.contains('\\') {
         let object = format!("{{{raw}:0}}");
         if let Ok(serde_json::Value::Object(object)) = json5::from_str(&object)

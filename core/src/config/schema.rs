@@ -16,8 +16,8 @@ pub use agent_keys::AGENT_BACKENDS;
 pub use channel_keys::{DM_POLICIES, GROUP_POLICIES, REPLY_TO_MODES};
 pub(super) use keys::MISPLACED;
 pub use keys::{
-    AUTH_MODES, BIND_MODES, EXEC_POLICIES, GATEWAY_MODES, RELOAD_MODES, ROOT, TAILSCALE_MODES,
-    TLS_TRUSTS,
+    AUTH_MODES, BIND_MODES, EXEC_POLICIES, GATEWAY_MODES, MDNS_MODES, RELOAD_MODES, ROOT,
+    TAILSCALE_MODES, TLS_TRUSTS,
 };
 
 use Kind::{
@@ -65,7 +65,9 @@ pub enum Reload {
     Restart,
     /// It takes the change up at once.
     Hot,
-    /// It does not read the key: clients and other programs do.
+    /// It does not read the key: clients and nodes do, when they connect.
+    Reconnect,
+    /// Nothing here reads the key: other programs may.
     Unread,
 }
 
@@ -75,7 +77,7 @@ impl Reload {
         match self {
             Self::Restart => "restart",
             Self::Hot => "hot",
-            Self::Unread => "none",
+            Self::Reconnect | Self::Unread => "none",
         }
     }
 }

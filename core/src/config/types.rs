@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 
 use super::agents::AgentsConfig;
 use super::channels::ChannelsConfig;
+use super::discovery::DiscoveryConfig;
 use super::logging::LoggingConfig;
 use super::node::NodeConfig;
 use super::secret_input::{DEFAULT_PROVIDER, RefSource, SecretInput, SecretRef};
 use crate::secrets::SecretProvider;
+use crate::tunnel::HostKeyPolicy;
 
 /// What clawgate reads of `openclaw.json`.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -20,6 +22,8 @@ pub struct Config {
     pub agents: AgentsConfig,
     /// `channels`.
     pub channels: ChannelsConfig,
+    /// `discovery`.
+    pub discovery: DiscoveryConfig,
     /// `node`.
     pub node: NodeConfig,
     /// `logging`.
@@ -266,12 +270,26 @@ pub struct RemoteConfig {
     /// `edgeAuth`: headers by name, as written; nothing but its presence is known of a map that is
     /// none.
     pub edge_auth: Option<BTreeMap<String, SecretInput>>,
+    /// `transport`.
+    pub transport: Transport,
     /// `sshTarget`.
     pub ssh_target: Option<String>,
     /// `sshIdentity`.
     pub ssh_identity: Option<String>,
+    /// `sshHostKeyPolicy`.
+    pub ssh_host_keys: HostKeyPolicy,
     /// `remotePort`.
     pub remote_port: Option<u16>,
+}
+
+/// `gateway.remote.transport`: how clients get to the remote gateway.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Transport {
+    /// They dial `url`.
+    #[default]
+    Direct,
+    /// Through an SSH tunnel to `sshTarget`, whose end on this machine is `url`.
+    Ssh,
 }
 
 /// `gateway.remote.tlsTrust`: what decides about a certificate without a pin.

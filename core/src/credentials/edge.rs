@@ -20,6 +20,10 @@ pub(super) fn edge_headers(
     if place.source != UrlSource::Remote || request.flags.presented == Presented::Nothing {
         return Ok(EdgeHeaders::none());
     }
+    // Through a tunnel there is no proxy on the way.
+    if place.endpoint.tunnel().is_some() {
+        return Ok(EdgeHeaders::none());
+    }
     if !place.endpoint.is_tls() {
         return Err(CredentialError::EdgeAuthNeedsTls);
     }

@@ -2,10 +2,11 @@
 
 use std::fmt;
 
+use super::context::ContextTarget;
 use super::precedence::Unavailable;
 use super::target::UrlSource;
-use crate::config::{AuthMode, SecretRef};
-use crate::policy::{EdgeAuthProblem, Refusal};
+use crate::config::{AuthMode, ContextName, SecretRef};
+use crate::policy::{EdgeAuthProblem, InvalidSshTarget, Refusal};
 use crate::secrets::RefFault;
 
 /// Why a client must not connect. Raised before any socket opens; never repeats a secret.
@@ -32,8 +33,24 @@ pub enum CredentialError {
     SecretRefUnavailable(Unavailable),
     /// Remote mode without `gateway.remote.url`.
     RemoteUrlMissing,
+    /// A tunnel without a machine to log in to.
+    SshTargetMissing,
+    /// A machine to log in to that `ssh` could misread.
+    SshTargetInvalid {
+        /// The flag or key that holds it.
+        place: &'static str,
+        /// What is wrong with it.
+        fault: InvalidSshTarget,
+    },
+    /// The end of a tunnel on this machine is said to be on another one.
+    TunnelUrlElsewhere {
+        /// That place.
+        url: String,
+    },
     /// Both `--url` and `--port`.
     UrlAndPort,
+    /// A context, and flags that name another target.
+    ContextAndTarget,
     /// `--no-auth` and a credential.
     AuthAndNoAuth,
     /// A pin that is no SHA-256.
@@ -64,9 +81,34 @@ pub enum CredentialError {
         /// The flag or key that holds it.
         place: &'static str,
     },
+    /// The same about the context that is in force, in place of `gateway.remote`.
+    InContext {
+        /// The context.
+        name: ContextName,
+        /// What is wrong.
+        error: Box<Self>,
+    },
 }
 
 impl CredentialError {
+    pub(super) fn of(self, context: Option<ContextTarget<'_>>) -> Self {
+        match context {
+            Some(context) => Self::InContext {
+                name: context.name.clone(),
+                error: Box::new(self),
+            },
+            None => self,
+        }
+    }
+
+    /// The error itself, without the context that it is about.
+    pub fn bare(&self) -> &Self {
+        match self {
+            Self::InContext { error, .. } => error.bare(),
+            other => other,
+        }
+    }
+
     /// A stable name for scripts.
     pub const fn code(&self) -> &'static str {
         match self {
@@ -75,21 +117,29 @@ impl CredentialError {
             Self::CredentialsRequired { .. } => "credentials_required",
             Self::SecretRefUnavailable(_) => "secret_ref_unavailable",
             Self::RemoteUrlMissing => "remote_url_missing",
+            Self::SshTargetMissing => "ssh_target_missing",
+            Self::SshTargetInvalid { .. } => "ssh_target_invalid",
+            Self::TunnelUrlElsewhere { .. } => "tunnel_url_elsewhere",
             Self::UrlAndPort => "url_and_port",
+            Self::ContextAndTarget => "context_and_target",
             Self::AuthAndNoAuth => "auth_and_no_auth",
             Self::InvalidTlsFingerprint { .. } => "invalid_tls_fingerprint",
             Self::FingerprintNeedsTls { .. } => "tls_fingerprint_requires_wss",
             Self::EdgeAuthInvalid { .. } => "edge_auth_invalid",
             Self::EdgeAuthNeedsTls => "edge_auth_requires_wss",
             Self::EdgeAuthUnavailable { .. } => "edge_auth_unavailable",
+            Self::InContext { error, .. } => error.code(),
         }
     }
 
     /// The config key that the error is about, if it is one.
-    pub const fn path(&self) -> Option<&'static str> {
+    pub fn path(&self) -> Option<&'static str> {
         match self {
             Self::SecretRefUnavailable(unavailable) => Some(unavailable.path.as_str()),
-            Self::RemoteUrlMissing => Some("gateway.remote.url"),
+            Self::RemoteUrlMissing | Self::TunnelUrlElsewhere { .. } => Some("gateway.remote.url"),
+            Self::SshTargetMissing => Some("gateway.remote.sshTarget"),
+            Self::SshTargetInvalid { place, .. } if !place.starts_with('-') => Some(place),
+            Self::SshTargetInvalid { .. } => None,
             Self::EdgeAuthInvalid { .. }
             | Self::EdgeAuthNeedsTls
             | Self::EdgeAuthUnavailable { .. } => Some("gateway.remote.edgeAuth"),
@@ -97,15 +147,21 @@ impl CredentialError {
             | Self::ExplicitAuthRequired { .. }
             | Self::CredentialsRequired { .. }
             | Self::UrlAndPort
+            | Self::ContextAndTarget
             | Self::AuthAndNoAuth
             | Self::InvalidTlsFingerprint { .. }
-            | Self::FingerprintNeedsTls { .. } => None,
+            | Self::FingerprintNeedsTls { .. }
+            | Self::InContext { .. } => None,
         }
     }
 
     /// What was wrong.
     pub fn message(&self) -> String {
         match self {
+            Self::InContext { name, error } => match &**error {
+                Self::RemoteUrlMissing => format!("The context {name} has no url."),
+                error => format!("Context {name}: {}", of_context(&error.message(), name)),
+            },
             Self::InsecureUrl { source, refusal } => {
                 format!("{} It comes from {}.", refusal.reason(), source.as_str())
             }
@@ -131,7 +187,19 @@ impl CredentialError {
             Self::RemoteUrlMissing => {
                 "gateway.mode is remote, but gateway.remote.url is not set.".to_owned()
             }
+            Self::SshTargetMissing => {
+                "The gateway is to be reached through an SSH tunnel, but gateway.remote.sshTarget is not \
+                 set."
+                .to_owned()
+            }
+            Self::SshTargetInvalid { place, fault } => format!("{place}: {fault}."),
+            Self::TunnelUrlElsewhere { url } => format!(
+                "gateway.remote.transport is ssh, but gateway.remote.url ({url}) is not on this machine."
+            ),
             Self::UrlAndPort => "--url and --port were both given.".to_owned(),
+            Self::ContextAndTarget => {
+                "A context names a gateway, and so does another flag.".to_owned()
+            }
             Self::AuthAndNoAuth => {
                 "--no-auth was given together with a token or password.".to_owned()
             }
@@ -162,6 +230,16 @@ impl CredentialError {
     /// What to do next: the command to type, or the key to set.
     pub fn next_step(&self) -> String {
         match self {
+            Self::InContext { name, error } => match &**error {
+                Self::RemoteUrlMissing => {
+                    format!("Run `clawgate context add {name} --replace --url URL`.")
+                }
+                Self::CredentialsRequired { .. } => format!(
+                    "Add --token-file or --password-file, give the context one (`clawgate context \
+                     add {name} --replace`), or pair this device with the gateway."
+                ),
+                error => of_context(&error.next_step(), name),
+            },
             Self::InsecureUrl { refusal, .. } => refusal.next_step(),
             Self::ExplicitAuthRequired { source } => match source {
                 UrlSource::Env => "Set OPENCLAW_GATEWAY_TOKEN or OPENCLAW_GATEWAY_PASSWORD beside \
@@ -171,6 +249,7 @@ impl CredentialError {
                 | UrlSource::Port
                 | UrlSource::Node
                 | UrlSource::Remote
+                | UrlSource::Ssh
                 | UrlSource::Local => "Add --token or --password, add --no-auth to connect \
                                        without credentials, or leave out --url to use the \
                                        configured gateway."
@@ -196,7 +275,18 @@ impl CredentialError {
                                        set gateway.mode to local."
                     .to_owned()
             }
+            Self::SshTargetMissing => "Set gateway.remote.sshTarget, as in nick@studio or \
+                                       nick@studio:2222."
+                .to_owned(),
+            Self::SshTargetInvalid { .. } => "Write it as USER@HOST or USER@HOST:PORT.".to_owned(),
+            Self::TunnelUrlElsewhere { .. } => "Write the gateway's host into \
+                                                gateway.remote.sshTarget and the end of the tunnel \
+                                                into gateway.remote.url, as in \
+                                                ws://127.0.0.1:18789; or set \
+                                                gateway.remote.transport to direct."
+                .to_owned(),
             Self::UrlAndPort => "Use either --url or --port, not both.".to_owned(),
+            Self::ContextAndTarget => "Use either the context or the other flag.".to_owned(),
             Self::AuthAndNoAuth => "Leave out --no-auth, or the credential.".to_owned(),
             Self::InvalidTlsFingerprint { .. } => {
                 "Write it as 64 hexadecimal digits, or as 32 pairs with colons between them."
@@ -216,6 +306,11 @@ impl CredentialError {
             }
         }
     }
+}
+
+/// A text about `gateway.remote` as one about a context.
+pub(super) fn of_context(text: &str, name: &ContextName) -> String {
+    text.replace("gateway.remote", &format!("contexts.{name}"))
 }
 
 impl fmt::Display for CredentialError {

@@ -1,17 +1,19 @@
 //! Everything that the choice of a target and its credentials depends on.
 
+use super::context::ContextTarget;
 use super::precedence::{Mode, Order};
 use super::refs::RefAccess;
 use super::target::Place;
 use super::token_book::{Found, TokenBook};
 use super::trust::trust;
 use crate::config::paths::Profile;
-use crate::config::{Config, EnvVars};
+use crate::config::{Config, EnvVars, Transport};
 use crate::device::DeviceId;
 use crate::policy::{PinBook, TlsFingerprint};
 use crate::protocol::Role;
 use crate::secret::Secret;
 use crate::secrets::RefValues;
+use crate::tunnel::TunnelKeeper;
 
 /// What a client is about to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,7 +64,8 @@ impl Surface {
     /// local one (spec credentials §3).
     pub(super) const fn mode(self, config: &Config) -> Mode {
         let remote = &config.gateway.remote;
-        if config.gateway.mode.is_remote() && !(self.is_probe() && remote.url.is_none()) {
+        let has_place = remote.url.is_some() || matches!(remote.transport, Transport::Ssh);
+        if config.gateway.mode.is_remote() && (!self.is_probe() || has_place) {
             Mode::Remote
         } else {
             Mode::Local
@@ -128,6 +131,17 @@ pub struct Flags<'a> {
     pub first_use: FirstUse,
     /// `--host` and `--tls` of a node.
     pub node: NodeTarget<'a>,
+    /// `--ssh` of a probe: through a tunnel of its own.
+    pub ssh: Option<SshFlags<'a>>,
+}
+
+/// A tunnel that was asked for on the command line (spec hostpolicy §7).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SshFlags<'a> {
+    /// Where to: else `gateway.remote.sshTarget`, else the host of `gateway.remote.url` as this user.
+    pub target: Option<&'a str>,
+    /// `--ssh-identity`: else `gateway.remote.sshIdentity`.
+    pub identity: Option<&'a str>,
 }
 
 /// The tokens of one device. Which of them belongs to the target is for the rules to say.
@@ -150,6 +164,9 @@ pub struct Request<'a> {
     pub env: &'a EnvVars,
     /// The config.
     pub config: &'a Config,
+    /// The context that is in force. With one, environment and config say nothing about the target,
+    /// and [`Request::device_tokens`] are those of this context.
+    pub context: Option<ContextTarget<'a>>,
     /// The profile, which may have a port of its own.
     pub profile: &'a Profile,
     /// Values of secret references.
@@ -166,6 +183,8 @@ pub struct Request<'a> {
     pub local_certificate: Option<TlsFingerprint>,
     /// The certificates that were pinned on first use.
     pub pins: &'a PinBook,
+    /// Who opens tunnels.
+    pub tunnel_keeper: Option<&'a TunnelKeeper>,
 }
 
 impl<'a> Request<'a> {
@@ -188,9 +207,11 @@ impl<'a> Request<'a> {
                     host: None,
                     scheme: NodeScheme::Default,
                 },
+                ssh: None,
             },
             env,
             config,
+            context: None,
             profile: DEFAULT_PROFILE,
             refs: RefAccess::Available(NOTHING_READ),
             device_tokens: None,
@@ -198,6 +219,7 @@ impl<'a> Request<'a> {
             local_port: None,
             local_certificate: None,
             pins: &NO_PINS,
+            tunnel_keeper: None,
         }
     }
 }

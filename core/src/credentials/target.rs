@@ -4,10 +4,12 @@ use std::fmt;
 
 use super::error::CredentialError;
 use super::precedence::{Chosen, Mode, Selection, Unavailable};
-use super::request::{NodeScheme, Request, Surface};
+use super::request::{NodeScheme, Request, SshFlags, Surface};
 use super::source::{SecretPath, Source};
 use super::token_book::StoredToken;
 use super::trust::PinSource;
+use super::tunnel::tunnelled;
+use crate::config::Transport;
 use crate::policy::port::gateway_port;
 use crate::policy::{
     EdgeHeaders, Endpoint, EndpointWarning, Scheme, SecretKind, TlsPins, TlsTrust, UrlPolicy,
@@ -29,6 +31,8 @@ pub enum UrlSource {
     Env,
     /// `gateway.remote.url`.
     Remote,
+    /// `--ssh` of a probe.
+    Ssh,
     /// This machine.
     Local,
 }
@@ -42,6 +46,7 @@ impl UrlSource {
             Self::Node => "cli --host",
             Self::Env => "env OPENCLAW_GATEWAY_URL",
             Self::Remote => "config gateway.remote.url",
+            Self::Ssh => "cli --ssh",
             Self::Local => "local loopback",
         }
     }
@@ -76,8 +81,8 @@ impl Place {
 /// Finds the place, in the order of spec hostpolicy §1.5.
 ///
 /// # Errors
-/// [`CredentialError::UrlAndPort`], [`CredentialError::InsecureUrl`], or
-/// [`CredentialError::RemoteUrlMissing`].
+/// [`CredentialError::UrlAndPort`], [`CredentialError::InsecureUrl`],
+/// [`CredentialError::RemoteUrlMissing`], or one of those about tunnels.
 pub fn locate(request: &Request<'_>) -> Result<Place, CredentialError> {
     let Request {
         surface,
@@ -106,13 +111,17 @@ pub fn locate(request: &Request<'_>) -> Result<Place, CredentialError> {
         Scheme::Ws
     };
     let mode = surface.mode(config);
+    if let Some(ssh) = flags.ssh {
+        return tunnelled(request, ssh, UrlSource::Ssh);
+    }
     if let Some(url) = url {
         if flags.port.is_some() && *surface != Surface::NodeHost {
             return Err(CredentialError::UrlAndPort);
         }
         return parse(url, UrlSource::Cli, mode);
     }
-    if *surface == Surface::NodeHost {
+    // A context says where its gateway is, for nodes too.
+    if *surface == Surface::NodeHost && request.context.is_none() {
         let host = flags
             .node
             .host
@@ -147,6 +156,9 @@ pub fn locate(request: &Request<'_>) -> Result<Place, CredentialError> {
     }
     if let Some(url) = env.non_blank("OPENCLAW_GATEWAY_URL") {
         return parse(url, UrlSource::Env, mode);
+    }
+    if mode == Mode::Remote && config.gateway.remote.transport == Transport::Ssh {
+        return tunnelled(request, SshFlags::default(), UrlSource::Remote);
     }
     match (mode, &config.gateway.remote.url) {
         (Mode::Local, _) => local(UrlSource::Local),

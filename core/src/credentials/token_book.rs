@@ -41,6 +41,11 @@ impl GatewayKey {
     pub fn of(endpoint: &Endpoint) -> Self {
         let path = endpoint.path_and_query();
         let path = path.split_once('?').map_or(path, |(path, _)| path);
+        if let Some(tunnel) = endpoint.tunnel() {
+            // The end on this machine may be anywhere, and another gateway may listen there.
+            let (target, port) = (&tunnel.spec.target, tunnel.spec.remote_port);
+            return Self(format!("ssh:{target}/{port}{}", path.trim_end_matches('/')));
+        }
         Self(format!(
             "{}{}",
             PinPlace::of(endpoint),

@@ -115,8 +115,12 @@ fn first_use(request: &Request<'_>, place: &Place) -> Option<&'static str> {
 }
 
 fn is_of_remote(request: &Request<'_>, place: &Place) -> bool {
-    matches!(place.source, UrlSource::Remote | UrlSource::Env)
-        && request.config.gateway.mode.is_remote()
+    match place.source {
+        UrlSource::Remote | UrlSource::Env => request.config.gateway.mode.is_remote(),
+        // A tunnel for one look often leads to a gateway without TLS, where no pin can hold.
+        UrlSource::Ssh => place.endpoint.is_tls(),
+        UrlSource::Cli | UrlSource::Port | UrlSource::Node | UrlSource::Local => false,
+    }
 }
 
 fn needs_tls(place: &Place, place_of_rule: &'static str) -> Result<(), CredentialError> {

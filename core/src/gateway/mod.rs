@@ -22,6 +22,7 @@ mod effect;
 mod health;
 mod http;
 mod invites;
+mod live;
 mod machine;
 mod metrics;
 mod nodes;
@@ -49,6 +50,7 @@ pub use effect::{
     TailLog, WHOIS_TIMEOUT,
 };
 pub use http::{HttpAccess, HttpAnswer, HttpRefusal, HttpRequest, HttpVerdict};
+pub use live::LiveConfig;
 pub use machine::Gateway;
 pub use metrics::{CallEnded, Ended, WorkEnded, WorkKind, WorkLog};
 pub use nodes::{

@@ -3,11 +3,13 @@
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
 
 use serde::Serialize;
 use url::Url;
 
 use super::{HostClass, Refusal, refusal::InvalidUrl};
+use crate::tunnel::Through;
 
 /// The longest URL that is looked at, in bytes. Longer text is no URL that anybody typed.
 pub const MAX_URL_BYTES: usize = 8192;
@@ -143,6 +145,7 @@ pub struct Endpoint {
     path_and_query: String,
     userinfo_dropped: bool,
     break_glass: bool,
+    through: Option<Arc<Through>>,
 }
 
 /// The part of a URL that a verdict speaks about.
@@ -267,6 +270,7 @@ impl Endpoint {
             },
             userinfo_dropped: !parsed.username().is_empty() || parsed.password().is_some(),
             break_glass,
+            through: None,
         })
     }
 
@@ -284,7 +288,23 @@ impl Endpoint {
             path_and_query: "/".to_owned(),
             userinfo_dropped: false,
             break_glass: false,
+            through: None,
         }
+    }
+
+    /// The same, reached through a tunnel whose end on this machine it is. Host, port and path stay what
+    /// they were for every header, while the port that is dialled is the one where the tunnel really
+    /// ends. `None` where the host is not this machine: a tunnel does not end elsewhere.
+    pub fn through(self, tunnel: Through) -> Option<Self> {
+        self.is_loopback().then(|| Self {
+            through: Some(Arc::new(tunnel)),
+            ..self
+        })
+    }
+
+    /// The tunnel, if it is reached through one.
+    pub fn tunnel(&self) -> Option<&Through> {
+        self.through.as_deref()
     }
 
     /// Plaintext or TLS.

@@ -17,6 +17,7 @@ pub mod http_base;
 pub mod ingress;
 pub mod origin;
 pub mod owner_socket;
+pub mod passed_sockets;
 pub mod pin_book;
 pub mod port;
 pub mod proxy;
@@ -46,6 +47,7 @@ pub use http_base::check_http_base;
 pub use ingress::{ClientKind, Ingress, Listener, PairingLocality, SharedSecretProof};
 pub use origin::{ClientLocality, HostHeaderFallback, OriginMatch, OriginPolicy, OriginRefusal};
 pub use owner_socket::{SocketFacts, SocketFault, check_owner_socket};
+pub use passed_sockets::{PassedBy, PassedRefusal, PassedSocket, PassedVerdict, judge_passed};
 pub use pin_book::{
     InvalidPinPlace, MAX_PIN_BOOK, PinBook, PinBookError, PinPlace, Remembered, StoredPin,
 };

@@ -34,8 +34,13 @@ pub struct PinPlace(String);
 pub struct InvalidPinPlace;
 
 impl PinPlace {
-    /// The place of an endpoint.
+    /// The place of an endpoint. Behind a tunnel, that is the gateway's port on the machine over there.
     pub fn of(endpoint: &Endpoint) -> Self {
+        if let Some(tunnel) = endpoint.tunnel() {
+            let spec = &tunnel.spec;
+            let host = spec.target.host().to_lowercase();
+            return Self(format!("{host}:{}", spec.remote_port));
+        }
         let (host, port) = (endpoint.host().to_string(), endpoint.port());
         let whole = format!("{host}:{port}");
         // One dot at the end is another spelling of a name, unless what is left means something else:

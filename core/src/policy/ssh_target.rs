@@ -1,5 +1,7 @@
 //! Where an SSH tunnel goes (spec hostpolicy §7).
 
+use std::fmt;
+
 use serde::Serialize;
 
 /// The target of `ssh`, taken apart so that no part of it can be read as an option.
@@ -11,7 +13,7 @@ use serde::Serialize;
 /// assert_eq!((target.user(), target.host(), target.port()), (Some("nick"), "studio", 2222));
 /// assert!(SshTarget::parse("-oProxyCommand=x").is_err());
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct SshTarget {
     user: Option<String>,
     host: String,
@@ -83,6 +85,21 @@ impl SshTarget {
     /// The port, 22 by default.
     pub const fn port(&self) -> u16 {
         self.port
+    }
+}
+
+impl fmt::Display for SshTarget {
+    /// Writes `user@host:port` without the default port, as [`SshTarget::parse`] reads it again.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(user) = &self.user {
+            write!(f, "{user}@")?;
+        }
+        f.write_str(&self.host)?;
+        if self.port == 22 && !self.host.contains(':') {
+            Ok(())
+        } else {
+            write!(f, ":{}", self.port)
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clawgate_core::{
-    channel::{DmPolicy, GroupPolicy},
+    channel::{DmPolicy, GroupPolicy, GroupRule},
     store::{StoreFailure, Table},
 };
 use serde_json::Value;
@@ -289,6 +289,28 @@ fn groups_are_deaf_until_they_are_named() {
 }
 
 #[test]
+fn people_who_are_listed_are_heard_in_groups_that_are_named() {
+    let heard = |group_allow_from: Option<&'static str>, group: Option<&'static str>| {
+        let mut world = World::new(move |account| {
+            account.access.group = GroupPolicy::Allowlist;
+            account.access.allow_from = ["*".to_owned()].into();
+            account.access.group_allow_from = group_allow_from.map(|id| [id.to_owned()].into());
+            account.access.groups = group
+                .map(|id| (id.to_owned(), GroupRule::default()))
+                .into_iter()
+                .collect();
+        });
+        world.says("group", "hello");
+        !world.service.told("group").is_empty()
+    };
+    assert!(!heard(None, None));
+    assert!(!heard(None, Some("another")));
+    assert!(heard(None, Some("group")));
+    assert!(heard(Some("*"), None));
+    assert!(!heard(Some("somebody else"), Some("group")));
+}
+
+#[test]
 fn a_failure_is_said_without_its_reason() {
     let mut world = World::new(|_| {});
     world.says("a", "fail the provider's key is wrong");
@@ -334,6 +356,29 @@ fn a_full_disk_loses_nothing() {
     world.sort();
     world.settle();
     assert_eq!(world.service.told("a"), ["re: hello"]);
+}
+
+#[test]
+fn what_is_uncertain_outlives_what_is_over() {
+    let mut world = World::new(|_| {});
+    world.service.says("b", "hello");
+    let poll = world.job_of("poll").unwrap();
+    world.end(poll, Fate::Works);
+    world.sort();
+    let send = world.job_of("send").unwrap();
+    world.end(send, Fate::AnswerLost);
+    world.settle();
+    let mut talk = |messages: usize| {
+        for number in 0..messages {
+            world.says("a", &number.to_string());
+        }
+        let states = states(&world);
+        states
+            .iter()
+            .filter(|(_, state)| state == "uncertain")
+            .count()
+    };
+    assert_eq!(talk(1_100), 2, "the question and its answer");
 }
 
 #[test]

@@ -447,7 +447,7 @@ fn messages_are_listed_traced_and_sent_again() {
         .collect();
     assert_eq!(ways, [("m4", "out"), ("m3", "in")]);
     let status = world.host.get(conn, "channels.status", json!({}));
-    assert_eq!(status["channelAccounts"]["toy"][0]["uncertain"], 2);
+    assert_eq!(status["channelAccounts"]["toy"][0]["uncertain"], 1);
 
     let trace = world
         .host

@@ -26,7 +26,7 @@ pub(super) fn of(metadata: &Metadata) -> PathFacts {
 }
 
 /// Everything that `target` is judged by. `real` is its path, with the links above it resolved.
-pub(super) fn standing(target: &Metadata, real: &Path) -> io::Result<Standing> {
+pub(crate) fn standing(target: &Metadata, real: &Path) -> io::Result<Standing> {
     let folders = real
         .ancestors()
         .skip(1)

@@ -5,6 +5,8 @@ use clawgate_core::config::{EnvVars, SecretsConfig};
 use clawgate_core::secrets::{RefValues, SecretRead, WantedRef, plan};
 
 #[cfg(unix)]
+pub(crate) use facts::standing;
+
 mod facts;
 #[cfg(unix)]
 mod file;

@@ -10,6 +10,7 @@ mod agent;
 mod client;
 mod config;
 mod credentials;
+mod edit;
 mod frame;
 mod gateway;
 mod headers;
@@ -19,11 +20,13 @@ mod script;
 mod secret_ref;
 mod server;
 mod signature;
+mod telegram;
 
 pub use agent::{agent_lines, sse};
 pub use client::client_handshake;
 pub use config::config;
 pub use credentials::credentials;
+pub use edit::config_edit;
 pub use frame::frame;
 pub use gateway::gateway;
 pub use headers::headers;
@@ -32,6 +35,7 @@ pub use policy::{endpoint, policy_text};
 pub use secret_ref::secret_ref;
 pub use server::server_handshake;
 pub use signature::signature;
+pub use telegram::telegram;
 
 /// A body: takes whatever bytes there are, and panics when a promise is broken.
 pub type Body = fn(&[u8]);
@@ -42,6 +46,7 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("agent_lines", agent_lines),
     ("client_handshake", client_handshake),
     ("config", config),
+    ("config_edit", config_edit),
     ("credentials", credentials),
     ("endpoint", endpoint),
     ("frame", frame),
@@ -53,4 +58,5 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("server_handshake", server_handshake),
     ("signature", signature),
     ("sse", sse),
+    ("telegram", telegram),
 ];

@@ -154,7 +154,7 @@ fn assert_uncertain(act: Act, arrived: usize) -> TestResult {
         "{uncertain:?}"
     );
     let row = healthy(&scene)?;
-    assert_eq!(row["uncertain"], 2, "{row}");
+    assert_eq!(row["uncertain"], 1, "{row}");
     let id = asked["id"].as_str().unwrap_or_default();
     let resent = scene.owner.json(&["messages", "resend", id])?;
     assert_eq!(resent["resent"], asked["answer"], "{resent}");

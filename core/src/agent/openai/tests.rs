@@ -651,7 +651,7 @@ fn an_endpoint_is_told_of_a_trace_only_where_its_config_says_so() {
             provider.traces = traces;
         }
         let mut rig = Rig::new(OpenAiAgent::new(setup, [3; 32]));
-        let wants = Wants::of(rig.start(crate::agent::RunRequest {
+        let wants = Wants::of(rig.start(RunRequest {
             trace: crate::trace::TraceParent::parse(text),
             ..request("hello")
         }));

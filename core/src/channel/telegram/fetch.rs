@@ -1,15 +1,13 @@
 //! Files that people sent: where they lie, then the bytes.
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::{
-    api::{Answer, Bounds, Exchange, Outcome, SMALL},
+    api::{Answer, Bounds, Outcome, SMALL},
+    requests::{Active, Requests},
     shared::Shared,
 };
 use crate::{
@@ -36,8 +34,7 @@ const MEGABYTE: u64 = 1024 * 1024;
 #[derive(Debug)]
 pub(super) struct Fetcher {
     max_bytes: u64,
-    waiting: VecDeque<Fetch>,
-    active: BTreeMap<ChannelJob, Active>,
+    requests: Requests<Fetch>,
     pausing: Vec<(Instant, Fetch)>,
 }
 
@@ -52,19 +49,11 @@ struct Fetch {
     failures: u32,
 }
 
-#[derive(Debug)]
-struct Active {
-    fetch: Fetch,
-    exchange: Exchange,
-    deadline: Instant,
-}
-
 impl Fetcher {
     pub(super) const fn new(max_bytes: u64) -> Self {
         Self {
             max_bytes,
-            waiting: VecDeque::new(),
-            active: BTreeMap::new(),
+            requests: Requests::new(MAX_ACTIVE),
             pausing: Vec::new(),
         }
     }
@@ -73,7 +62,7 @@ impl Fetcher {
         if let Some(why) = file.size.and_then(|size| self.too_large(size)) {
             return end(shared, errand, Err(why));
         }
-        self.waiting.push_back(Fetch {
+        self.requests.wait(Fetch {
             errand,
             file: file.clone(),
             path: None,
@@ -84,11 +73,8 @@ impl Fetcher {
     }
 
     pub(super) fn stop(&mut self, shared: &mut Shared) {
-        self.waiting.clear();
+        self.requests.stop(shared);
         self.pausing.clear();
-        for job in std::mem::take(&mut self.active).into_keys() {
-            shared.stop_job(job);
-        }
     }
 
     pub(super) fn handle_job(
@@ -98,11 +84,11 @@ impl Fetcher {
         job: ChannelJob,
         event: JobEvent,
     ) {
-        let Some(active) = self.active.get_mut(&job) else {
+        let Some(active) = self.requests.get_mut(job) else {
             return;
         };
         let outcome = active.exchange.handle(event);
-        let size = match active.fetch.path {
+        let size = match active.item.path {
             Some(_) => u64::try_from(active.exchange.len()).unwrap_or(u64::MAX),
             None => 0,
         };
@@ -110,7 +96,7 @@ impl Fetcher {
         if outcome.is_none() && too_large.is_none() {
             return;
         }
-        let Some(Active { fetch, .. }) = self.active.remove(&job) else {
+        let Some(Active { item: fetch, .. }) = self.requests.take(job) else {
             return;
         };
         match (outcome, too_large) {
@@ -126,43 +112,33 @@ impl Fetcher {
     }
 
     pub(super) fn handle_timeout(&mut self, shared: &mut Shared, now: Now) {
-        let due: Vec<ChannelJob> = self
-            .active
-            .iter()
-            .filter(|(_, active)| active.deadline <= now.mono)
-            .map(|(job, _)| *job)
-            .collect();
-        for job in due {
-            if let Some(Active { fetch, .. }) = self.active.remove(&job) {
-                shared.stop_job(job);
-                let why = format!("{} took too long", shared.api.host());
-                self.fail(shared, now, fetch, None, &why);
-            }
+        for Active { item: fetch, .. } in self.requests.overdue(shared, now) {
+            let why = format!("{} took too long", shared.api.host());
+            self.fail(shared, now, fetch, None, &why);
         }
         let (due, later): (Vec<_>, Vec<_>) = std::mem::take(&mut self.pausing)
             .into_iter()
             .partition(|(at, _)| *at <= now.mono);
         self.pausing = later;
-        self.waiting.extend(due.into_iter().map(|(_, fetch)| fetch));
+        for (_, fetch) in due {
+            self.requests.wait(fetch);
+        }
         self.fill(shared, now);
     }
 
     pub(super) fn next_timeout(&self) -> Option<Instant> {
-        let active = self.active.values().map(|active| active.deadline);
+        let active = self.requests.next_timeout().into_iter();
         active.chain(self.pausing.iter().map(|(at, _)| *at)).min()
     }
 
     fn fill(&mut self, shared: &mut Shared, now: Now) {
-        while self.active.len() < MAX_ACTIVE {
-            let Some(fetch) = self.waiting.pop_front() else {
-                return;
-            };
+        while let Some(fetch) = self.requests.next() {
             self.begin(shared, now, fetch);
         }
     }
 
     fn begin(&mut self, shared: &mut Shared, now: Now, fetch: Fetch) {
-        let (spec, time) = match &fetch.path {
+        let request = match &fetch.path {
             None => (ask(shared, &fetch.file), TIME),
             Some(path) => {
                 let bounds = Bounds {
@@ -174,12 +150,7 @@ impl Fetcher {
                 (shared.api.file(path, bounds), WHOLE)
             }
         };
-        let active = Active {
-            fetch,
-            exchange: Exchange::default(),
-            deadline: now.mono + time,
-        };
-        self.active.insert(shared.start_job(spec), active);
+        self.requests.begin(shared, now, fetch, request);
     }
 
     fn settle(&mut self, shared: &mut Shared, now: Now, mut fetch: Fetch, outcome: Outcome) {

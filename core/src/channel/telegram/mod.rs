@@ -20,6 +20,7 @@ mod inline;
 mod media;
 mod poll;
 mod receive;
+mod requests;
 mod root;
 mod send;
 mod shared;

@@ -301,7 +301,8 @@ impl Poller {
             self.phase = Phase::Off;
             let words = format!(
                 "{} does not know the bot token ({}); get a new one from @BotFather, put it where \
-                 botToken says, and run `clawgate secrets reload`",
+                 botToken says, and run `clawgate secrets reload` (`clawgate channels start telegram` \
+                 tries the old one again)",
                 shared.api.host(),
                 refusal.description
             );

@@ -1,21 +1,24 @@
 //! Saying something: which request it becomes, and what its answer means for the one who asked.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::VecDeque,
     time::{Duration, Instant},
 };
 
 use serde_json::{Map, Value, json};
 
 use super::{
-    api::{Answer, ApiRefusal, Bounds, Exchange, SMALL},
+    api::{Answer, ApiRefusal, Bounds, SMALL},
     format::html,
     media::{self, Media},
+    requests::{Active, Requests},
     shared::Shared,
     split::{MAX_UNITS, units},
 };
 use crate::{
-    channel::{ChannelJob, ChannelOutput, Errand, FileBytes, Outgoing, Part, Place, SendOutcome},
+    channel::{
+        ChannelJob, ChannelOutput, Errand, FileBytes, Outgoing, Part, Place, ReplyTo, SendOutcome,
+    },
     config::ReplyToMode,
     job::{JobEvent, JobSpec, Reached},
     time::Now,
@@ -34,8 +37,7 @@ const MAX_ANSWERED: usize = 256;
 #[derive(Debug)]
 pub(super) struct Sender {
     mode: ReplyToMode,
-    waiting: VecDeque<Sending>,
-    active: BTreeMap<ChannelJob, Active>,
+    requests: Requests<Sending>,
     /// Messages that were answered, by the place.
     answered: VecDeque<(Place, String)>,
 }
@@ -56,13 +58,6 @@ enum Form {
     File(Media),
 }
 
-#[derive(Debug)]
-struct Active {
-    sending: Sending,
-    exchange: Exchange,
-    deadline: Instant,
-}
-
 /// What comes after a request.
 enum Next {
     End(SendOutcome),
@@ -73,8 +68,7 @@ impl Sender {
     pub(super) const fn new(mode: ReplyToMode) -> Self {
         Self {
             mode,
-            waiting: VecDeque::new(),
-            active: BTreeMap::new(),
+            requests: Requests::new(MAX_ACTIVE),
             answered: VecDeque::new(),
         }
     }
@@ -96,7 +90,7 @@ impl Sender {
                 Err(why) => return end(shared, errand, SendOutcome::Refused(why)),
             },
         };
-        self.waiting.push_back(Sending {
+        self.requests.wait(Sending {
             errand,
             outgoing,
             form,
@@ -107,15 +101,12 @@ impl Sender {
 
     /// Ends everything; errands come to nothing.
     pub(super) fn stop(&mut self, shared: &mut Shared) {
-        self.waiting.clear();
-        for job in std::mem::take(&mut self.active).into_keys() {
-            shared.stop_job(job);
-        }
+        self.requests.stop(shared);
     }
 
     /// Whether a job is this part's.
     pub(super) fn owns(&self, job: ChannelJob) -> bool {
-        self.active.contains_key(&job)
+        self.requests.owns(job)
     }
 
     pub(super) fn handle_job(
@@ -125,23 +116,23 @@ impl Sender {
         job: ChannelJob,
         event: JobEvent,
     ) {
-        let Some(active) = self.active.get_mut(&job) else {
+        let Some(active) = self.requests.get_mut(job) else {
             return;
         };
         let Some(outcome) = active.exchange.handle(event) else {
             return;
         };
-        let Some(active) = self.active.remove(&job) else {
+        let Some(Active { item: sending, .. }) = self.requests.take(job) else {
             return;
         };
-        match next(&active.sending, shared.api.read(outcome)) {
-            Next::End(outcome) => self.end(shared, &active.sending, outcome),
+        match next(&sending, shared.api.read(outcome)) {
+            Next::End(outcome) => self.end(shared, &sending, outcome),
             // It goes on at once, so that it keeps its place.
             Next::Again { form, moved } => {
                 let sending = Sending {
                     form,
                     moved,
-                    ..active.sending
+                    ..sending
                 };
                 self.begin(shared, now, sending);
             }
@@ -150,17 +141,7 @@ impl Sender {
     }
 
     pub(super) fn handle_timeout(&mut self, shared: &mut Shared, now: Now) {
-        let due: Vec<ChannelJob> = self
-            .active
-            .iter()
-            .filter(|(_, active)| active.deadline <= now.mono)
-            .map(|(job, _)| *job)
-            .collect();
-        for job in due {
-            let Some(active) = self.active.remove(&job) else {
-                continue;
-            };
-            shared.stop_job(job);
+        for active in self.requests.overdue(shared, now) {
             // A refusal whose words do not come is one all the same.
             let outcome = match active.exchange.status() {
                 Some(status @ 400..=499) => {
@@ -170,32 +151,24 @@ impl Sender {
                     SendOutcome::Uncertain(format!("{} did not answer in time", shared.api.host()))
                 }
             };
-            self.end(shared, &active.sending, outcome);
+            self.end(shared, &active.item, outcome);
         }
         self.fill(shared, now);
     }
 
     pub(super) fn next_timeout(&self) -> Option<Instant> {
-        self.active.values().map(|active| active.deadline).min()
+        self.requests.next_timeout()
     }
 
     fn fill(&mut self, shared: &mut Shared, now: Now) {
-        while self.active.len() < MAX_ACTIVE {
-            let Some(sending) = self.waiting.pop_front() else {
-                return;
-            };
+        while let Some(sending) = self.requests.next() {
             self.begin(shared, now, sending);
         }
     }
 
     fn begin(&mut self, shared: &mut Shared, now: Now, sending: Sending) {
-        let (spec, time) = self.request(shared, &sending);
-        let active = Active {
-            exchange: Exchange::default(),
-            deadline: now.mono + time,
-            sending,
-        };
-        self.active.insert(shared.start_job(spec), active);
+        let request = self.request(shared, &sending);
+        self.requests.begin(shared, now, sending, request);
     }
 
     fn request(&self, shared: &mut Shared, sending: &Sending) -> (JobSpec, Duration) {
@@ -246,15 +219,15 @@ impl Sender {
         if let Some(thread) = thread_of(place) {
             params.insert("message_thread_id".to_owned(), json!(thread));
         }
-        let shown = reply_to.as_deref().filter(|id| match self.mode {
-            ReplyToMode::Off => false,
-            ReplyToMode::All => true,
-            ReplyToMode::First => !self
+        let shown = reply_to.as_ref().filter(|to| match (to, self.mode) {
+            (ReplyTo::Heard(_), ReplyToMode::Off) => false,
+            (ReplyTo::Named(_), _) | (ReplyTo::Heard(_), ReplyToMode::All) => true,
+            (ReplyTo::Heard(id), ReplyToMode::First) => !self
                 .answered
                 .iter()
                 .any(|(at, answered)| at == place && answered == id),
         });
-        if let Some(id) = shown.and_then(|id| id.parse::<i64>().ok()) {
+        if let Some(id) = shown.and_then(|to| to.id().parse::<i64>().ok()) {
             let reply = json!({ "message_id": id, "allow_sending_without_reply": true });
             params.insert("reply_parameters".to_owned(), reply);
         }
@@ -265,7 +238,9 @@ impl Sender {
     }
 
     fn end(&mut self, shared: &mut Shared, sending: &Sending, outcome: SendOutcome) {
-        if let (SendOutcome::Sent(_), Some(id)) = (&outcome, &sending.outgoing.reply_to) {
+        if let (SendOutcome::Sent(_), Some(ReplyTo::Heard(id))) =
+            (&outcome, &sending.outgoing.reply_to)
+        {
             self.answered
                 .push_back((sending.outgoing.place.clone(), id.clone()));
             if self.answered.len() > MAX_ANSWERED {

@@ -23,8 +23,8 @@ pub(super) fn part(outgoing: &Outgoing) -> Bytes {
     };
     let mut body = to(&outgoing.place);
     body.insert("key".into(), outgoing.key.as_str().into());
-    if let Some(id) = &outgoing.reply_to {
-        body.insert("replyTo".into(), id.as_str().into());
+    if let Some(answered) = &outgoing.reply_to {
+        body.insert("replyTo".into(), answered.id().into());
     }
     body.insert("part".into(), part);
     body.insert("silent".into(), outgoing.silent.into());

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::{
-    channel::{FileBytes, Part, PostId, SendOutcome},
+    channel::{FileBytes, Part, PostId, ReplyTo, SendOutcome},
     job::{HttpHead, HttpJob, JobEnd, JobFailure, JobSpec, Reached},
     policy::RequestHeaders,
     server::PeerFacts,
@@ -56,7 +56,7 @@ impl Scene {
                 thread: None,
             },
             part,
-            reply_to: Some("m1".into()),
+            reply_to: Some(ReplyTo::Heard("m1".into())),
             silent: false,
             key: format!("key-{errand}"),
         };

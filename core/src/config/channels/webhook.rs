@@ -95,13 +95,20 @@ fn access(node: Node<'_>, root: Node<'_>, defaults: &Defaults) -> AccessPolicy {
     let group_said = group_policy(node.at("groupPolicy"))
         .or_else(|| group_policy(root.at("groupPolicy")))
         .or(defaults.group);
-    let people = read.group_allow_from.as_ref().unwrap_or(&read.allow_from);
+    // The bridge says who wrote: its list counts in groups that nobody named, too.
+    let people = read.group_allow_from.clone();
+    let people = people.unwrap_or_else(|| read.allow_from.clone());
     let group = match group_said {
-        None if closed(people) => GroupPolicy::Allowlist,
+        None if closed(&people) => GroupPolicy::Allowlist,
         None => GroupPolicy::Open,
         Some(said) => said,
     };
-    AccessPolicy { dm, group, ..read }
+    AccessPolicy {
+        dm,
+        group,
+        group_allow_from: Some(people),
+        ..read
+    }
 }
 
 /// The id of a person or a chat, as the bridge writes it; or `*`.

@@ -1,7 +1,7 @@
 //! The table of known keys, one a line.
 
 use super::Kind::{Any, Bool, Headers, Integer, ListOf, MapOf, Object, OneOf, Port, Secret, Text, TextOrFalse, TextOrTexts};
-use super::Reload::{Hot, Restart, Unread};
+use super::Reload::{Hot, Reconnect, Restart, Unread};
 use super::agent_keys::{AGENTS, AUTH_PROFILES, MODELS};
 use super::channel_keys::CHANNELS;
 use super::{Key, Kind, Reload};
@@ -33,6 +33,8 @@ pub const BIND_MODES: &[&str] = &["loopback", "lan", "tailnet", "custom", "auto"
 pub const AUTH_MODES: &[&str] = &["none", "token", "password", "trusted-proxy"];
 /// The values of `gateway.tailscale.mode`.
 pub const TAILSCALE_MODES: &[&str] = &["off", "serve", "funnel"];
+/// The values of `discovery.mdns.mode`.
+pub const MDNS_MODES: &[&str] = &["off", "minimal", "full"];
 /// The values of `gateway.reload.mode`.
 pub const RELOAD_MODES: &[&str] = &["off", "restart", "hot", "hybrid"];
 /// The values of `gateway.remote.tlsTrust`.
@@ -57,36 +59,43 @@ const TRUSTED_PROXY: &[Key] = &[
 
 const AUTH: &[Key] = &[
     key("mode", OneOf(AUTH_MODES), Restart, "How the gateway tells its clients from strangers."),
-    key("token", Secret, Restart, "The token that clients must present."),
-    key("password", Secret, Restart, "The password that clients must present."),
+    key("token", Secret, Hot, "The token that clients must present."),
+    key("password", Secret, Hot, "The password that clients must present."),
     key("allowTailscale", Bool, Restart, "Whether Tailscale identity headers on managed Serve suffice."),
     key("rateLimit", Object(RATE_LIMIT), Hot, "Limit on wrong secrets per client address."),
     key("trustedProxy", Object(TRUSTED_PROXY), Restart, "The identity-aware proxy in front of the gateway."),
 ];
 
+const DISCOVERY: &[Key] = &[
+    key("mdns", Object(&[
+        key("mode", OneOf(MDNS_MODES), Restart, "What the gateway tells its network by mDNS: nothing, what a client needs, or more."),
+    ]), Restart, "Multicast DNS."),
+    kept("wideArea"),
+];
+
 const REMOTE: &[Key] = &[
     key("enabled", Bool, Unread, "Whether the remote gateway is used."),
-    key("url", Text, Unread, "The gateway that clients on this machine use, as ws:// or wss://."),
-    key("transport", OneOf(&["ssh", "direct"]), Unread, "How the desktop app gets there."),
-    key("token", Secret, Unread, "The token that clients present to it."),
-    key("password", Secret, Unread, "The password that clients present to it."),
-    key("tlsFingerprint", TextOrTexts, Unread, "SHA-256 of its certificate, as 64 hexadecimal digits; or a list, while an old and a new one overlap."),
-    key("tlsTrust", OneOf(TLS_TRUSTS), Unread, "What decides without a pin: authorities (default), or first-use, which pins what they accept."),
-    key("edgeAuth", Headers, Unread, "Headers that a proxy in front of it asks for, by name; sent to its wss:// URL alone."),
-    key("sshTarget", Text, Unread, "The SSH host for a tunnel, as user@host or user@host:port."),
-    key("sshIdentity", Text, Unread, "The key file given to ssh."),
-    key("sshHostKeyPolicy", OneOf(&["strict", "openssh"]), Unread, "How the desktop app checks SSH host keys."),
-    key("remotePort", Port, Unread, "The gateway's port on the SSH host."),
+    key("url", Text, Reconnect, "The gateway that clients on this machine use, as ws:// or wss://."),
+    key("transport", OneOf(&["ssh", "direct"]), Reconnect, "How clients get there: direct (default) dials the URL; ssh opens a tunnel to sshTarget, whose end on this machine is the URL."),
+    key("token", Secret, Reconnect, "The token that clients present to it."),
+    key("password", Secret, Reconnect, "The password that clients present to it."),
+    key("tlsFingerprint", TextOrTexts, Reconnect, "SHA-256 of its certificate, as 64 hexadecimal digits; or a list, while an old and a new one overlap."),
+    key("tlsTrust", OneOf(TLS_TRUSTS), Reconnect, "What decides without a pin: authorities (default), or first-use, which pins what they accept."),
+    key("edgeAuth", Headers, Reconnect, "Headers that a proxy in front of it asks for, by name; sent to its wss:// URL alone."),
+    key("sshTarget", Text, Reconnect, "The SSH host of a tunnel, as user@host or user@host:port."),
+    key("sshIdentity", Text, Reconnect, "The key file given to ssh."),
+    key("sshHostKeyPolicy", OneOf(&["strict", "openssh"]), Reconnect, "What about an SSH host that is not known: strict (default) refuses it; openssh does what ssh_config says."),
+    key("remotePort", Port, Reconnect, "The gateway's port on the SSH host (default: the port of the URL)."),
 ];
 
 const CONTROL_UI: &[Key] = &[
     key("enabled", Bool, Hot, "Whether the web page is served (default true)."),
-    key("basePath", Text, Restart, "Path in front of the web page."),
-    key("root", Text, Restart, "Folder of the web page's files."),
+    key("basePath", Text, Unread, "Path in front of the web page."),
+    key("root", Text, Unread, "Folder of the web page's files."),
     key("allowedOrigins", TEXTS, Hot, "Browser origins let in besides the gateway's own."),
     key("dangerouslyAllowHostHeaderOriginFallback", Bool, Hot, "Whether an origin equal to the Host header suffices."),
-    key("allowInsecureAuth", Bool, Restart, "Whether the web page may sign in without a secure context."),
-    key("dangerouslyDisableDeviceAuth", Bool, Restart, "Whether the web page may do without a device identity."),
+    key("allowInsecureAuth", Bool, Unread, "Whether the web page may sign in without a secure context."),
+    key("dangerouslyDisableDeviceAuth", Bool, Unread, "Whether the web page may do without a device identity."),
     kept("environment"),
     kept("communityInvite"),
     kept("github"),
@@ -114,8 +123,8 @@ const TLS: &[Key] = &[
 ];
 
 const RELOAD: &[Key] = &[
-    key("mode", OneOf(RELOAD_MODES), Unread, "What happens when this file changes (default hybrid)."),
-    key("debounceMs", Integer(0, 60_000), Unread, "How long changes are gathered, in milliseconds (default 300)."),
+    key("mode", OneOf(RELOAD_MODES), Hot, "What happens when this file changes (default hybrid)."),
+    key("debounceMs", Integer(0, 60_000), Hot, "How long changes are gathered, in milliseconds (default 300)."),
     key("deferralTimeoutMs", Integer(0, MAX_MS), Unread, "How long a restart waits for running work, in milliseconds."),
 ];
 
@@ -132,47 +141,47 @@ const NODES_PAIRING: &[Key] = &[
 ];
 
 const NODES: &[Key] = &[
-    key("browser", Any, Hot, "Routing of browser commands."),
+    key("browser", Any, Unread, "Routing of browser commands."),
     key("pairing", Object(NODES_PAIRING), Hot, "Which devices are paired without asking."),
     key("commands", Object(NODES_COMMANDS), Hot, "Which node commands may be invoked."),
     key("allowCommands", TEXTS, Hot, "Node commands allowed besides the defaults."),
     key("denyCommands", TEXTS, Hot, "Node commands refused even if a node declares them."),
-    key("pluginTools", Any, Hot, "Tools offered by nodes."),
-    key("allowSkills", Any, Hot, "Skills that nodes may bring."),
+    key("pluginTools", Any, Unread, "Tools offered by nodes."),
+    key("allowSkills", Any, Unread, "Skills that nodes may bring."),
 ];
 
 const SECURITY_HEADERS: &[Key] = &[key(
     "strictTransportSecurity",
     TextOrFalse,
-    Hot,
+    Unread,
     "Value of the Strict-Transport-Security header.",
 )];
 
 const HTTP: &[Key] = &[
-    key("endpoints", Any, Hot, "HTTP interfaces besides the WebSocket."),
-    key("securityHeaders", Object(SECURITY_HEADERS), Hot, "Headers added to HTTP answers."),
+    key("endpoints", Any, Unread, "HTTP interfaces besides the WebSocket."),
+    key("securityHeaders", Object(SECURITY_HEADERS), Unread, "Headers added to HTTP answers."),
 ];
 
 const TOOLS: &[Key] = &[
-    key("allow", TEXTS, Hot, "Tools allowed over HTTP."),
-    key("deny", TEXTS, Hot, "Tools refused over HTTP."),
+    key("allow", TEXTS, Unread, "Tools allowed over HTTP."),
+    key("deny", TEXTS, Unread, "Tools refused over HTTP."),
 ];
 
 const NODE_COMMAND: &[Key] = &[
-    key("program", Text, Unread, "The program: JSON on its standard input, JSON on its standard output."),
-    key("args", TEXTS, Unread, "Its arguments."),
-    key("description", Text, Unread, "What it does, for agents; without one it is no tool of theirs."),
-    key("parameters", Any, Unread, "The JSON schema of its parameters."),
-    key("timeoutMs", Integer(1, MAX_MS), Unread, "How long it may take, in milliseconds."),
+    key("program", Text, Reconnect, "The program: JSON on its standard input, JSON on its standard output."),
+    key("args", TEXTS, Reconnect, "Its arguments."),
+    key("description", Text, Reconnect, "What it does, for agents; without one it is no tool of theirs."),
+    key("parameters", Any, Reconnect, "The JSON schema of its parameters."),
+    key("timeoutMs", Integer(1, MAX_MS), Reconnect, "How long it may take, in milliseconds."),
 ];
 
 const NODE_EXEC: &[Key] = &[
-    key("policy", OneOf(EXEC_POLICIES), Unread, "What system.run may run: deny, allowlist, or ask about what is not on the allowlist (default)."),
+    key("policy", OneOf(EXEC_POLICIES), Reconnect, "What system.run may run: deny, allowlist, or ask about what is not on the allowlist (default)."),
 ];
 
 const NODE: &[Key] = &[
-    key("commands", MapOf(&Object(NODE_COMMAND)), Unread, "Local programs as node commands, by name."),
-    key("exec", Object(NODE_EXEC), Unread, "Programs that a gateway asks for."),
+    key("commands", MapOf(&Object(NODE_COMMAND)), Reconnect, "Local programs as node commands, by name."),
+    key("exec", Object(NODE_EXEC), Reconnect, "Programs that a gateway asks for."),
 ];
 
 const GATEWAY: &[Key] = &[
@@ -181,17 +190,17 @@ const GATEWAY: &[Key] = &[
     key("bind", OneOf(BIND_MODES), Restart, "Which addresses the gateway listens on (default loopback)."),
     key("customBindHost", Text, Restart, "The IPv4 address for bind custom."),
     key("auth", Object(AUTH), Restart, "How clients prove who they are."),
-    key("remote", Object(REMOTE), Unread, "The gateway elsewhere that clients on this machine use."),
+    key("remote", Object(REMOTE), Reconnect, "The gateway elsewhere that clients on this machine use."),
     key("controlUi", Object(CONTROL_UI), Restart, "The web page."),
     key("tailscale", Object(TAILSCALE), Restart, "Publication through Tailscale."),
     key("tls", Object(TLS), Restart, "TLS on the gateway's own port."),
     key("trustedProxies", TEXTS, Restart, "Addresses or networks of reverse proxies that may name the client."),
     key("allowRealIpFallback", Bool, Restart, "Whether X-Real-IP counts when X-Forwarded-For gives nothing."),
     key("handshakeTimeoutMs", Integer(1, MAX_MS), Restart, "How long a client may take to connect, in milliseconds."),
-    key("reload", Object(RELOAD), Unread, "What happens when this file changes."),
+    key("reload", Object(RELOAD), Hot, "What happens when this file changes."),
     key("nodes", Object(NODES), Hot, "Rules for nodes."),
-    key("http", Object(HTTP), Restart, "HTTP beside the WebSocket."),
-    key("tools", Object(TOOLS), Hot, "Tools over HTTP."),
+    key("http", Object(HTTP), Unread, "HTTP beside the WebSocket."),
+    key("tools", Object(TOOLS), Unread, "Tools over HTTP."),
     kept("push"),
     kept("channelHealthCheckMinutes"),
     kept("channelStaleEventThresholdMinutes"),
@@ -251,12 +260,12 @@ const LOGGING: &[Key] = &[
 pub const ROOT: &[Key] = &[
     key("gateway", Object(GATEWAY), Restart, "The gateway and how clients get to it."),
     key("secrets", Object(SECRETS), Hot, "Where references to secrets are read."),
-    key("agents", Object(AGENTS), Restart, "The agents."),
-    key("auth", Object(AUTH_PROFILES), Restart, "Named credentials of model providers."),
-    key("models", Object(MODELS), Restart, "Models and their providers."),
-    key("channels", Object(CHANNELS), Restart, "Where people write to agents from outside."),
+    key("agents", Object(AGENTS), Hot, "The agents."),
+    key("auth", Object(AUTH_PROFILES), Hot, "Named credentials of model providers."),
+    key("models", Object(MODELS), Hot, "Models and their providers."),
+    key("channels", Object(CHANNELS), Hot, "Where people write to agents from outside."),
+    key("node", Object(NODE), Reconnect, "This machine as a node (`clawgate node run`)."),
     key("logging", Object(LOGGING), Restart, "How much is written to the log, and how."),
-    key("node", Object(NODE), Unread, "This machine as a node (`clawgate node run`)."),
     kept("$schema"),
     kept("$include"),
     kept("meta"),
@@ -287,7 +296,7 @@ pub const ROOT: &[Key] = &[
     kept("cron"),
     kept("hooks"),
     kept("web"),
-    kept("discovery"),
+    key("discovery", Object(DISCOVERY), Restart, "How the gateway is found on its network."),
     kept("canvasHost"),
     kept("talk"),
     kept("plugins"),

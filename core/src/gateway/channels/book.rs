@@ -27,6 +27,8 @@ pub(in crate::gateway) struct ChannelBook {
     by_key: BTreeMap<String, MessageId>,
     /// Messages that are over, the oldest first.
     over: VecDeque<MessageId>,
+    /// The same of which nobody knows whether they were delivered: they are somebody's to look at.
+    uncertain: VecDeque<MessageId>,
     /// Messages that wait for an agent, in all places.
     waiting: usize,
     last_order: u64,
@@ -240,7 +242,7 @@ impl ChannelBook {
             self.dequeue(&record.place, id, before);
             if record.state.is_over() {
                 end(&mut record);
-                self.over.push_back(id.clone());
+                self.note_end(&record);
             } else {
                 self.enqueue(&record);
             }
@@ -259,6 +261,7 @@ impl ChannelBook {
         // Most are not over when their answer is sent: those are not looked for.
         if self.get(id).is_some_and(|record| record.state.is_over()) {
             self.over.retain(|over| over != id);
+            self.uncertain.retain(|over| over != id);
         }
         self.change(journal, id, change);
     }
@@ -285,17 +288,19 @@ impl ChannelBook {
         self.accounts.get(&account.to_string())
     }
 
-    /// Forgets the oldest messages that are over, beyond a number. Gives those that are gone.
+    /// Forgets the oldest messages that are over, beyond a number; and those that are uncertain, beyond the
+    /// same number of their own. Gives those that are gone.
     pub(in crate::gateway) fn trim(
         &mut self,
         journal: &mut Journal,
         max: usize,
     ) -> Vec<MessageRecord> {
-        let mut gone = Vec::new();
-        while self.over.len() > max {
-            let Some(id) = self.over.pop_front() else {
-                break;
-            };
+        let (mut gone, mut ids) = (Vec::new(), Vec::new());
+        for over in [&mut self.over, &mut self.uncertain] {
+            let beyond = over.len().saturating_sub(max);
+            ids.extend(over.drain(..beyond));
+        }
+        for id in ids {
             if let Some(record) = self.messages.remove(journal, id.as_str()) {
                 self.forget(&record);
                 gone.push(record);
@@ -334,6 +339,7 @@ impl ChannelBook {
         self.by_run.clear();
         self.by_key.clear();
         self.over.clear();
+        self.uncertain.clear();
         self.waiting = 0;
         let mut records: Vec<MessageRecord> = self.messages.values().cloned().collect();
         records.sort_by_key(|record| record.order);
@@ -349,7 +355,22 @@ impl ChannelBook {
             let ended = record.hops.last().map_or(WallTime(0), |hop| hop.at);
             (ended, record.order)
         });
-        self.over = records.into_iter().map(|record| record.id).collect();
+        for record in &records {
+            self.note_end(record);
+        }
+    }
+
+    fn note_end(&mut self, record: &MessageRecord) {
+        let over = match record.state {
+            MessageState::Uncertain => &mut self.uncertain,
+            MessageState::Received
+            | MessageState::Running
+            | MessageState::CallingNode
+            | MessageState::Replying
+            | MessageState::Sent
+            | MessageState::Failed => &mut self.over,
+        };
+        over.push_back(record.id.clone());
     }
 
     fn index(&mut self, record: &MessageRecord) {

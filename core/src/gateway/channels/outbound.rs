@@ -13,7 +13,7 @@ use super::{
     book::Fresh,
 };
 use crate::{
-    channel::{ChatKind, Errand, FileBytes, Outgoing, Part, Place, SendOutcome},
+    channel::{ChatKind, Errand, FileBytes, Outgoing, Part, Place, ReplyTo, SendOutcome},
     frame::RawJson,
     gateway::{Effect, EffectOutcome, Gateway, Phase, waiting::Waiter},
     ids::SessionId,
@@ -263,7 +263,12 @@ impl Gateway {
         let outgoing = Outgoing {
             place: place.clone(),
             part: body,
-            reply_to: outbound.reply_to.clone().filter(|_| part == 0),
+            reply_to: outbound.reply_to.clone().filter(|_| part == 0).map(|id| {
+                match outbound.asked {
+                    Some(_) => ReplyTo::Named(id),
+                    None => ReplyTo::Heard(id),
+                }
+            }),
             silent: outbound.silent,
             key: format!("{}-{id}-{part}", ChannelBook::epoch(&self.setup.identity)),
         };

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use super::{MessageState, Way, accounts::Running};
+use super::{MessageRecord, MessageState, Way, accounts::Running};
 use crate::{
     channel::{AccountRef, ChannelStatus, DEFAULT_ACCOUNT, Link},
     gateway::Gateway,
@@ -184,10 +184,10 @@ impl Gateway {
         let status = running.status();
         let (inbox, outbox) = self.channels.waiting_of(name);
         let active = self.channels.running_of(name);
-        let uncertain = self.channels.messages().filter(|record| {
-            record.place.account == *name && record.state == MessageState::Uncertain
-        });
-        let uncertain = uncertain.count();
+        let uncertain = self.troubled(name);
+        let uncertain = uncertain
+            .filter(|record| record.state == MessageState::Uncertain)
+            .count();
         let mut row = json!({
             "accountId": name.account,
             "enabled": running.account.enabled,
@@ -228,12 +228,7 @@ impl Gateway {
         let mut pressure = Vec::new();
         for name in self.accounts.all.keys() {
             let troubled: Vec<WallTime> = self
-                .channels
-                .messages()
-                .filter(|record| record.place.account == *name)
-                .filter(|record| {
-                    matches!(record.state, MessageState::Uncertain | MessageState::Failed)
-                })
+                .troubled(name)
                 .filter_map(|record| Some(record.hops.last()?.at))
                 .collect();
             if let Some(oldest) = troubled.iter().min() {
@@ -265,6 +260,17 @@ impl Gateway {
             return None;
         }
         Some(json!({ "failed": failed, "ingressPressure": pressure }))
+    }
+
+    /// Messages of an account that failed or are uncertain. What was heard shares the fate of its answer,
+    /// which is among them.
+    fn troubled(&self, name: &AccountRef) -> impl Iterator<Item = &MessageRecord> {
+        self.channels.messages().filter(move |record| {
+            let answered = record.inbound().is_some_and(|heard| heard.answer.is_some());
+            record.place.account == *name
+                && matches!(record.state, MessageState::Uncertain | MessageState::Failed)
+                && !answered
+        })
     }
 
     fn paused_places(&self, name: &AccountRef) -> usize {

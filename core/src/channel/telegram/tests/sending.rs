@@ -1,5 +1,5 @@
 use super::*;
-use crate::channel::FileBytes;
+use crate::channel::{FileBytes, ReplyTo};
 
 fn not_sent(wait: Option<u64>) -> impl Fn(&SendOutcome) -> bool {
     move |outcome| {
@@ -24,7 +24,7 @@ fn a_text_goes_out_with_all_that_belongs_to_it() {
     let (mut rig, _) = Rig::running();
     let said = Outgoing {
         place: place("-100", Some("4")),
-        reply_to: Some("31".to_owned()),
+        reply_to: Some(ReplyTo::Heard("31".to_owned())),
         silent: true,
         ..outgoing("**hi** <you>")
     };
@@ -56,9 +56,24 @@ fn the_general_topic_is_never_named() {
 }
 
 #[test]
+fn an_answer_that_somebody_asked_for_is_shown() {
+    let (mut rig, _) = Rig::running();
+    let said = Outgoing {
+        reply_to: Some(ReplyTo::Named("31".to_owned())),
+        ..outgoing("hi")
+    };
+    rig.say(1, said);
+    assert_eq!(
+        rig.call().params()["reply_parameters"]["message_id"],
+        31,
+        "although the account shows no answers"
+    );
+}
+
+#[test]
 fn answers_are_shown_as_configured() {
     let answer = |text: &str| Outgoing {
-        reply_to: Some("31".to_owned()),
+        reply_to: Some(ReplyTo::Heard("31".to_owned())),
         ..outgoing(text)
     };
     for (mode, shown) in [
@@ -244,7 +259,7 @@ fn files_go_out_as_what_they_are() {
         rig.search = size < 100;
         let said = Outgoing {
             place: place("-100", Some("4")),
-            reply_to: Some("8".to_owned()),
+            reply_to: Some(ReplyTo::Heard("8".to_owned())),
             ..file("dir/a \"b\".x", mime_type, size)
         };
         rig.say(1, said);

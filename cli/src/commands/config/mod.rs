@@ -1,12 +1,19 @@
-//! `config path`, `config get`, `config validate`.
+//! `config`: looking at the config file (`path`, `get`, `validate`, `why`), changing it (`set`,
+//! `unset`, `patch`), and repairing it (`diff`, `restore`).
+
+mod change;
+mod repair;
+mod why;
+
+pub(crate) use change::{Plan, carry_out};
 
 use clawgate_core::config::paths::Profile;
-use clawgate_core::config::{ConfigFile, Finding};
+use clawgate_core::config::{Change, ConfigFile, Finding, KeyPath};
 use clawgate_core::credentials::{RefAccess, ShownRef, shown_refs};
 use clawgate_core::secrets::RefValues;
 use serde_json::{Value, json};
 
-use crate::args::ConfigCommand;
+use crate::config_args::ConfigCommand;
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -16,7 +23,13 @@ use crate::text::{Sheet, plain};
 pub(super) fn run(command: ConfigCommand, context: &Context) -> Result<Exit, Failure> {
     match command {
         ConfigCommand::Path => path(context),
-        ConfigCommand::Get { key } => get(key.as_deref(), context),
+        ConfigCommand::Get { key } => get(key.as_ref(), context),
+        ConfigCommand::Set(args) => change::set(args, context),
+        ConfigCommand::Unset { key, write } => carry_out(&[Change::Unset(key)], write, context),
+        ConfigCommand::Patch { file, write } => change::patch(&file, write, context),
+        ConfigCommand::Why { key } => why::run(&key, context),
+        ConfigCommand::Diff => repair::diff(context),
+        ConfigCommand::Restore { write } => repair::restore(write, context),
         ConfigCommand::Validate => validate(context),
     }
 }
@@ -53,12 +66,12 @@ fn path(context: &Context) -> Result<Exit, Failure> {
     Ok(Exit::Ok)
 }
 
-fn get(key: Option<&str>, context: &Context) -> Result<Exit, Failure> {
+fn get(key: Option<&KeyPath>, context: &Context) -> Result<Exit, Failure> {
     let file = context.config_file()?;
     let all = file.redacted();
     let value = match key {
         None => &all,
-        Some(key) => look_up(&all, key).ok_or_else(|| not_set(key, file))?,
+        Some(key) => key.find(&all).ok_or_else(|| not_set(key, file))?,
     };
     match (context.format, value) {
         (Format::Text, Value::String(text)) => output::text(&format!("{}\n", plain(text)))?,
@@ -67,7 +80,7 @@ fn get(key: Option<&str>, context: &Context) -> Result<Exit, Failure> {
     Ok(Exit::Ok)
 }
 
-fn not_set(key: &str, file: &ConfigFile) -> Failure {
+fn not_set(key: &KeyPath, file: &ConfigFile) -> Failure {
     Failure::new(
         Exit::Failed,
         "config_key_not_set",
@@ -76,27 +89,6 @@ fn not_set(key: &str, file: &ConfigFile) -> Failure {
     )
     .fact("file", json!(file.path))
     .fact("exists", json!(file.exists))
-}
-
-/// The value at a path such as `gateway.trustedProxies[0]`.
-fn look_up<'a>(value: &'a Value, path: &str) -> Option<&'a Value> {
-    path.split('.').try_fold(value, |value, step| {
-        let (key, indexes) = match step.split_once('[') {
-            Some((key, rest)) => (key, rest.strip_suffix(']')?),
-            None => (step, ""),
-        };
-        let value = if key.is_empty() {
-            value
-        } else {
-            value.get(key)?
-        };
-        if indexes.is_empty() {
-            return Some(value);
-        }
-        indexes.split("][").try_fold(value, |value, index| {
-            value.get(index.parse::<usize>().ok()?)
-        })
-    })
 }
 
 fn validate(context: &Context) -> Result<Exit, Failure> {
@@ -185,25 +177,4 @@ fn describe(file: &ConfigFile, references: &[ShownRef]) -> String {
         }
     });
     text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn paths_reach_into_objects_and_lists() {
-        let value = json!({ "a": { "b": [1, [2, 3]] }, "c": "d" });
-        for (path, found) in [
-            ("a.b[0]", json!(1)),
-            ("a.b[1][1]", json!(3)),
-            ("c", json!("d")),
-        ] {
-            assert_eq!(look_up(&value, path), Some(&found), "{path}");
-        }
-        for path in ["a.x", "a.b[7]", "a.b[x]", "a.b[0", "c.d", ""] {
-            let found = look_up(&value, path);
-            assert!(found.is_none() || path.is_empty(), "{path}");
-        }
-    }
 }

@@ -1,0 +1,62 @@
+//! Where two configs differ.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::key_path::KeyPath;
+
+/// The paths at which two values differ, as deep as both have something there. A list that changed is
+/// one difference, because its elements have no names.
+///
+/// ```
+/// use clawgate_core::config::differences;
+/// use serde_json::json;
+///
+/// let before = json!({ "gateway": { "port": 1, "auth": { "mode": "token" } } });
+/// let after = json!({ "gateway": { "port": 2 }, "channels": {} });
+/// let paths: Vec<String> = differences(&before, &after)
+///     .iter()
+///     .map(ToString::to_string)
+///     .collect();
+/// assert_eq!(paths, ["channels", "gateway.auth.mode", "gateway.port"]);
+/// ```
+pub fn differences(before: &Value, after: &Value) -> Vec<KeyPath> {
+    let mut found = Vec::new();
+    compare(&KeyPath::root(), Some(before), Some(after), &mut found);
+    found
+}
+
+fn compare(
+    path: &KeyPath,
+    before: Option<&Value>,
+    after: Option<&Value>,
+    found: &mut Vec<KeyPath>,
+) {
+    if before == after {
+        return;
+    }
+    let members = |value: Option<&Value>| match value {
+        // What comes and goes as a whole is told by what is in it.
+        None => Some(None),
+        Some(Value::Object(object)) if !object.is_empty() => Some(Some(object.clone())),
+        Some(_) => None,
+    };
+    let (Some(old), Some(new)) = (members(before), members(after)) else {
+        found.push(path.clone());
+        return;
+    };
+    let keys: BTreeSet<&String> = old
+        .iter()
+        .chain(&new)
+        .flat_map(|object| object.keys())
+        .collect();
+    for key in keys {
+        compare(
+            &path.key(key),
+            before.and_then(|value| value.get(key)),
+            after.and_then(|value| value.get(key)),
+            found,
+        );
+    }
+}
