@@ -184,6 +184,31 @@ fn installed_used_and_taken_back() -> TestResult {
     Ok(())
 }
 
+/// The machine has another name in the user's own file, which a block of another name would not get.
+#[test]
+fn a_name_of_the_users_own_file_is_understood() -> TestResult {
+    let Some(mut site) = Site::new()? else {
+        return Ok(());
+    };
+    let port = site.far.sshd.port();
+    let path = site.far.sshd.client_config();
+    let config = fs::read_to_string(&path)?
+        + &format!("Host studio\n  HostName 127.0.0.1\n  HostKeyAlias [127.0.0.1]:{port}\n");
+    fs::write(&path, config)?;
+    let user = clawgate_tests::ssh_server::user();
+    let target = format!("{user}@studio:{port}");
+    if let Some(flag) = site.flags.get_mut(1) {
+        target.clone_into(flag);
+    }
+    let (code, answer) = site.install(&["--yes"])?;
+    assert_eq!(code, 0, "{answer}");
+    let status = site.is_up()?;
+    assert_eq!(status["service"]["target"], json!(target));
+    site.far.client.0.json(&["health"])?;
+    assert_eq!(site.status()?.1["tunnels"], json!([]));
+    Ok(())
+}
+
 #[test]
 fn installed_twice_is_installed_once() -> TestResult {
     let Some(site) = Site::new()? else {

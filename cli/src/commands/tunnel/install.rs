@@ -101,6 +101,7 @@ pub(super) fn run(args: &InstallArgs, context: &Context) -> Result<Exit, Failure
     let kept = Kept {
         alias: plan.service.alias.clone(),
         spec: plan.spec.clone(),
+        block: plan.block.clone(),
     };
     let places = context.locations()?;
     // Texts and numbers always have a text.
@@ -121,7 +122,7 @@ fn plan(args: &InstallArgs, context: &Context) -> Result<Plan, Failure> {
     let spec = super::spec(&args.place, context)?;
     let service = TunnelService::of(spec.config_file.as_deref(), context)?;
     let description = service.description(&spec)?;
-    let block = service.block(&spec);
+    let block = service.block(&spec)?;
     let before = match fs::read_to_string(&service.ssh_config) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
