@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use clawgate_core::config::{AuthMode, BindMode};
+use clawgate_core::config::{AuthMode, BindMode, LogStyle};
 use clawgate_core::credentials::Surface;
 use clawgate_core::policy::audit::Severity;
 use clawgate_core::policy::port::{InvalidPort, parse_port_option};
@@ -19,8 +19,12 @@ use crate::config_args::ConfigCommand;
 use crate::conversation_args::{AgentArgs, ChatArgs, SessionsCommand};
 use crate::device_args::DevicesCommand;
 use crate::discovery_args::{DISCOVER, DiscoverArgs};
+use crate::doctor_args::{DOCTOR, DoctorArgs};
 use crate::help;
 use crate::node_args::{NodeCommand, NodesCommand};
+use crate::remote_args::{ContextCommand, RemoteCommand};
+use crate::service_args::{InstallArgs, LocalArgs};
+use crate::top_args::TopArgs;
 use crate::tunnel_args::{ProbeArgs, TunnelCommand};
 
 /// An agent gateway, and the commands to look after it.
@@ -57,6 +61,9 @@ pub(crate) struct InstanceArgs {
     /// The config file [env: OPENCLAW_CONFIG_PATH] [default: openclaw.json in the state folder]
     #[arg(long, global = true, value_name = "PATH")]
     pub(crate) config: Option<PathBuf>,
+    /// The named gateway (`clawgate context list`); default is none [env: CLAWGATE_CONTEXT]
+    #[arg(long, global = true, value_name = "NAME")]
+    pub(crate) context: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -104,6 +111,12 @@ pub(crate) enum Command {
     /// Look at the config file, and change it
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// The gateway elsewhere that commands use: set it, look at it, test it
+    #[command(subcommand)]
+    Remote(RemoteCommand),
+    /// Several named gateways elsewhere, of which one is in force
+    #[command(subcommand, after_help = help::CONTEXT)]
+    Context(ContextCommand),
     /// Look at the credentials that would be sent
     #[command(subcommand)]
     Auth(AuthCommand),
@@ -128,6 +141,9 @@ pub(crate) enum Command {
     /// Change the secret that the gateway asks for, without an outage
     #[command(subcommand)]
     Secrets(SecretsCommand),
+    /// Look for what is wrong, from the config to the gateway's answer, and say what to do
+    #[command(after_help = DOCTOR)]
+    Doctor(Box<DoctorArgs>),
     /// Listen for gateways on the local network
     #[command(after_help = DISCOVER)]
     Discover(DiscoverArgs),
@@ -156,7 +172,19 @@ pub(crate) enum GatewayCommand {
     /// Run the gateway in the foreground
     #[command(after_help = help::GATEWAY_RUN)]
     Run(GatewayRunArgs),
-    /// Where the gateway is, and whether it answers
+    /// Install the gateway as a service of this user, and start it
+    #[command(after_help = help::GATEWAY_INSTALL)]
+    Install(Box<InstallArgs>),
+    /// Stop the service and remove its files; the state stays
+    Uninstall(LocalArgs),
+    /// Start the service
+    Start(LocalArgs),
+    /// Stop the service, or the gateway that somebody runs here
+    Stop(LocalArgs),
+    /// Start the gateway anew, service or not; its port stays open
+    #[command(after_help = help::GATEWAY_RESTART)]
+    Restart(LocalArgs),
+    /// Where the gateway is, whether it answers, its service and who has its port
     #[command(after_help = help::GATEWAY_STATUS)]
     Status(TargetArgs),
     /// Ask the gateway how it is
@@ -165,6 +193,9 @@ pub(crate) enum GatewayCommand {
     /// Try each way to the gateway: reachable, authenticated, authorised, and how long it takes
     #[command(after_help = help::GATEWAY_PROBE)]
     Probe(ProbeArgs),
+    /// What the gateway does at this moment: a page that is made anew each second
+    #[command(after_help = help::GATEWAY_TOP)]
+    Top(TopArgs),
     /// Call one method and print its result
     #[command(after_help = help::GATEWAY_CALL)]
     Call(CallArgs),
@@ -398,6 +429,10 @@ pub(crate) struct GatewayRunArgs {
     /// A file of variables (NAME=value), for service managers that read none
     #[arg(long, value_name = "PATH")]
     pub(crate) env_file: Option<PathBuf>,
+    /// How the log on standard error looks: text or json [config: logging.consoleStyle] [default:
+    /// text on a terminal, else json]
+    #[arg(long, value_name = "FORMAT", value_parser = log_style)]
+    pub(crate) log_format: Option<LogStyle>,
 }
 
 #[allow(clippy::unnecessary_wraps, reason = "clap's parsers can fail")]
@@ -420,8 +455,12 @@ fn pin_place(text: &str) -> Result<PinPlace, InvalidPinPlace> {
     PinPlace::parse(text)
 }
 
-fn severity(name: &str) -> Result<Severity, &'static str> {
+pub(crate) fn severity(name: &str) -> Result<Severity, &'static str> {
     Severity::parse(name).ok_or("expected info, warn or critical")
+}
+
+fn log_style(name: &str) -> Result<LogStyle, &'static str> {
+    LogStyle::parse(name).ok_or("expected text or json")
 }
 
 fn auth_mode(name: &str) -> Result<AuthMode, &'static str> {

@@ -6,11 +6,14 @@ use std::path::{Path, PathBuf};
 
 use clawgate_core::config::paths::{Locations, PathsError, Profile};
 use clawgate_core::config::{
-    Config, ConfigError, ConfigFile, EnvVars, Finding, KeyPath, MAX_CONFIG_BYTES, Segment,
+    Config, ConfigError, ConfigFile, EnvVars, Finding, KeyPath, MAX_CONFIG_BYTES, NO_CONTEXT,
+    Segment,
 };
+use clawgate_core::credentials::NamedTarget;
 use serde_json::json;
 
 use crate::args::InstanceArgs;
+use crate::context_book::{ContextFile, NamedContext};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::{self, Format};
@@ -24,6 +27,8 @@ pub(crate) struct Context {
     pub(crate) profile: Profile,
     /// For whom to print.
     pub(crate) format: Format,
+    /// `--context`.
+    context: Option<String>,
     locations: Result<Locations, PathsError>,
     config: Result<ConfigFile, ConfigProblem>,
 }
@@ -73,6 +78,7 @@ impl Context {
             env,
             profile,
             format,
+            context: args.context.clone(),
             locations,
             config,
         })
@@ -86,6 +92,48 @@ impl Context {
         self.locations
             .as_ref()
             .map_err(|error| ConfigProblem::Nowhere(*error).failure())
+    }
+
+    /// The context that is in force for a command whose flags name a target, or do not.
+    ///
+    /// # Errors
+    /// When that cannot be told, or the context cannot be used.
+    pub(crate) fn named(&self, target: NamedTarget) -> Result<Option<NamedContext>, Failure> {
+        match &self.locations {
+            Ok(places) => {
+                ContextFile::of(places).chosen(self.context.as_deref(), &self.env, target)
+            }
+            // Nobody can have made a context.
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// The context that `--context` names.
+    ///
+    /// # Errors
+    /// As [`Context::named`].
+    pub(crate) fn named_by_flag(&self) -> Result<Option<NamedContext>, Failure> {
+        match &self.context {
+            Some(_) => self.named(NamedTarget::No),
+            None => Ok(None),
+        }
+    }
+
+    /// Refuses `--context` where a command is about this machine.
+    ///
+    /// # Errors
+    /// When it is given.
+    pub(crate) fn refuse_context(&self, command: &str) -> Result<(), Failure> {
+        let given = self.context.as_deref().map_or("", str::trim);
+        if given.is_empty() || given == NO_CONTEXT {
+            return Ok(());
+        }
+        Err(Failure::new(
+            Exit::Usage,
+            "context_not_here",
+            format!("`{command}` is about this machine, and --context names a gateway elsewhere."),
+            "Leave out --context.",
+        ))
     }
 
     /// The config file as it was read.

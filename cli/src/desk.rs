@@ -182,6 +182,8 @@ fn socket_of(flags: &TargetFlags, context: &Context) -> Option<PathBuf> {
     let elsewhere = flags.is_explicit()
         || flags.names_credentials()
         || context.env.non_blank("OPENCLAW_GATEWAY_URL").is_some()
+        // One that cannot be told is an error that the way over the network tells.
+        || !matches!(context.named(flags.named_target()), Ok(None))
         || is_remote;
     let own = &context.locations().ok()?.own;
     (!elsewhere).then(|| own.join(run::SOCKET))

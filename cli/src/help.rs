@@ -63,6 +63,26 @@ Examples:
   clawgate gateway run --port 19001 --auth token --token-file token.txt
   clawgate --profile rescue gateway run --allow-unconfigured";
 
+pub(crate) const GATEWAY_INSTALL: &str = "\
+The service is a systemd user unit on Linux and a LaunchAgent on macOS, named by the profile. Secrets
+of this shell that the gateway needs go into a file for your eyes only, never into the unit. Nothing is
+written where the gateway would not start like this.
+
+Examples:
+  clawgate gateway install
+  clawgate gateway install --print
+  clawgate --profile rescue gateway install --socket-activation
+  clawgate gateway install --env TELEGRAM_BOT_TOKEN --writable ~/notes";
+
+pub(crate) const GATEWAY_RESTART: &str = "\
+The port stays open: whoever connects meanwhile waits until the new gateway serves. The program that
+now lies in the place of the old one is asked first whether it would start; if not, the old one goes
+on. Under a service manager, this is a restart of the service.
+
+Examples:
+  clawgate gateway restart
+  clawgate --profile rescue gateway restart --json";
+
 pub(crate) const GATEWAY_STATUS: &str = "\
 Examples:
   clawgate gateway status
@@ -78,6 +98,15 @@ Examples:
   clawgate gateway probe --ssh nick@studio
   clawgate gateway probe --url wss://gw.example.com --token-file token.txt --json";
 
+pub(crate) const GATEWAY_TOP: &str = "\
+q, Esc or Ctrl-C ends it. Rates and percentiles are those of the last interval; of one page alone, those
+since the gateway's start. With --json, one document comes in each interval, or with --once one in all.
+
+Examples:
+  clawgate gateway top
+  clawgate gateway top --connections
+  clawgate gateway top --once --json";
+
 pub(crate) const GATEWAY_CALL: &str = "\
 The result is printed as JSON. The connection asks for the scope that the method needs, and no more.
 
@@ -90,6 +119,39 @@ pub(crate) const CONFIG_GET: &str = "\
 Examples:
   clawgate config get
   clawgate config get gateway.auth --json";
+
+pub(crate) const REMOTE_SET: &str = "\
+What clients would refuse is refused before it is written: ws:// to a public host, a pin or headers
+without wss://, an SSH target that is none. When the URL or the SSH host becomes another one, token,
+password, headers and pins of the one before are left out.
+
+Examples:
+  clawgate remote set --url wss://gw.example.com --token-file token.txt
+  clawgate remote set --url ws://127.0.0.1:18789 --transport ssh --ssh-target ada@gw.example.com
+  clawgate remote set --url wss://gw.example.com --edge-auth-ref X-Key=env:default:EDGE_KEY";
+
+pub(crate) const REMOTE_TEST: &str = "\
+The steps are: name, TCP, TLS with the pin, upgrade, challenge, authentication, scope. The exit code is
+the one that a command would fail with.
+
+Example:
+  clawgate remote test --json";
+
+pub(crate) const CONTEXT: &str = "\
+A context is a gateway elsewhere under a name, with the settings of gateway.remote. It is put in force by
+--context, else by CLAWGATE_CONTEXT, else by `clawgate context use`. What is sent to it stands in the
+context itself: no token or password of the environment, of the config or of another context ever is.
+
+Examples:
+  clawgate context add lab --url wss://lab.example.com --token-file token.txt
+  clawgate --context lab status
+  clawgate context use lab";
+
+pub(crate) const CONTEXT_ADD: &str = "\
+Examples:
+  clawgate context add lab --url wss://lab.example.com --token-ref env:default:LAB_TOKEN
+  clawgate context add home --from-config --use
+  clawgate context add lab --replace --tls-fingerprint SHA256";
 
 pub(crate) const CONFIG_SET: &str = "\
 Before anything is written, it says what the change needs: nothing (live), new connections

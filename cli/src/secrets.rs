@@ -52,6 +52,18 @@ impl GivenSecrets {
     }
 }
 
+/// Reads the file of a secret; `-` is standard input.
+///
+/// # Errors
+/// When it cannot be read, is too long, or has nothing in it.
+pub(crate) fn read_file(kind: SecretKind, path: &Path) -> Result<Secret, Failure> {
+    if path == Path::new("-") {
+        return secret_of(kind, path, io::stdin().lock());
+    }
+    let file = File::open(path).map_err(|error| unreadable(kind, path, &error))?;
+    secret_of(kind, path, file)
+}
+
 fn choose(
     kind: SecretKind,
     flag: Option<Secret>,
@@ -59,11 +71,7 @@ fn choose(
 ) -> Result<Option<Secret>, Failure> {
     match file {
         None => Ok(flag),
-        Some(path) if path == Path::new("-") => secret_of(kind, path, io::stdin().lock()).map(Some),
-        Some(path) => {
-            let file = File::open(path).map_err(|error| unreadable(kind, path, &error))?;
-            secret_of(kind, path, file).map(Some)
-        }
+        Some(path) => read_file(kind, path).map(Some),
     }
 }
 

@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use clawgate_core::client::Purpose;
 use clawgate_core::config::paths::Locations;
-use clawgate_core::config::{Config, EnvVars, ModeSetting, TlsConfig};
+use clawgate_core::config::{Config, ContextName, EnvVars, ModeSetting, TlsConfig};
 use clawgate_core::credentials::{
-    CredentialError, Explanation, FirstUse, Flags, NodeScheme, NodeTarget, Presented, RefAccess,
-    Request, Resolution, Shown, Source, SshFlags, Surface, Target, UrlSource, resolve,
+    CredentialError, Explanation, FirstUse, Flags, NamedTarget, NodeScheme, NodeTarget, Presented,
+    RefAccess, Request, Resolution, Shown, ShownContext, Source, SshFlags, Surface, Target,
+    UrlSource, resolve,
 };
 use clawgate_core::policy::{
     MAX_PEM, PinBook, SecretKind, TlsFiles, TlsFingerprint, fingerprint_of_pem,
@@ -21,6 +22,7 @@ use serde_json::{Value, json};
 
 use crate::args::{PlaceArgs, TargetArgs};
 use crate::context::Context;
+use crate::context_book::NamedContext;
 use crate::device::{DeviceFiles, Known};
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -122,6 +124,15 @@ impl TargetFlags {
             .is_some_and(|url| !url.trim().is_empty())
     }
 
+    /// The same, as the choice of a context asks for it.
+    pub(crate) fn named_target(&self) -> NamedTarget {
+        if self.is_explicit() || self.ssh.is_some() || self.node.host.is_some() {
+            NamedTarget::ByFlags
+        } else {
+            NamedTarget::No
+        }
+    }
+
     /// Whether a flag names the target.
     pub(crate) fn is_explicit(&self) -> bool {
         self.names_the_target() || self.port.is_some()
@@ -191,12 +202,20 @@ pub(crate) fn explain(
     flags: &TargetFlags,
     context: &Context,
 ) -> Result<Resolution, Failure> {
+    let named = context.named(flags.named_target())?;
+    let named = named.as_ref();
     if flags.names_the_target() {
         context.warn_of_config();
-        return answer(surface, flags, context, &context.env, &Config::default());
+        return answer(
+            surface,
+            flags,
+            context,
+            (&context.env, &Config::default()),
+            named,
+        );
     }
     let config = context.client_config()?;
-    answer(surface, flags, context, &context.env, config)
+    answer(surface, flags, context, (&context.env, config), named)
 }
 
 /// The target of a command.
@@ -255,7 +274,7 @@ pub(crate) fn find_local(
         timeout: flags.timeout,
     };
     settle(
-        answer(surface, &flags, context, &env, &config)?,
+        answer(surface, &flags, context, (&env, &config), None)?,
         context,
         purpose(surface, &flags),
     )
@@ -267,6 +286,9 @@ fn settle(
     purpose: Purpose,
 ) -> Result<Resolved, Failure> {
     let why = resolution.explanation;
+    // It was one when it was chosen.
+    let named = why.context.as_ref();
+    let named = named.and_then(|named| ContextName::parse(&named.name).ok());
     match resolution.outcome {
         Ok(target) => {
             for warning in target.warnings() {
@@ -283,7 +305,10 @@ fn settle(
                 why,
                 runs_on,
                 pins: context.locations().ok().map(PinFile::of),
-                device: context.locations().ok().map(DeviceFiles::of),
+                device: context
+                    .locations()
+                    .ok()
+                    .map(|places| DeviceFiles::of(places, named.as_ref())),
                 purpose,
             })
         }
@@ -295,8 +320,8 @@ fn answer(
     surface: Surface,
     flags: &TargetFlags,
     context: &Context,
-    env: &EnvVars,
-    config: &Config,
+    (env, config): (&EnvVars, &Config),
+    named: Option<&NamedContext>,
 ) -> Result<Resolution, Failure> {
     let places = context.locations().ok();
     let pins = places.map_or_else(|| Ok(PinBook::new()), |places| PinFile::of(places).read());
@@ -311,10 +336,12 @@ fn answer(
             Some(_) => tunnels::for_one_look(keeper),
         }
     });
-    let device = places.and_then(|places| DeviceFiles::of(places).known());
+    let device =
+        places.and_then(|places| DeviceFiles::of(places, named.map(|named| &named.name)).known());
     let mut request = Request::new(surface, env, config);
     request.device_tokens = device.as_ref().map(Known::tokens);
     request.flags = flags.borrow();
+    request.context = named.map(NamedContext::target);
     request.profile = &context.profile;
     request.tunnel_keeper = keeper.as_ref();
     request.pins = pins.as_ref().unwrap_or(&no_pins);
@@ -394,7 +421,7 @@ pub(crate) fn failure(error: &CredentialError, why: &Explanation) -> Failure {
 /// The same without the target.
 pub(crate) fn bare_failure(error: &CredentialError) -> Failure {
     let mut next = error.next_step();
-    let exit = match error {
+    let exit = match error.bare() {
         CredentialError::ExplicitAuthRequired { .. }
         | CredentialError::CredentialsRequired { .. } => {
             next.push_str(" `clawgate auth explain` with the same flags shows every source.");
@@ -404,7 +431,9 @@ pub(crate) fn bare_failure(error: &CredentialError) -> Failure {
             UrlSource::Cli | UrlSource::Node | UrlSource::Port | UrlSource::Ssh => Exit::Usage,
             UrlSource::Env | UrlSource::Local | UrlSource::Remote => Exit::Configuration,
         },
-        CredentialError::UrlAndPort | CredentialError::AuthAndNoAuth => Exit::Usage,
+        CredentialError::UrlAndPort
+        | CredentialError::ContextAndTarget
+        | CredentialError::AuthAndNoAuth => Exit::Usage,
         CredentialError::SshTargetInvalid { place, .. } if place.starts_with("--") => Exit::Usage,
         CredentialError::InvalidTlsFingerprint { place }
         | CredentialError::FingerprintNeedsTls { place } => {
@@ -421,7 +450,8 @@ pub(crate) fn bare_failure(error: &CredentialError) -> Failure {
         | CredentialError::TunnelUrlElsewhere { .. }
         | CredentialError::EdgeAuthInvalid { .. }
         | CredentialError::EdgeAuthNeedsTls
-        | CredentialError::EdgeAuthUnavailable { .. } => Exit::Configuration,
+        | CredentialError::EdgeAuthUnavailable { .. }
+        | CredentialError::InContext { .. } => Exit::Configuration,
     };
     let failure = Failure::new(exit, error.code(), error.message(), next);
     match error.path() {
@@ -451,9 +481,12 @@ pub(crate) fn with_chain(failure: Failure, why: &Explanation) -> Failure {
     failure
 }
 
-/// `{url, source, mode}`.
+/// `{url, source, mode}`, and the context where one is in force.
 pub(crate) fn target_json(why: &Explanation) -> Value {
     let mut target = json!({ "url": why.url, "source": why.url_source, "mode": why.mode });
+    if let (Some(context), Some(fields)) = (&why.context, target.as_object_mut()) {
+        fields.insert("context".into(), json!(context));
+    }
     if let (Some(tunnel), Some(object)) = (&why.tunnel, target.as_object_mut()) {
         object.insert("tunnel".to_owned(), json!(tunnel));
     }
@@ -468,6 +501,12 @@ pub(crate) fn auth_json(why: &Explanation) -> Value {
 /// The target in words.
 pub(crate) fn target_text(why: &Explanation) -> String {
     let text = match (&why.url, why.url_source) {
+        (Some(url), _) if why.context.is_some() => {
+            let context = why.context.as_ref();
+            let of = |pick: fn(&ShownContext) -> &str| context.map_or("", pick).to_owned();
+            let (name, from) = (of(|context| &context.name), of(|context| context.from));
+            format!("{url} (context {name}, by {from})")
+        }
         (Some(url), Some(source)) => format!("{url} ({source})"),
         (Some(url), None) => url.clone(),
         (None, _) => return "none".to_owned(),
@@ -518,6 +557,9 @@ pub(crate) fn correct_credential(target: &Target) -> String {
                     format!("compare gateway.auth.{name} with the gateway's, and restart the gateway after a change")
                 }
                 Source::ConfigRemote => format!("correct gateway.remote.{name}"),
+                Source::Context => format!(
+                    "correct the {name} of the context (`clawgate context add NAME --replace --{name}-file PATH`)"
+                ),
                 Source::Device => "pair this device again (`clawgate devices join CODE`, or give the gateway's token or password once)".to_owned(),
                 Source::File => "restart the local gateway, which made this token".to_owned(),
             }

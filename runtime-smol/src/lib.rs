@@ -19,6 +19,7 @@
 #![forbid(unsafe_code)]
 
 mod bind;
+mod call_log;
 mod conn;
 mod effects;
 mod head;
@@ -27,11 +28,13 @@ mod http;
 mod hub;
 mod interfaces;
 mod listener;
+mod live;
 mod locks;
 #[cfg(feature = "mdns")]
 pub mod mdns;
 mod owner;
 mod post;
+mod sample;
 mod server;
 mod socket;
 mod tailscale;
@@ -45,6 +48,7 @@ pub mod websocket;
 pub use bind::listen;
 pub use effects::{ApprovalsHost, HostFiles, SecretsHost};
 pub use hub::now;
+pub use live::Live;
 pub use locks::Locks;
 pub use owner::OwnerSocket;
 pub use server::{ManagedPort, Newcomers, Server, ServerOptions, State, Stopper};

@@ -20,6 +20,7 @@ use crate::{
     hub::{Hub, Outside},
     jobs::Jobs,
     listener::{self, InFlight},
+    live::Live,
     locks::Locks,
     owner::OwnerSocket,
     store::{Readers, StoreFile},
@@ -281,6 +282,11 @@ impl Server {
     /// Connections that are open.
     pub fn connections(&self) -> usize {
         self.hub.connections()
+    }
+
+    /// A handle by which it hears of a changed config.
+    pub fn live(&self) -> Live {
+        Live::of(&self.hub)
     }
 
     /// A handle that ends it.

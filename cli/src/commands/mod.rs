@@ -9,9 +9,12 @@ mod channels;
 mod chat;
 mod completion;
 mod config;
+mod contexts;
 mod demo;
 mod devices;
 mod discover;
+mod doctor;
+mod gateway_service;
 mod gateway_status;
 mod health;
 mod logs;
@@ -19,11 +22,13 @@ mod node;
 mod nodes;
 mod pins;
 mod probe;
+mod remote;
 mod run;
 mod secrets;
 mod security;
 mod sessions;
 mod status;
+mod top;
 mod tunnel;
 mod url;
 
@@ -54,9 +59,11 @@ pub(crate) fn dispatch(cli: Cli, format: Format) -> Result<Exit, Failure> {
         Command::Chat(args) => chat::run(*args, &context()?),
         Command::Completion { shell } => completion::print(shell),
         Command::Config(command) => config::run(command, &context()?),
+        Command::Context(command) => contexts::run(command, &context()?),
         Command::Demo { telegram } => demo::run(telegram, format),
         Command::DemoGreet => demo::greet(),
         Command::Devices(command) => devices::run(command, &context()?),
+        Command::Doctor(args) => doctor::run(*args, &context()?),
         Command::Discover(args) => discover::run(&args, format),
         Command::Gateway(GatewayCommand::Call(args)) => call::run(args, &context()?),
         Command::Gateway(GatewayCommand::Health(args)) | Command::Health(args) => {
@@ -66,7 +73,19 @@ pub(crate) fn dispatch(cli: Cli, format: Format) -> Result<Exit, Failure> {
             let ssh = args.through();
             probe::run(&TargetFlags::read(args.target)?, ssh, &context()?)
         }
+        Command::Gateway(GatewayCommand::Top(args)) => top::run(args, &context()?),
         Command::Gateway(GatewayCommand::Run(args)) => run::run(args, context()?),
+        Command::Gateway(GatewayCommand::Install(args)) => {
+            gateway_service::install(&args, &context()?)
+        }
+        Command::Gateway(GatewayCommand::Uninstall(args)) => {
+            gateway_service::uninstall(args, &context()?)
+        }
+        Command::Gateway(GatewayCommand::Start(args)) => gateway_service::start(args, &context()?),
+        Command::Gateway(GatewayCommand::Stop(args)) => gateway_service::stop(args, &context()?),
+        Command::Gateway(GatewayCommand::Restart(args)) => {
+            gateway_service::restart(args, &context()?)
+        }
         Command::Gateway(GatewayCommand::Status(args)) => {
             gateway_status::run(&TargetFlags::read(args)?, &context()?)
         }
@@ -76,6 +95,7 @@ pub(crate) fn dispatch(cli: Cli, format: Format) -> Result<Exit, Failure> {
         Command::Nodes(command) => nodes::run(command, &context()?),
         Command::Pairing(command) => channels::pairing(command, &context()?),
         Command::Pins(command) => pins::run(command, &context()?),
+        Command::Remote(command) => remote::run(command, &context()?),
         Command::Secrets(command) => secrets::run(command, &context()?),
         Command::Security(command) => security::run(command, &context()?),
         Command::Send(args) => channels::send(*args, &context()?),

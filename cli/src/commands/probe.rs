@@ -74,6 +74,8 @@ struct Probe {
     version: Option<String>,
     protocol: Option<u32>,
     timings: Timings,
+    /// Where the connection failed.
+    stage: Option<Stage>,
     failure: Option<Failure>,
 }
 
@@ -123,6 +125,34 @@ pub(super) fn run(
                 ));
             }
             for failure in probes.iter().filter_map(|probe| probe.failure.as_ref()) {
+                output::failure(failure, Format::Text);
+            }
+        }
+    }
+    Ok(exit)
+}
+
+/// Tries the gateway of the flags, the context or the config alone, and names the step that fails.
+pub(super) fn test(flags: &TargetFlags, context: &Context) -> Result<Exit, Failure> {
+    let probe = probe(target::find(Surface::Call, flags, context), flags.timeout);
+    let exit = probe.exit();
+    let failed = probe.failed_step();
+    match context.format {
+        Format::Json => {
+            let mut answer = probe.to_json(true);
+            if let Some(fields) = answer.as_object_mut() {
+                fields.insert("failedStep".into(), json!(failed));
+            }
+            output::json(&answer)?;
+        }
+        Format::Text => {
+            let mut text = table(std::slice::from_ref(&probe));
+            text.push_str(&match failed {
+                None => "\nEvery step works.\n".to_owned(),
+                Some(step) => format!("\nFails at: {step}\n"),
+            });
+            output::text(&text)?;
+            if let Some(failure) = &probe.failure {
                 output::failure(failure, Format::Text);
             }
         }
@@ -180,6 +210,7 @@ fn probe(found: Result<Resolved, Failure>, timeout: Duration) -> Probe {
         version: None,
         protocol: None,
         timings: Timings::default(),
+        stage: None,
         failure: None,
     };
     let resolved = match found {
@@ -237,7 +268,23 @@ impl Probe {
             self.reachable = Verdict::No;
         }
         self.timings = error.timings.clone();
+        self.stage = Some(error.stage);
         self.failure = Some(failure);
+    }
+
+    /// The first step that did not work: the settings, a stage of the connection, authentication, or
+    /// what the client may do.
+    fn failed_step(&self) -> Option<&'static str> {
+        let failure = self.failure.as_ref()?;
+        let step = match (self.reachable, self.authenticated, self.authorised) {
+            _ if self.resolved.is_none() => "settings",
+            _ if failure.exit == Exit::WrongCertificate => "pin",
+            (Verdict::Yes, Verdict::Yes, Verdict::No) => "scope",
+            (Verdict::Yes, Verdict::Yes, _) => "call",
+            (Verdict::Yes, _, _) => "authentication",
+            (Verdict::No | Verdict::Unknown, _, _) => self.stage.map_or("call", Stage::as_str),
+        };
+        Some(step)
     }
 
     /// Whether it did not come as far as the gateway's machine.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use clawgate_core::client::{IssuedToken, Route};
+use clawgate_core::config::ContextName;
 use clawgate_core::config::paths::Locations;
 use clawgate_core::credentials::{DeviceTokens, TokenBook};
 use clawgate_core::device::DeviceIdentity;
@@ -48,11 +49,15 @@ impl Known {
 }
 
 impl DeviceFiles {
-    /// The files of an instance.
-    pub(crate) fn of(places: &Locations) -> Self {
+    /// The files of an instance. The device is one; its tokens are those of a context, if one is in
+    /// force.
+    pub(crate) fn of(places: &Locations, context: Option<&ContextName>) -> Self {
         Self {
             key: KeyFile::new(places.device_key_file()),
-            tokens: TokenFile::new(places.device_tokens_file()),
+            tokens: TokenFile::new(match context {
+                Some(context) => places.context_tokens_file(context),
+                None => places.device_tokens_file(),
+            }),
         }
     }
 

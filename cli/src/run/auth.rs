@@ -32,7 +32,14 @@ pub(super) struct Decided {
 /// # Errors
 /// When no gateway may start like this.
 pub(super) fn decide(request: &RunRequest) -> Result<Decided, RunError> {
-    let mut file = read_config(&request.places.config, &request.env)?;
+    decide_on(read_config(&request.places.config, &request.env)?, request)
+}
+
+/// Decides what a gateway runs with by this configuration.
+///
+/// # Errors
+/// When no gateway may start like this.
+pub(super) fn decide_on(mut file: ConfigFile, request: &RunRequest) -> Result<Decided, RunError> {
     let unconfigured = file.exists && file.config.gateway.mode != ModeSetting::Local;
     if unconfigured && request.unconfigured == Unconfigured::Refuse {
         return Err(RunError::NotLocal {

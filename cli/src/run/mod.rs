@@ -9,6 +9,7 @@ mod error;
 mod facts;
 mod hand_over;
 mod kept;
+mod last_good;
 mod locks;
 mod logging;
 mod notify;
@@ -18,27 +19,28 @@ mod sockets;
 mod state;
 mod tailscale;
 mod tls;
+mod watch;
 mod watchdog;
 
 use std::{
     env, fs,
     io::{self, Write},
-    net::TcpListener,
-    path::Path,
+    net::{IpAddr, TcpListener},
+    path::{Path, PathBuf},
     process,
     sync::Arc,
 };
 
 use clawgate_core::{
     config::{
-        AuthMode, BindMode, ConfigFile, EnvVars,
+        AuthMode, BindMode, ConfigFile, EnvVars, LogStyle,
         paths::{Locations, Profile},
     },
     gateway::{AdmissionPolicy, GatewaySetup, HostInfo},
     limits::Limits,
     policy::{
         Scheme,
-        port::gateway_port,
+        port::{GatewayPort, gateway_port},
         server_auth::{AuthOverride, ServerSecretSource},
         startup_auth::{KeptToken, StartupAuth},
     },
@@ -48,19 +50,22 @@ use tracing::{info, warn};
 
 pub(crate) use error::RunError;
 pub(crate) use facts::host_facts;
+use logging::LogPlan;
 pub(crate) use logging::Verbosity;
 
 use approvals_file::ApprovalsFile;
 use auth::{Decided, decide};
 use hand_over::Successor;
+use last_good::Start;
 use notify::Notifier;
 use reload::Reloader;
 use serve::{After, Watch};
 use sockets::{OpenedBy, Sockets};
 use state::StateFolder;
-pub(crate) use state::{Holder, LOCK, Phase, running_gateway};
+pub(crate) use state::{Holder, LOCK, Phase, lock_holder, running_gateway};
 use tailscale::TailnetRoute;
 use tls::GatewayTls;
+use watch::Watcher;
 use watchdog::Door;
 
 /// The name of the owner's socket in the gateway's folder.
@@ -94,6 +99,8 @@ pub(crate) struct RunRequest {
     pub(crate) unconfigured: Unconfigured,
     /// `--verbose`.
     pub(crate) verbosity: Verbosity,
+    /// `--log-format`.
+    pub(crate) log_style: Option<LogStyle>,
 }
 
 /// Whether a gateway would start: its configuration, its secrets, where it would listen. Nothing is
@@ -105,16 +112,57 @@ pub(crate) fn gateway_check(request: &RunRequest) -> Result<(), RunError> {
     decide(request).map(drop)
 }
 
+/// What a start would come to.
+#[derive(Debug)]
+pub(crate) struct Planned {
+    /// The configuration.
+    pub(crate) file: ConfigFile,
+    /// The address that would be listened on.
+    pub(crate) host: IpAddr,
+    /// The port.
+    pub(crate) port: GatewayPort,
+}
+
+/// The same, with where it would listen.
+///
+/// # Errors
+/// Why it would not start.
+pub(crate) fn gateway_plan(request: &RunRequest) -> Result<Planned, RunError> {
+    let Decided { file, runtime, .. } = decide(request)?;
+    let port = gateway_port(
+        request.port,
+        &request.env,
+        file.config.gateway.port,
+        &request.profile,
+    );
+    Ok(Planned {
+        file,
+        host: runtime.bind_host,
+        port,
+    })
+}
+
+/// The program of this process, by the name under which an upgrade would replace it.
+///
+/// # Errors
+/// When the system does not say.
+pub(crate) fn own_program() -> io::Result<PathBuf> {
+    Successor::of_process().map(Successor::into_program)
+}
+
 /// Runs a gateway until it is told to stop.
 pub(crate) fn gateway_run(request: RunRequest) -> Result<(), RunError> {
     let passed = sockets::take_passed(&request.env)?;
     let notifier = Arc::new(Notifier::of_env(&request.env));
     let successor = Successor::of_process().ok();
-    let Decided {
-        file,
-        mut started,
-        runtime,
-    } = decide(&request)?;
+    let Start {
+        decided: Decided {
+            file,
+            mut started,
+            runtime,
+        },
+        fallback,
+    } = last_good::decide_or_go_back(&request)?;
     let gateway = &file.config.gateway;
 
     let own = StateFolder::open(&request.places.own)?;
@@ -125,7 +173,13 @@ pub(crate) fn gateway_run(request: RunRequest) -> Result<(), RunError> {
     let token_file = request.places.token_file();
     adopt_token(&mut started, &own, &token_file)?;
     let log = own.file("gateway.log");
-    logging::start(&log, request.verbosity).map_err(RunError::file("open the log", &log))?;
+    let plan = LogPlan::new(
+        file.config.logging,
+        &request.env,
+        request.verbosity,
+        request.log_style,
+    );
+    logging::start(&log, plan).map_err(RunError::file("open the log", &log))?;
     report(
         &file,
         &request.env,
@@ -137,6 +191,9 @@ pub(crate) fn gateway_run(request: RunRequest) -> Result<(), RunError> {
             .collect::<Vec<_>>(),
     );
 
+    if let Some(fallback) = &fallback {
+        warn!("{fallback}");
+    }
     let kept = kept::open(&own)?;
     let tls = tls::prepare(&gateway.tls, &request.places, &request.env)?;
     let port = gateway_port(request.port, &request.env, gateway.port, &request.profile);
@@ -162,6 +219,7 @@ pub(crate) fn gateway_run(request: RunRequest) -> Result<(), RunError> {
         admission: AdmissionPolicy::of_config(&started.auth, gateway),
         host: HostInfo {
             problems: kept.problem.into_iter().collect(),
+            config_problems: fallback.iter().cloned().collect(),
             // An invitation names the certificate beside the URL: Tailscale shows another one.
             url: tailnet
                 .as_ref()
@@ -218,8 +276,14 @@ pub(crate) fn gateway_run(request: RunRequest) -> Result<(), RunError> {
         .map(|address| format!("{}://{address}", scheme.as_str()))
         .collect();
     lock.serving(addresses.clone())
-        .map_err(RunError::file("write the lock", &own.file(state::LOCK)))?;
+        .map_err(RunError::file("write the lock", &own.file(LOCK)))?;
     info!(addresses = addresses.join(" "), "gateway ready");
+    if fallback.is_none() {
+        last_good::keep(&request.places.last_good_config_file(), &file);
+    }
+    let watcher = Watcher::start(request.clone(), server.live(), &file, fallback.is_some())
+        .inspect_err(|error| warn!(%error, "the config file is not watched"))
+        .ok();
     announce(
         &addresses,
         tls.as_ref(),
@@ -257,6 +321,7 @@ pub(crate) fn gateway_run(request: RunRequest) -> Result<(), RunError> {
         successor: successor.clone(),
     };
     let (after, lock) = serve::until_signal(server, signals, watch);
+    drop(watcher);
     drop(beacon);
     drop(tailnet);
     match (after, successor) {
@@ -347,10 +412,6 @@ fn host_info(request: &RunRequest, file: &ConfigFile) -> HostInfo {
         "linux" => ("linux", "Linux"),
         other => (other, other),
     };
-    let mut agents = file.config.agent_ids.clone();
-    if agents.is_empty() {
-        agents.push("main".into());
-    }
     HostInfo {
         platform: platform.into(),
         device_family: device_family.into(),
@@ -359,12 +420,21 @@ fn host_info(request: &RunRequest, file: &ConfigFile) -> HostInfo {
         config_hash: file.exists.then(|| file.hash.clone()),
         state_dir: request.places.state.clone(),
         exec_approvals: request.places.exec_approvals_file(),
-        agents,
+        agents: configured_agents(file),
         ..HostInfo::new(
             env!("CARGO_PKG_VERSION"),
             gethostname::gethostname().to_string_lossy(),
         )
     }
+}
+
+/// The ids of the agents; there is always one.
+fn configured_agents(file: &ConfigFile) -> Vec<String> {
+    let mut agents = file.config.agent_ids.clone();
+    if agents.is_empty() {
+        agents.push("main".into());
+    }
+    agents
 }
 
 /// Each connection needs a file descriptor.

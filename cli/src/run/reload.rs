@@ -3,7 +3,10 @@
 
 use std::{fmt, path::PathBuf};
 
-use clawgate_core::{agent::Agents, channel::Channels, gateway::ServerSecrets, secret::Secret};
+use clawgate_core::{
+    agent::Agents, channel::Channels, gateway::ServerSecrets, policy::startup_auth::StartupAuth,
+    secret::Secret,
+};
 use clawgate_smol::SecretsHost;
 use tracing::{info, warn};
 
@@ -29,20 +32,27 @@ impl Reloader {
     }
 
     fn read_again(&self) -> Result<ServerSecrets, RunError> {
-        let Decided { mut started, .. } = decide(&self.request)?;
-        let own = StateFolder::open(&self.request.places.own)?;
-        adopt_token(&mut started, &own, &self.token_file)?;
-        let warnings: Vec<String> = started
-            .passed_over
-            .iter()
-            .map(ToString::to_string)
-            .collect();
-        Ok(ServerSecrets {
-            mode: started.auth.mode,
-            secret: started.auth.used_secret().cloned(),
-            warnings,
-        })
+        let Decided { started, .. } = decide(&self.request)?;
+        server_secrets(started, &self.request)
     }
+}
+
+/// The secret that clients must present by now: the one that the gateway made for itself stays the same.
+///
+/// # Errors
+/// When the files of the gateway's own token cannot be used.
+pub(super) fn server_secrets(
+    mut started: StartupAuth,
+    request: &RunRequest,
+) -> Result<ServerSecrets, RunError> {
+    let own = StateFolder::open(&request.places.own)?;
+    adopt_token(&mut started, &own, &request.places.token_file())?;
+    let warnings = started.passed_over.iter().map(ToString::to_string);
+    Ok(ServerSecrets {
+        mode: started.auth.mode,
+        warnings: warnings.collect(),
+        secret: started.auth.used_secret().cloned(),
+    })
 }
 
 impl SecretsHost for Reloader {

@@ -21,5 +21,6 @@ pub(crate) use env_file::EnvFile;
 pub(crate) use failure::ServiceError;
 pub(crate) use files::{Audience, OnDisk, ServiceFile};
 pub(crate) use manager::{Kind, Manager};
+#[allow(unused_imports, reason = "tunnels find ssh by it")]
 pub(crate) use program::find_trusted;
 pub(crate) use state::{Activity, State};

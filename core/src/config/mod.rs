@@ -13,16 +13,19 @@ use sha2::{Digest, Sha256};
 mod agents;
 mod channels;
 mod check;
+mod contexts;
 mod diff;
 mod discovery;
 mod edit;
 mod env;
 mod key_path;
+mod logging;
 mod needs;
 mod node;
 pub mod paths;
 mod read;
 mod redact;
+mod reload;
 mod scan;
 pub mod schema;
 mod secret_input;
@@ -40,14 +43,22 @@ pub use channels::{
     WebhookConfig,
 };
 pub use check::{Finding, MAX_FINDINGS, Severity};
+pub use contexts::{
+    ContextBook, ContextBookError, ContextName, InvalidContextName, MAX_CONTEXT_BOOK, MAX_CONTEXTS,
+    NO_CONTEXT, read_remote,
+};
 pub use diff::differences;
 pub use discovery::DiscoveryConfig;
 pub use edit::{Change, EditError, Edited, edit};
 pub use env::EnvVars;
 pub use key_path::{InvalidKeyPath, KeyPath, Segment};
+pub use logging::{
+    CONSOLE_STYLES, LOG_LEVELS, LogLevel, LogStyle, LoggingConfig, MAX_LOG_BYTES, MIN_LOG_BYTES,
+};
 pub use needs::{ChangedKey, Need, changed_keys, known, need_of};
 pub use node::{NodeCommandConfig, NodeConfig};
 pub use redact::{REDACTED, redact};
+pub use reload::{ReloadPlan, names, plan_reload};
 pub use scan::{MAX_CONFIG_BYTES, MAX_CONFIG_DEPTH, Position};
 pub use secret_input::{DEFAULT_PROVIDER, RefSource, RefSpelling, SecretInput, SecretRef};
 pub use types::{

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use super::contexts::ContextName;
 use super::env::EnvVars;
 
 /// The longest name of a profile, in characters.
@@ -181,6 +182,13 @@ impl Locations {
     /// The tokens that gateways gave to this machine's device.
     pub fn device_tokens_file(&self) -> PathBuf {
         self.own.join("device-tokens.json")
+    }
+
+    /// The tokens that gateways gave to this machine's device while a context was in force: each context
+    /// has its own.
+    pub fn context_tokens_file(&self, context: &ContextName) -> PathBuf {
+        self.own
+            .join(format!("device-tokens.context-{context}.json"))
     }
 
     /// The token that a gateway made for itself, for clients of the same user.

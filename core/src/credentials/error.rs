@@ -2,9 +2,10 @@
 
 use std::fmt;
 
+use super::context::ContextTarget;
 use super::precedence::Unavailable;
 use super::target::UrlSource;
-use crate::config::{AuthMode, SecretRef};
+use crate::config::{AuthMode, ContextName, SecretRef};
 use crate::policy::{EdgeAuthProblem, InvalidSshTarget, Refusal};
 use crate::secrets::RefFault;
 
@@ -48,6 +49,8 @@ pub enum CredentialError {
     },
     /// Both `--url` and `--port`.
     UrlAndPort,
+    /// A context, and flags that name another target.
+    ContextAndTarget,
     /// `--no-auth` and a credential.
     AuthAndNoAuth,
     /// A pin that is no SHA-256.
@@ -78,9 +81,34 @@ pub enum CredentialError {
         /// The flag or key that holds it.
         place: &'static str,
     },
+    /// The same about the context that is in force, in place of `gateway.remote`.
+    InContext {
+        /// The context.
+        name: ContextName,
+        /// What is wrong.
+        error: Box<Self>,
+    },
 }
 
 impl CredentialError {
+    pub(super) fn of(self, context: Option<ContextTarget<'_>>) -> Self {
+        match context {
+            Some(context) => Self::InContext {
+                name: context.name.clone(),
+                error: Box::new(self),
+            },
+            None => self,
+        }
+    }
+
+    /// The error itself, without the context that it is about.
+    pub fn bare(&self) -> &Self {
+        match self {
+            Self::InContext { error, .. } => error.bare(),
+            other => other,
+        }
+    }
+
     /// A stable name for scripts.
     pub const fn code(&self) -> &'static str {
         match self {
@@ -93,12 +121,14 @@ impl CredentialError {
             Self::SshTargetInvalid { .. } => "ssh_target_invalid",
             Self::TunnelUrlElsewhere { .. } => "tunnel_url_elsewhere",
             Self::UrlAndPort => "url_and_port",
+            Self::ContextAndTarget => "context_and_target",
             Self::AuthAndNoAuth => "auth_and_no_auth",
             Self::InvalidTlsFingerprint { .. } => "invalid_tls_fingerprint",
             Self::FingerprintNeedsTls { .. } => "tls_fingerprint_requires_wss",
             Self::EdgeAuthInvalid { .. } => "edge_auth_invalid",
             Self::EdgeAuthNeedsTls => "edge_auth_requires_wss",
             Self::EdgeAuthUnavailable { .. } => "edge_auth_unavailable",
+            Self::InContext { error, .. } => error.code(),
         }
     }
 
@@ -117,15 +147,21 @@ impl CredentialError {
             | Self::ExplicitAuthRequired { .. }
             | Self::CredentialsRequired { .. }
             | Self::UrlAndPort
+            | Self::ContextAndTarget
             | Self::AuthAndNoAuth
             | Self::InvalidTlsFingerprint { .. }
-            | Self::FingerprintNeedsTls { .. } => None,
+            | Self::FingerprintNeedsTls { .. }
+            | Self::InContext { .. } => None,
         }
     }
 
     /// What was wrong.
     pub fn message(&self) -> String {
         match self {
+            Self::InContext { name, error } => match &**error {
+                Self::RemoteUrlMissing => format!("The context {name} has no url."),
+                error => format!("Context {name}: {}", of_context(&error.message(), name)),
+            },
             Self::InsecureUrl { source, refusal } => {
                 format!("{} It comes from {}.", refusal.reason(), source.as_str())
             }
@@ -161,6 +197,9 @@ impl CredentialError {
                 "gateway.remote.transport is ssh, but gateway.remote.url ({url}) is not on this machine."
             ),
             Self::UrlAndPort => "--url and --port were both given.".to_owned(),
+            Self::ContextAndTarget => {
+                "A context names a gateway, and so does another flag.".to_owned()
+            }
             Self::AuthAndNoAuth => {
                 "--no-auth was given together with a token or password.".to_owned()
             }
@@ -191,6 +230,16 @@ impl CredentialError {
     /// What to do next: the command to type, or the key to set.
     pub fn next_step(&self) -> String {
         match self {
+            Self::InContext { name, error } => match &**error {
+                Self::RemoteUrlMissing => {
+                    format!("Run `clawgate context add {name} --replace --url URL`.")
+                }
+                Self::CredentialsRequired { .. } => format!(
+                    "Add --token-file or --password-file, give the context one (`clawgate context \
+                     add {name} --replace`), or pair this device with the gateway."
+                ),
+                error => of_context(&error.next_step(), name),
+            },
             Self::InsecureUrl { refusal, .. } => refusal.next_step(),
             Self::ExplicitAuthRequired { source } => match source {
                 UrlSource::Env => "Set OPENCLAW_GATEWAY_TOKEN or OPENCLAW_GATEWAY_PASSWORD beside \
@@ -237,6 +286,7 @@ impl CredentialError {
                                                 gateway.remote.transport to direct."
                 .to_owned(),
             Self::UrlAndPort => "Use either --url or --port, not both.".to_owned(),
+            Self::ContextAndTarget => "Use either the context or the other flag.".to_owned(),
             Self::AuthAndNoAuth => "Leave out --no-auth, or the credential.".to_owned(),
             Self::InvalidTlsFingerprint { .. } => {
                 "Write it as 64 hexadecimal digits, or as 32 pairs with colons between them."
@@ -256,6 +306,11 @@ impl CredentialError {
             }
         }
     }
+}
+
+/// A text about `gateway.remote` as one about a context.
+pub(super) fn of_context(text: &str, name: &ContextName) -> String {
+    text.replace("gateway.remote", &format!("contexts.{name}"))
 }
 
 impl fmt::Display for CredentialError {

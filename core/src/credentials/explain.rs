@@ -2,14 +2,14 @@
 
 use serde::Serialize;
 
-use super::error::CredentialError;
+use super::error::{CredentialError, of_context};
 use super::precedence::{Mode, RemoteFallback, RemoteInLocalMode};
 use super::refs::RefReader;
 use super::request::Request;
 use super::resolve::{KINDS, Rule};
 use super::shown_refs::{ShownRef, shown_refs};
 use super::source::{SecretPath, Source, env_name};
-use super::target::{Place, Target, Warning};
+use super::target::{Place, Target, UrlSource, Warning};
 use super::token_book::Found;
 use super::trust::PinSource;
 use crate::config::{AuthMode, SecretInput};
@@ -27,6 +27,9 @@ pub struct Explanation {
     pub tunnel: Option<ShownTunnel>,
     /// `local` or `remote`.
     pub mode: &'static str,
+    /// The context that is in force.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub context: Option<ShownContext>,
     /// The token.
     pub token: Shown,
     /// The password.
@@ -47,6 +50,15 @@ pub struct Explanation {
     pub warnings: Vec<ShownWarning>,
     /// Why the client does not connect.
     pub error: Option<ShownError>,
+}
+
+/// A context, and why it is this one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ShownContext {
+    /// Its name.
+    pub name: String,
+    /// What put it in force: `--context`, `CLAWGATE_CONTEXT` or `context use`.
+    pub from: &'static str,
 }
 
 /// An SSH tunnel.
@@ -129,6 +141,8 @@ impl From<&Warning> for ShownWarning {
 /// What an explanation is made from.
 pub(super) struct Reasons<'a> {
     pub(super) request: &'a Request<'a>,
+    /// What was asked, where a context leaves some of it out.
+    pub(super) asked: &'a Request<'a>,
     pub(super) place: Option<&'a Place>,
     pub(super) rule: Rule,
     pub(super) outcome: &'a Result<Target, CredentialError>,
@@ -140,7 +154,11 @@ pub(super) fn explain(reasons: &Reasons<'_>) -> Explanation {
     let mut skipped = Vec::new();
     for kind in KINDS {
         let winner = reasons.winner(kind);
-        for source in Source::ALL {
+        let sources: &[Source] = match reasons.request.context {
+            Some(_) => &Source::WITH_CONTEXT,
+            None => &Source::ALL,
+        };
+        for &source in sources {
             let fits =
                 kind == SecretKind::Token || !matches!(source, Source::Device | Source::File);
             if fits && winner != Some(source) {
@@ -154,7 +172,10 @@ pub(super) fn explain(reasons: &Reasons<'_>) -> Explanation {
     }
     Explanation {
         url: reasons.place.map(|place| place.endpoint.url()),
-        url_source: reasons.place.map(|place| place.source.as_str()),
+        url_source: reasons.place.map(|place| match reasons.request.context {
+            Some(_) if place.source == UrlSource::Remote => "context",
+            Some(_) | None => place.source.as_str(),
+        }),
         tunnel: reasons
             .place
             .and_then(|place| place.endpoint.tunnel())
@@ -163,6 +184,10 @@ pub(super) fn explain(reasons: &Reasons<'_>) -> Explanation {
                 remote_port: tunnel.spec.remote_port,
             }),
         mode: reasons.mode().as_str(),
+        context: reasons.request.context.map(|context| ShownContext {
+            name: context.name.to_string(),
+            from: context.choice.as_str(),
+        }),
         token: reasons.shown(SecretKind::Token),
         password: reasons.shown(SecretKind::Password),
         tls_trust: target
@@ -180,11 +205,7 @@ pub(super) fn explain(reasons: &Reasons<'_>) -> Explanation {
             })
             .unwrap_or_default(),
         skipped,
-        references: shown_refs(
-            reasons.request.config,
-            reasons.request.env,
-            reasons.request.refs,
-        ),
+        references: reasons.references(),
         warnings: target
             .map(|target| target.warnings().iter().map(ShownWarning::from).collect())
             .unwrap_or_default(),
@@ -193,6 +214,19 @@ pub(super) fn explain(reasons: &Reasons<'_>) -> Explanation {
 }
 
 impl Reasons<'_> {
+    fn references(&self) -> Vec<ShownRef> {
+        let Request {
+            config, env, refs, ..
+        } = *self.request;
+        let mut shown = shown_refs(config, env, refs);
+        if let Some(context) = self.request.context {
+            for reference in &mut shown {
+                reference.path = of_context(&reference.path, context.name);
+            }
+        }
+        shown
+    }
+
     fn mode(&self) -> Mode {
         self.place.map_or_else(
             || self.request.surface.mode(self.request.config),
@@ -222,7 +256,11 @@ impl Reasons<'_> {
     }
 
     fn input(&self, source: Source, kind: SecretKind) -> Option<&SecretInput> {
-        SecretPath::of(source, kind).map(|path| self.request.config.secret_input(path))
+        let config = match source {
+            Source::Context => self.request.config,
+            _ => self.asked.config,
+        };
+        SecretPath::of(source, kind).map(|path| config.secret_input(path))
     }
 
     fn is_given(&self, kind: SecretKind, source: Source) -> bool {
@@ -231,7 +269,7 @@ impl Reasons<'_> {
             env,
             local_token,
             ..
-        } = self.request;
+        } = self.asked;
         match source {
             Source::Cli => match kind {
                 SecretKind::Token => flags.token,
@@ -239,7 +277,7 @@ impl Reasons<'_> {
             }
             .is_some_and(|secret| !secret.expose().trim().is_empty()),
             Source::Env => env.non_blank(env_name(kind)).is_some(),
-            Source::ConfigAuth | Source::ConfigRemote => self
+            Source::ConfigAuth | Source::ConfigRemote | Source::Context => self
                 .input(source, kind)
                 .is_some_and(SecretInput::is_configured),
             Source::Device => !matches!(self.stored(), Found::Nothing),
@@ -253,13 +291,21 @@ impl Reasons<'_> {
     }
 
     fn why_not(&self, kind: SecretKind, source: Source) -> String {
+        let why = self.why_source(kind, source);
+        match (self.request.context, source) {
+            (Some(context), Source::Context) => of_context(&why, context.name),
+            _ => why,
+        }
+    }
+
+    fn why_source(&self, kind: SecretKind, source: Source) -> String {
         let name = match source {
             Source::Cli => match kind {
                 SecretKind::Token => "--token",
                 SecretKind::Password => "--password",
             },
             Source::Env => env_name(kind),
-            Source::ConfigAuth | Source::ConfigRemote => {
+            Source::ConfigAuth | Source::ConfigRemote | Source::Context => {
                 SecretPath::of(source, kind).map_or("", SecretPath::as_str)
             }
             Source::Device => "device token",
@@ -268,7 +314,7 @@ impl Reasons<'_> {
         if !self.is_given(kind, source) {
             return match source {
                 Source::Cli => format!("{name} was not given"),
-                Source::Env | Source::ConfigAuth | Source::ConfigRemote => {
+                Source::Env | Source::ConfigAuth | Source::ConfigRemote | Source::Context => {
                     format!("{name} is not set")
                 }
                 Source::Device | Source::File => format!("there is no {name}"),
@@ -313,6 +359,13 @@ impl Reasons<'_> {
 
     /// Whole sources that the rule leaves out.
     fn excluded(&self, source: Source) -> Option<&'static str> {
+        let of_the_config = matches!(
+            source,
+            Source::Env | Source::ConfigAuth | Source::ConfigRemote | Source::File
+        );
+        if self.request.context.is_some() && of_the_config {
+            return Some("a context takes no credentials from elsewhere");
+        }
         match (self.rule, source) {
             (Rule::Nothing, _) => Some("--no-auth was given"),
             (Rule::Explicit, _) => Some("credentials were given on the command line"),

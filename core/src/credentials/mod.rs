@@ -5,6 +5,7 @@
 //! and the credentials that were resolved for that endpoint, in one value, so that a credential
 //! cannot leave for another address. [`Explanation`] says why each source was used or passed over.
 
+mod context;
 mod edge;
 mod error;
 mod explain;
@@ -19,8 +20,14 @@ mod token_book;
 mod trust;
 mod tunnel;
 
+pub use context::{
+    CONTEXT_ENV, ContextChoice, ContextError, ContextTarget, NamedTarget, RemoteFault,
+    check_remote, choose_context,
+};
 pub use error::CredentialError;
-pub use explain::{Explanation, Shown, ShownError, ShownTunnel, ShownWarning, Skipped};
+pub use explain::{
+    Explanation, Shown, ShownContext, ShownError, ShownTunnel, ShownWarning, Skipped,
+};
 pub use precedence::{
     Chosen, KindOrder, LocalOrder, Mode, Order, RemoteFallback, RemoteInLocalMode, RemoteOrder,
     Selection, Unavailable,
@@ -31,7 +38,7 @@ pub use request::{
     DeviceTokens, FirstUse, Flags, NodeScheme, NodeTarget, Presented, Request, SshFlags, Surface,
 };
 pub use resolve::{Resolution, resolve, select_by_order};
-pub use shown_refs::{ShownRef, shown_refs};
+pub use shown_refs::{ShownRef, shown_refs, wanted_refs};
 pub use source::{SecretPath, Source, env_name};
 pub use target::{BoundAuth, Place, Target, UrlSource, Warning, locate};
 pub use token_book::{

@@ -191,6 +191,18 @@ impl Selection {
     pub const fn is_empty(&self) -> bool {
         self.token.is_none() && self.password.is_none()
     }
+
+    /// The same where `gateway.remote.*` is that of a context.
+    pub(super) fn of_context(self) -> Self {
+        let of = |chosen: Chosen| Chosen {
+            source: Source::Context,
+            ..chosen
+        };
+        Self {
+            token: self.token.map(of),
+            password: self.password.map(of),
+        }
+    }
 }
 
 /// A reference that would have won, and could not be read.

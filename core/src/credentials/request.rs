@@ -1,5 +1,6 @@
 //! Everything that the choice of a target and its credentials depends on.
 
+use super::context::ContextTarget;
 use super::precedence::{Mode, Order};
 use super::refs::RefAccess;
 use super::target::Place;
@@ -163,6 +164,9 @@ pub struct Request<'a> {
     pub env: &'a EnvVars,
     /// The config.
     pub config: &'a Config,
+    /// The context that is in force. With one, environment and config say nothing about the target,
+    /// and [`Request::device_tokens`] are those of this context.
+    pub context: Option<ContextTarget<'a>>,
     /// The profile, which may have a port of its own.
     pub profile: &'a Profile,
     /// Values of secret references.
@@ -207,6 +211,7 @@ impl<'a> Request<'a> {
             },
             env,
             config,
+            context: None,
             profile: DEFAULT_PROFILE,
             refs: RefAccess::Available(NOTHING_READ),
             device_tokens: None,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::context::ContextTarget;
 use super::edge::edge_headers;
 use super::error::CredentialError;
 use super::explain::{Explanation, Reasons, explain};
@@ -74,20 +75,42 @@ pub(super) enum Rule {
 /// assert_eq!(target.auth().source(SecretKind::Token), Some(Source::Cli));
 /// ```
 pub fn resolve(request: &Request<'_>) -> Resolution {
+    let Some(context) = request.context else {
+        return answer(request, request);
+    };
+    let (env, config) = (
+        ContextTarget::env(request.env),
+        context.config(request.config),
+    );
+    let within = Request {
+        env: &env,
+        config: &config,
+        local_token: None,
+        local_port: None,
+        local_certificate: None,
+        ..*request
+    };
+    answer(&within, request)
+}
+
+/// Answers a request. What was asked differs from it where a context leaves things out.
+fn answer(request: &Request<'_>, asked: &Request<'_>) -> Resolution {
     let mut refs = RefReader {
         access: request.refs,
         secrets: &request.config.secrets,
         env: request.env,
         wanted: BTreeSet::new(),
     };
-    let located = locate(request);
+    let located = locate_in(request);
     let rule = rule(request, located.as_ref().ok());
     let outcome = match &located {
         Ok(place) => target(request, place, rule, &mut refs),
         Err(error) => Err(error.clone()),
     };
+    let outcome = outcome.map_err(|error| error.of(request.context));
     let explanation = explain(&Reasons {
         request,
+        asked,
         place: located.as_ref().ok(),
         rule,
         outcome: &outcome,
@@ -118,6 +141,18 @@ pub fn select_by_order(
         wanted: BTreeSet::new(),
     };
     select(&config.gateway, env, mode, order, &mut refs)
+}
+
+/// The place, which is never this machine's own gateway where a context names another one.
+fn locate_in(request: &Request<'_>) -> Result<Place, CredentialError> {
+    let place = locate(request)?;
+    match (request.context, place.source) {
+        (None, _) | (Some(_), UrlSource::Remote) => Ok(place),
+        (Some(_), UrlSource::Local | UrlSource::Env) => Err(CredentialError::RemoteUrlMissing),
+        (Some(_), UrlSource::Cli | UrlSource::Port | UrlSource::Node | UrlSource::Ssh) => {
+            Err(CredentialError::ContextAndTarget)
+        }
+    }
 }
 
 fn explicit(request: &Request<'_>) -> Selection {
@@ -190,7 +225,13 @@ fn target(
             });
         }
         Rule::EnvUrl => from_env(request.env),
-        Rule::Order => by_order(request, place, refs, &mut warnings)?,
+        Rule::Order => {
+            let selection = by_order(request, place, refs, &mut warnings)?;
+            match request.context {
+                Some(_) => selection.of_context(),
+                None => selection,
+            }
+        }
     };
     let has_nothing = shared.is_empty() && device.is_none();
     if rule == Rule::EnvUrl && has_nothing && !request.surface.may_go_without() {

@@ -21,6 +21,9 @@ pub enum Source {
     /// `gateway.remote.*`.
     #[serde(rename = "config.remote")]
     ConfigRemote,
+    /// The context that is in force.
+    #[serde(rename = "context")]
+    Context,
     /// The token that the gateway gave to this device when it was paired.
     #[serde(rename = "device")]
     Device,
@@ -30,9 +33,20 @@ pub enum Source {
 }
 
 impl Source {
-    /// Every source, in the order in which they are explained.
+    /// Every source of the config's gateway, in the order in which they are explained.
     pub const ALL: [Self; 6] = [
         Self::Cli,
+        Self::Env,
+        Self::ConfigAuth,
+        Self::ConfigRemote,
+        Self::Device,
+        Self::File,
+    ];
+
+    /// The same where a context is in force.
+    pub(super) const WITH_CONTEXT: [Self; 7] = [
+        Self::Cli,
+        Self::Context,
         Self::Env,
         Self::ConfigAuth,
         Self::ConfigRemote,
@@ -47,6 +61,7 @@ impl Source {
             Self::Env => "env",
             Self::ConfigAuth => "config.auth",
             Self::ConfigRemote => "config.remote",
+            Self::Context => "context",
             Self::Device => "device",
             Self::File => "file",
         }
@@ -111,8 +126,10 @@ impl SecretPath {
         match (source, kind) {
             (Source::ConfigAuth, SecretKind::Token) => Some(Self::AuthToken),
             (Source::ConfigAuth, SecretKind::Password) => Some(Self::AuthPassword),
-            (Source::ConfigRemote, SecretKind::Token) => Some(Self::RemoteToken),
-            (Source::ConfigRemote, SecretKind::Password) => Some(Self::RemotePassword),
+            (Source::ConfigRemote | Source::Context, SecretKind::Token) => Some(Self::RemoteToken),
+            (Source::ConfigRemote | Source::Context, SecretKind::Password) => {
+                Some(Self::RemotePassword)
+            }
             (Source::Cli | Source::Env | Source::Device | Source::File, _) => None,
         }
     }

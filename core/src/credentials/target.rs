@@ -120,7 +120,8 @@ pub fn locate(request: &Request<'_>) -> Result<Place, CredentialError> {
         }
         return parse(url, UrlSource::Cli, mode);
     }
-    if *surface == Surface::NodeHost {
+    // A context says where its gateway is, for nodes too.
+    if *surface == Surface::NodeHost && request.context.is_none() {
         let host = flags
             .node
             .host

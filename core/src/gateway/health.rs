@@ -82,6 +82,7 @@ impl Health {
         channels: ChannelHealth,
     ) -> RawJson {
         let mut problems: Vec<String> = host.problems.clone();
+        problems.extend(host.config_problems.iter().cloned());
         problems.extend(self.store_failure.clone());
         if !self.unreadable.is_empty() {
             let shown: Vec<&str> = self.unreadable.iter().take(5).map(String::as_str).collect();

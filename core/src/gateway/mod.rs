@@ -22,7 +22,9 @@ mod effect;
 mod health;
 mod http;
 mod invites;
+mod live;
 mod machine;
+mod metrics;
 mod nodes;
 mod outputs;
 mod past_events;
@@ -48,7 +50,9 @@ pub use effect::{
     TailLog, WHOIS_TIMEOUT,
 };
 pub use http::{HttpAccess, HttpAnswer, HttpRefusal, HttpRequest, HttpVerdict};
+pub use live::LiveConfig;
 pub use machine::Gateway;
+pub use metrics::{CallEnded, CallLog};
 pub use nodes::{
     CommandRefusal, CustomCommands, NodeCommandPolicy, NodeProfile, PlatformClass, Reach, Talk,
     UnknownNode,

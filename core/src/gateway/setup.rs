@@ -37,6 +37,9 @@ pub struct HostInfo {
     /// What went wrong at the start and does not keep the gateway from running, in words for
     /// people; shown as degraded health.
     pub problems: Vec<String>,
+    /// The same about the config: that it cannot be used, or needs a restart. They change while the
+    /// gateway runs.
+    pub config_problems: Vec<String>,
 }
 
 impl HostInfo {
@@ -57,6 +60,7 @@ impl HostInfo {
             tls_fingerprint: None,
             secret_source: None,
             problems: Vec::new(),
+            config_problems: Vec::new(),
         }
     }
 

@@ -237,6 +237,12 @@ impl RateLimiter {
         }
     }
 
+    /// Goes by other limits from now on. What was counted stays, and a lockout lasts as long as it was
+    /// given.
+    pub fn take_up(&mut self, config: RateLimitConfig) {
+        self.config = Self::new(config).config;
+    }
+
     /// Whether the client may try to log in now.
     pub fn check(&self, scope: LimitScope, client: LimitSubject, now: Instant) -> RateVerdict {
         let all = RateVerdict::Allowed {

@@ -45,7 +45,8 @@ pub(in crate::commands) struct Joined {
 /// Joins, and keeps the token.
 pub(in crate::commands) fn join(args: &JoinArgs, context: &Context) -> Result<Joined, Failure> {
     let places = context.locations()?;
-    let files = DeviceFiles::of(places);
+    let named = context.named_by_flag()?;
+    let files = DeviceFiles::of(places, named.as_ref().map(|named| &named.name));
     let pins = PinFile::of(places);
     let role = Role::from(args.role);
     let joining = read(args, &context.env, &pins.read()?)?;

@@ -1,5 +1,6 @@
 //! `devices self`.
 
+use clawgate_core::credentials::NamedTarget;
 use serde_json::{Value, json};
 
 use crate::context::Context;
@@ -10,7 +11,11 @@ use crate::output::{self, Format};
 use crate::text::Sheet;
 
 pub(super) fn run(create: bool, context: &Context) -> Result<Exit, Failure> {
-    let files = DeviceFiles::of(context.locations()?);
+    let named = context.named(NamedTarget::No)?;
+    let files = DeviceFiles::of(
+        context.locations()?,
+        named.as_ref().map(|named| &named.name),
+    );
     let identity = if create {
         Some(files.identity_or_new()?)
     } else {

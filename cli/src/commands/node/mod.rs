@@ -46,7 +46,10 @@ pub(super) fn run(args: NodeRunArgs, context: &Context) -> Result<Exit, Failure>
         None => args.url.clone(),
     };
     let resolved = target::find(Surface::NodeHost, &flags(&args, url)?, context)?;
-    let files = DeviceFiles::of(places);
+    let files = resolved
+        .device
+        .clone()
+        .unwrap_or_else(|| DeviceFiles::of(places, None));
     let identity = files.identity_or_new()?;
     let mut info = dial::node_info();
     if let Some(name) = &args.display_name {

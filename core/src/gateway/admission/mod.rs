@@ -60,6 +60,20 @@ impl AdmissionPolicy {
 
     /// What a configuration asks for, with the secrets already read.
     pub fn of_config(auth: &ServerAuth, gateway: &GatewayConfig) -> Self {
+        Self::of_rule(auth.rule(), gateway)
+    }
+
+    /// Takes up of another configuration what can change while the gateway runs. The rule and the
+    /// proxies stay: connections were judged by them.
+    pub(super) fn take_up(&mut self, gateway: &GatewayConfig) {
+        let newer = Self::of_rule(AuthRule::None, gateway);
+        self.origins = newer.origins;
+        self.rate_limit = newer.rate_limit;
+        self.pairing = newer.pairing;
+        self.node_commands = newer.node_commands;
+    }
+
+    fn of_rule(auth: AuthRule, gateway: &GatewayConfig) -> Self {
         let ui = &gateway.control_ui;
         let fallback = if ui.allow_host_header_origin {
             HostHeaderFallback::Dangerous
@@ -95,7 +109,7 @@ impl AdmissionPolicy {
                 node_networks: TrustedProxies::parse(&pairing.auto_approve_cidrs),
             },
             node_commands: NodeCommandPolicy::of_config(&gateway.nodes),
-            ..Self::new(auth.rule())
+            ..Self::new(auth)
         }
     }
 

@@ -183,7 +183,7 @@ impl Gateway {
     }
 
     /// Takes the secret that the host has read, or says why it cannot.
-    fn take_secrets(
+    pub(in crate::gateway) fn take_secrets(
         &mut self,
         now: Now,
         secrets: ServerSecrets,
