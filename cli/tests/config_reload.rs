@@ -160,8 +160,8 @@ fn a_broken_edit_is_refused_with_its_line_and_the_gateway_goes_on() {
             "line 5, column 5: gateway.port",
         ),
         (
-            config("two", "    bind: 'lan', tailscale: { mode: 'serve' },\n"),
-            "loopback",
+            config("two", "    tailscale: { mode: 'funnel' },\n"),
+            "funnel",
         ),
         (String::new(), "not JSON5"),
     ] {

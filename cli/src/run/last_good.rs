@@ -39,7 +39,7 @@ pub(super) fn decide_or_go_back(request: &RunRequest) -> Result<Start, RunError>
     match read(request).filter(|_| is_unusable) {
         Some(good) => match decide_on(good, request) {
             Ok(decided) => {
-                let (what, _) = error.what_and_next();
+                let (what, _) = in_one_line(&error);
                 let fallback = format!(
                     "the gateway runs on the last config that worked, because the file cannot be \
                      used: {what} `clawgate config diff` shows what differs, `clawgate config restore` \
@@ -73,4 +73,14 @@ pub(super) fn keep(path: &Path, file: &ConfigFile) {
     if let Err(error) = write_private(path, file.text.as_bytes()) {
         warn!(%error, "the config that works could not be kept for a start with a broken one");
     }
+}
+
+/// What was wrong with a config and what to do, each in one line.
+pub(super) fn in_one_line(error: &RunError) -> (String, String) {
+    let (what, next) = error.what_and_next();
+    let mut what = what.split_whitespace().collect::<Vec<_>>().join(" ");
+    if !what.ends_with('.') {
+        what.push('.');
+    }
+    (what, next)
 }

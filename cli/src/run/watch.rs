@@ -168,7 +168,7 @@ impl Watch {
 
     /// The gateway goes on with what it has.
     fn refuse(&self, error: &RunError) {
-        let (what, next) = error.what_and_next();
+        let (what, next) = last_good::in_one_line(error);
         warn!("the changed config is not taken up: {what} {next}");
         self.live.set_config_problems(vec![format!(
             "the config file was changed and cannot be used, so the gateway goes on with what it said \
