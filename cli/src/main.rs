@@ -19,6 +19,7 @@ mod discovery_args;
 mod doctor_args;
 mod exit;
 mod failure;
+mod gateway_args;
 mod help;
 mod node_args;
 mod output;
@@ -35,11 +36,13 @@ mod secrets;
 mod service;
 mod service_args;
 mod span;
+mod support_args;
 mod target;
 mod text;
 mod top_args;
 mod tunnel_args;
 mod tunnels;
+mod voice_args;
 
 use std::process::ExitCode;
 
