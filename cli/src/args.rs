@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use clawgate_core::config::{AuthMode, BindMode};
+use clawgate_core::config::{AuthMode, BindMode, LogStyle};
 use clawgate_core::credentials::Surface;
 use clawgate_core::policy::audit::Severity;
 use clawgate_core::policy::port::{InvalidPort, parse_port_option};
@@ -19,9 +19,13 @@ use crate::config_args::ConfigCommand;
 use crate::conversation_args::{AgentArgs, ChatArgs, SessionsCommand};
 use crate::device_args::DevicesCommand;
 use crate::discovery_args::{DISCOVER, DiscoverArgs};
+use crate::doctor_args::{DOCTOR, DoctorArgs};
 use crate::help;
 use crate::node_args::{NodeCommand, NodesCommand};
 use crate::remote_args::{ContextCommand, RemoteCommand};
+use crate::service_args::{InstallArgs, LocalArgs};
+use crate::support_args::SupportCommand;
+use crate::top_args::TopArgs;
 use crate::tunnel_args::{ProbeArgs, TunnelCommand};
 
 /// An agent gateway, and the commands to look after it.
@@ -138,6 +142,9 @@ pub(crate) enum Command {
     /// Change the secret that the gateway asks for, without an outage
     #[command(subcommand)]
     Secrets(SecretsCommand),
+    /// Look for what is wrong, from the config to the gateway's answer, and say what to do
+    #[command(after_help = DOCTOR)]
+    Doctor(Box<DoctorArgs>),
     /// Listen for gateways on the local network
     #[command(after_help = DISCOVER)]
     Discover(DiscoverArgs),
@@ -150,6 +157,9 @@ pub(crate) enum Command {
     /// Look for weaknesses in how the gateway is set up
     #[command(subcommand)]
     Security(SecurityCommand),
+    /// Show others what is needed to help, and no more
+    #[command(subcommand)]
+    Support(SupportCommand),
     /// Copy the state database, while the gateway runs or not
     #[command(after_help = help::BACKUP)]
     Backup(BackupArgs),
@@ -166,7 +176,19 @@ pub(crate) enum GatewayCommand {
     /// Run the gateway in the foreground
     #[command(after_help = help::GATEWAY_RUN)]
     Run(GatewayRunArgs),
-    /// Where the gateway is, and whether it answers
+    /// Install the gateway as a service of this user, and start it
+    #[command(after_help = help::GATEWAY_INSTALL)]
+    Install(Box<InstallArgs>),
+    /// Stop the service and remove its files; the state stays
+    Uninstall(LocalArgs),
+    /// Start the service
+    Start(LocalArgs),
+    /// Stop the service, or the gateway that somebody runs here
+    Stop(LocalArgs),
+    /// Start the gateway anew, service or not; its port stays open
+    #[command(after_help = help::GATEWAY_RESTART)]
+    Restart(LocalArgs),
+    /// Where the gateway is, whether it answers, its service and who has its port
     #[command(after_help = help::GATEWAY_STATUS)]
     Status(TargetArgs),
     /// Ask the gateway how it is
@@ -175,6 +197,9 @@ pub(crate) enum GatewayCommand {
     /// Try each way to the gateway: reachable, authenticated, authorised, and how long it takes
     #[command(after_help = help::GATEWAY_PROBE)]
     Probe(ProbeArgs),
+    /// What the gateway does at this moment: a page that is made anew each second
+    #[command(after_help = help::GATEWAY_TOP)]
+    Top(TopArgs),
     /// Call one method and print its result
     #[command(after_help = help::GATEWAY_CALL)]
     Call(CallArgs),
@@ -338,7 +363,7 @@ pub(crate) struct StatusArgs {
     /// Probe channels, and ask for presence, heartbeat, channels and nodes too
     #[arg(long)]
     pub(crate) deep: bool,
-    /// Everything that can be read: --deep, and agents, models, sessions, cron and identity
+    /// A page that is safe to paste; with --json everything that can be read, not shortened
     #[arg(long)]
     pub(crate) all: bool,
     #[command(flatten)]
@@ -408,6 +433,10 @@ pub(crate) struct GatewayRunArgs {
     /// A file of variables (NAME=value), for service managers that read none
     #[arg(long, value_name = "PATH")]
     pub(crate) env_file: Option<PathBuf>,
+    /// How the log on standard error looks: text or json [config: logging.consoleStyle] [default:
+    /// text on a terminal, else json]
+    #[arg(long, value_name = "FORMAT", value_parser = log_style)]
+    pub(crate) log_format: Option<LogStyle>,
 }
 
 #[allow(clippy::unnecessary_wraps, reason = "clap's parsers can fail")]
@@ -430,8 +459,12 @@ fn pin_place(text: &str) -> Result<PinPlace, InvalidPinPlace> {
     PinPlace::parse(text)
 }
 
-fn severity(name: &str) -> Result<Severity, &'static str> {
+pub(crate) fn severity(name: &str) -> Result<Severity, &'static str> {
     Severity::parse(name).ok_or("expected info, warn or critical")
+}
+
+fn log_style(name: &str) -> Result<LogStyle, &'static str> {
+    LogStyle::parse(name).ok_or("expected text or json")
 }
 
 fn auth_mode(name: &str) -> Result<AuthMode, &'static str> {

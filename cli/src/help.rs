@@ -63,6 +63,26 @@ Examples:
   clawgate gateway run --port 19001 --auth token --token-file token.txt
   clawgate --profile rescue gateway run --allow-unconfigured";
 
+pub(crate) const GATEWAY_INSTALL: &str = "\
+The service is a systemd user unit on Linux and a LaunchAgent on macOS, named by the profile. Secrets
+of this shell that the gateway needs go into a file for your eyes only, never into the unit. Nothing is
+written where the gateway would not start like this.
+
+Examples:
+  clawgate gateway install
+  clawgate gateway install --print
+  clawgate --profile rescue gateway install --socket-activation
+  clawgate gateway install --env TELEGRAM_BOT_TOKEN --writable ~/notes";
+
+pub(crate) const GATEWAY_RESTART: &str = "\
+The port stays open: whoever connects meanwhile waits until the new gateway serves. The program that
+now lies in the place of the old one is asked first whether it would start; if not, the old one goes
+on. Under a service manager, this is a restart of the service.
+
+Examples:
+  clawgate gateway restart
+  clawgate --profile rescue gateway restart --json";
+
 pub(crate) const GATEWAY_STATUS: &str = "\
 Examples:
   clawgate gateway status
@@ -77,6 +97,15 @@ Examples:
   clawgate gateway probe
   clawgate gateway probe --ssh nick@studio
   clawgate gateway probe --url wss://gw.example.com --token-file token.txt --json";
+
+pub(crate) const GATEWAY_TOP: &str = "\
+q, Esc or Ctrl-C ends it. Rates and percentiles are those of the last interval; of one page alone, those
+since the gateway's start. With --json, one document comes in each interval, or with --once one in all.
+
+Examples:
+  clawgate gateway top
+  clawgate gateway top --connections
+  clawgate gateway top --once --json";
 
 pub(crate) const GATEWAY_CALL: &str = "\
 The result is printed as JSON. The connection asks for the scope that the method needs, and no more.

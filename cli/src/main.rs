@@ -16,6 +16,7 @@ mod device;
 mod device_args;
 mod dial;
 mod discovery_args;
+mod doctor_args;
 mod exit;
 mod failure;
 mod help;
@@ -31,11 +32,13 @@ mod remote_args;
 mod remote_fields;
 mod run;
 mod secrets;
-#[allow(dead_code, unused_imports, reason = "commands join in the next steps")]
 mod service;
+mod service_args;
 mod span;
+mod support_args;
 mod target;
 mod text;
+mod top_args;
 mod tunnel_args;
 mod tunnels;
 

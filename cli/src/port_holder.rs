@@ -66,17 +66,18 @@ mod listed {
 
     pub(super) fn find(address: SocketAddr) -> Option<PortHolder> {
         let entry = entries().find(|entry| concerns(entry.address, address))?;
-        let pid = process_of(entry.inode);
-        let folder = pid.map(|pid| Path::new("/proc").join(pid.to_string()));
-        let name = folder
-            .as_ref()
-            .and_then(|folder| fs::read_to_string(folder.join("comm")).ok())
-            .map(|name| crate::text::plain(name.trim()));
+        let mut holders = processes_of(entry.inode);
+        // A service manager keeps the sockets of its services open too.
+        holders.sort_by_key(|(_, name, gateway)| (gateway.is_none(), name.starts_with("systemd")));
+        let (pid, name, gateway) = match holders.into_iter().next() {
+            Some((pid, name, gateway)) => (Some(pid), Some(name), gateway.map(Box::new)),
+            None => (None, None, None),
+        };
         Some(PortHolder {
             pid,
-            name,
+            name: name.filter(|name| !name.is_empty()),
             user: Some(entry.user),
-            gateway: folder.and_then(|folder| gateway_of(&folder)).map(Box::new),
+            gateway,
         })
     }
 
@@ -127,16 +128,22 @@ mod listed {
         Some(SocketAddr::new(ip, u16::from_str_radix(port, 16).ok()?))
     }
 
-    /// The process that has this socket open. Those of other users do not show theirs.
-    fn process_of(inode: u64) -> Option<u32> {
+    /// The processes that have this socket open, with their names and what gateways they are. Those of
+    /// other users do not show theirs.
+    fn processes_of(inode: u64) -> Vec<(u32, String, Option<Holder>)> {
         let wanted = PathBuf::from(format!("socket:[{inode}]"));
         fs::read_dir("/proc")
-            .ok()?
+            .into_iter()
+            .flatten()
             .take(MAX_PROCESSES)
             .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok())
-            .find(|pid| {
-                open_files(&Path::new("/proc").join(pid.to_string())).any(|file| file == wanted)
+            .filter_map(|pid| {
+                let folder = Path::new("/proc").join(pid.to_string());
+                open_files(&folder).find(|file| *file == wanted)?;
+                let name = fs::read_to_string(folder.join("comm")).unwrap_or_default();
+                Some((pid, crate::text::plain(name.trim()), gateway_of(&folder)))
             })
+            .collect()
     }
 
     fn open_files(process: &Path) -> impl Iterator<Item = PathBuf> {

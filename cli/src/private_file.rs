@@ -1,7 +1,7 @@
 //! Files and folders for their owner only.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process;
 
@@ -108,6 +108,26 @@ pub(crate) fn sweep(place: &Path) {
             let _ = fs::remove_file(entry.path());
         }
     }
+}
+
+/// Reads a file that holds secrets: so long at most, and only if nobody else can read it.
+pub(crate) fn read_private(path: &Path, max: u64) -> io::Result<String> {
+    let file = File::open(path)?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        if file.metadata()?.permissions().mode() & 0o077 != 0 {
+            return Err(io::Error::other(
+                "other users can read it; set its mode to 0600",
+            ));
+        }
+    }
+    let mut text = String::new();
+    file.take(max + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > max {
+        return Err(io::Error::other("it is too long"));
+    }
+    Ok(text)
 }
 
 /// Writes a file that must not be there yet, whole or not at all.

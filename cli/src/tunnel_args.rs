@@ -24,7 +24,8 @@ Examples:
   clawgate tunnel up
   clawgate tunnel up --ssh nick@studio --background
   clawgate tunnel status --json
-  clawgate tunnel down";
+  clawgate tunnel down
+  clawgate tunnel install --ssh nick@studio";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum TunnelCommand {
@@ -34,6 +35,11 @@ pub(crate) enum TunnelCommand {
     Status,
     /// Close the tunnels of this instance
     Down,
+    /// Let the system's service manager hold the tunnel, from each login on
+    #[command(after_help = INSTALL_HELP)]
+    Install(InstallArgs),
+    /// Take back what install did; the config stays
+    Uninstall,
     /// Hold a tunnel that standard input describes
     #[command(hide = true)]
     Keep,
@@ -48,6 +54,37 @@ pub(crate) enum TunnelCommand {
     },
 }
 
+const INSTALL_HELP: &str = "\
+What it does, and says as it does it: a Host block in a file of its own beside your ssh_config, one
+Include line in your ssh_config (after asking), a login to see whether your key is let in, the config
+of clients, and a LaunchAgent (macOS) or a systemd user unit (Linux) that runs `ssh -N` for that block.
+
+Examples:
+  clawgate tunnel install --ssh nick@studio --print
+  clawgate tunnel install --ssh nick@studio --token-file token.txt --yes
+  clawgate tunnel status";
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct InstallArgs {
+    #[command(flatten)]
+    pub(crate) place: TunnelPlaceArgs,
+    /// Store the token of the gateway, read from this file, as gateway.remote.token; - is standard input
+    #[arg(long, value_name = "PATH")]
+    pub(crate) token_file: Option<PathBuf>,
+    /// Store a reference to this environment variable as gateway.remote.token
+    #[arg(long, value_name = "NAME", conflicts_with = "token_file")]
+    pub(crate) token_env: Option<String>,
+    /// Show every file, and change nothing
+    #[arg(long)]
+    pub(crate) print: bool,
+    /// Do not ask before a line is added to your ssh_config
+    #[arg(long)]
+    pub(crate) yes: bool,
+    /// Do not log in first
+    #[arg(long)]
+    pub(crate) no_check: bool,
+}
+
 /// Which tunnel.
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct SshArgs {
@@ -59,8 +96,9 @@ pub(crate) struct SshArgs {
     pub(crate) ssh_identity: Option<PathBuf>,
 }
 
+/// Which tunnel, and between which ports.
 #[derive(Args, Clone, Debug)]
-pub(crate) struct UpArgs {
+pub(crate) struct TunnelPlaceArgs {
     #[command(flatten)]
     pub(crate) ssh: SshArgs,
     /// The gateway's port over there [config: gateway.remote.remotePort]
@@ -70,6 +108,12 @@ pub(crate) struct UpArgs {
     /// [config: the port of gateway.remote.url]
     #[arg(long, value_name = "PORT", value_parser = parse_port_option)]
     pub(crate) local_port: Option<u16>,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct UpArgs {
+    #[command(flatten)]
+    pub(crate) place: TunnelPlaceArgs,
     /// Seconds of silence before a sign of life is asked for; after three times as long the tunnel counts
     /// as lost
     #[arg(long, value_name = "SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u16).range(1..=3_600))]

@@ -2,12 +2,14 @@
 
 use std::env;
 use std::ffi::OsString;
+use std::fs::File;
+use std::io::Read;
 use std::path::PathBuf;
 use std::process;
 use std::time::Duration;
 
 use clawgate_core::config::paths::Locations;
-use clawgate_core::tunnel::TunnelKeeper;
+use clawgate_core::tunnel::{TunnelKeeper, TunnelService};
 
 /// How long a tunnel stays open that a command has opened and nobody uses.
 const IDLE: Duration = Duration::from_secs(5 * 60);
@@ -27,8 +29,26 @@ pub(crate) fn keeper(places: &Locations) -> TunnelKeeper {
         program: own_program(),
         arguments: vec!["tunnel".to_owned(), "keep".to_owned()],
         idle: IDLE,
+        service: service(places),
         open_within: None,
     }
+}
+
+/// The tunnel that was installed as a service.
+pub(crate) fn service(places: &Locations) -> Option<TunnelService> {
+    const LONGEST: u64 = 64 * 1024;
+    let mut text = String::new();
+    File::open(service_file(places))
+        .ok()?
+        .take(LONGEST)
+        .read_to_string(&mut text)
+        .ok()?;
+    serde_json::from_str(&text).ok()
+}
+
+/// Where it is written down which tunnel was installed as a service.
+pub(crate) fn service_file(places: &Locations) -> PathBuf {
+    folder(places).join("service")
 }
 
 /// The same for a tunnel that nobody needs afterwards.

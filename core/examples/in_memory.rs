@@ -206,6 +206,7 @@ impl World {
                 | Effect::ReadConfig
                 | Effect::ReadExecApprovals
                 | Effect::ReadSecrets
+                | Effect::SampleHost
                 | Effect::TailLog(_)
                 | Effect::Whois(_) => EffectOutcome::Failed("no files".into()),
             };

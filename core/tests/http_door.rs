@@ -385,6 +385,7 @@ fn answer(host: &mut Host, method: &str, target: &str, peer: &PeerFacts) -> Http
     match http(host, method, target, peer) {
         HttpVerdict::Answer(answer) => answer,
         HttpVerdict::Body { .. } => panic!("a request with a body"),
+        HttpVerdict::Metrics(_) => panic!("a request for metrics"),
         HttpVerdict::Upgrade => panic!("an upgrade"),
     }
 }

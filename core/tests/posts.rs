@@ -144,7 +144,9 @@ fn ask(host: &mut Host, method: &str, target: &str, peer: &PeerFacts) -> HttpVer
 fn refused(verdict: HttpVerdict) -> HttpAnswer {
     match verdict {
         HttpVerdict::Answer(answer) => answer,
-        HttpVerdict::Body { .. } | HttpVerdict::Upgrade => panic!("no answer"),
+        HttpVerdict::Body { .. } | HttpVerdict::Metrics(_) | HttpVerdict::Upgrade => {
+            panic!("no answer")
+        }
     }
 }
 
@@ -152,7 +154,7 @@ fn taken(verdict: HttpVerdict) -> PostId {
     match verdict {
         HttpVerdict::Body { post, .. } => post,
         HttpVerdict::Answer(answer) => panic!("{answer:?} asks for no body"),
-        HttpVerdict::Upgrade => panic!("an upgrade"),
+        HttpVerdict::Metrics(_) | HttpVerdict::Upgrade => panic!("no body"),
     }
 }
 

@@ -165,6 +165,8 @@ impl Task {
         S: AsyncRead + AsyncWrite + Unpin,
     {
         self.line.waker.register(cx.waker());
+        // A delivery may have released frames that came before the client was let in.
+        self.hand_over();
         let more = match self.poll_read(socket, cx) {
             Ok(more) => more,
             Err(Ended) => return Poll::Ready(Step::End),
@@ -246,15 +248,24 @@ impl Task {
             }
             Message::Close(_) | Message::Frame(_) | Message::Ping(_) => Ok(()),
         };
-        while let Some(event) = conn.poll_event() {
-            drop(conn);
-            self.hub.handle_event(now, self.id, event);
-            conn = self.line.conn();
-        }
+        drop(conn);
+        self.hand_over();
+        let conn = self.line.conn();
         if !self.established && conn.is_established() {
             self.established = true;
             socket.get_mut().set_limit(conn.frame_limit());
             self.buffers = Buffers::Swollen;
+        }
+    }
+
+    /// Gives the gateway what the connection has for it.
+    fn hand_over(&self) {
+        loop {
+            // The gateway may have something for this connection at once.
+            let Some(event) = self.line.conn().poll_event() else {
+                return;
+            };
+            self.hub.handle_event(hub::now(), self.id, event);
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    fs::{self, File},
+    fs::File,
     io::{self, Read, Seek, SeekFrom},
     net::IpAddr,
     path::PathBuf,
@@ -23,7 +23,7 @@ use clawgate_core::{
 };
 use tracing::warn;
 
-use crate::{hub::Hub, locks::Locks, store::Readers, tailscale::Tailscale};
+use crate::{hub::Hub, locks::Locks, sample::rss_bytes, store::Readers, tailscale::Tailscale};
 
 /// Bytes of a configuration file that are read.
 const MAX_CONFIG: u64 = 4 * 1024 * 1024;
@@ -111,7 +111,8 @@ pub(crate) async fn work(
             | Effect::StartJob(_)
             | Effect::StopJob(_)
             | Effect::HoldLock(_)
-            | Effect::ReleaseLock(_) => continue,
+            | Effect::ReleaseLock(_)
+            | Effect::SampleHost => continue,
             Effect::Whois(ip) => {
                 // A closed queue means that the process ends.
                 let _ = whois.try_send((id, ip));
@@ -287,15 +288,6 @@ fn read_config(files: &HostFiles) -> io::Result<Option<String>> {
     Ok(Some(text))
 }
 
-/// Resident memory, from the kernel's own count; 0 where the system has no such file.
-fn rss_bytes() -> u64 {
-    const PAGE: u64 = 4096;
-    fs::read_to_string("/proc/self/statm")
-        .ok()
-        .and_then(|text| text.split(' ').nth(1)?.parse::<u64>().ok())
-        .map_or(0, |pages| pages * PAGE)
-}
-
 /// Whole lines from the cursor on, or the last ones of the file.
 fn tail_log(files: &HostFiles, wanted: TailLog) -> io::Result<LogTail> {
     let name = files.log.to_string_lossy().into_owned();
@@ -356,6 +348,8 @@ fn tail_log(files: &HostFiles, wanted: TailLog) -> io::Result<LogTail> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn tail(text: &str, cursor: Option<u64>, limit: usize, max_bytes: usize) -> LogTail {

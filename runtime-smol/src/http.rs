@@ -164,6 +164,7 @@ fn judge(
         HttpVerdict::Body { post, length } => {
             return Ok(Judged::Body { post, length, peer });
         }
+        HttpVerdict::Metrics(form) => return Err(hub.metrics_page(form)),
         HttpVerdict::Upgrade => {}
     }
     if peer.headers.get("sec-websocket-version").as_deref() != Some("13") {

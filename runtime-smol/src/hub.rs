@@ -17,12 +17,13 @@ use clawgate_core::{
     agent::{Agent, Agents},
     channel::{Channels, PostId},
     gateway::{
-        Effect, EffectOutcome, EffectRequest, Gateway, GatewaySetup, HttpAnswer, HttpRequest,
-        HttpVerdict, IngressPolicy, OpenRefusal, Phase,
+        CallEnded, CallLog, Effect, EffectOutcome, EffectRequest, Gateway, GatewaySetup,
+        HttpAnswer, HttpRequest, HttpVerdict, IngressPolicy, OpenRefusal, Phase,
     },
     ids::{ConnId, EffectId},
     job::JobSpec,
     limits::Limits,
+    metrics::Form,
     policy::{LocalAddresses, RequestHeaders},
     rng::{Rng, Seed},
     server::{Event, PeerFacts, ServerConn},
@@ -30,13 +31,15 @@ use clawgate_core::{
     time::{Now, WallTime},
 };
 use event_listener::{Event as Signal, EventListener};
-use tracing::{debug, warn};
+use tracing::warn;
 
 use crate::{
+    call_log,
     conn::Arrival,
     effects::LockRequest,
     interfaces,
     jobs::Jobs,
+    sample::Turned,
     store::{Store, StoreFile},
 };
 
@@ -122,6 +125,8 @@ pub(crate) struct Hub {
     limits: Arc<Limits>,
     ingress: IngressPolicy,
     next_conn: AtomicU64,
+    /// Sockets that never became anything.
+    pub(crate) turned: Turned,
     outside: Outside,
     /// The hub itself, for what comes of jobs.
     own: Weak<Self>,
@@ -158,7 +163,9 @@ impl Hub {
         let mut rng = Rng::new(seed);
         let now = now();
         let (limits, ingress) = (Arc::clone(&setup.limits), setup.admission.ingress());
-        let mut gateway = Gateway::restore(setup, rows, rng.seed(), now).with_channels(channels);
+        let mut gateway = Gateway::restore(setup, rows, rng.seed(), now)
+            .with_channels(channels)
+            .with_call_log(CallLog::Kept);
         if let Some(agent) = agent {
             gateway = gateway.with_agent(agent);
         }
@@ -174,6 +181,7 @@ impl Hub {
             limits,
             ingress,
             next_conn: AtomicU64::new(0),
+            turned: Turned::default(),
             outside,
             own: Weak::clone(own),
             store: OnceLock::new(),
@@ -251,6 +259,13 @@ impl Hub {
         self.with(|gateway, now| gateway.handle_http(now, request))
     }
 
+    /// The numbers of the gateway, as text.
+    pub(crate) fn metrics_page(&self, form: Form) -> HttpAnswer {
+        let state = self.lock();
+        let sample = self.turned.sample(&state.lines);
+        state.gateway.metrics_page(now(), form, &sample)
+    }
+
     /// Keeps a request whose body is wanted until the value is dropped.
     pub(crate) fn hold_post(&self, post: PostId) -> PostPlace<'_> {
         PostPlace { hub: self, post }
@@ -282,20 +297,23 @@ impl Hub {
 
     /// A connection is gone, or never came to be.
     pub(crate) fn detach(&self, id: ConnId) {
-        self.lock().lines.remove(&id);
+        let mut state = self.lock();
+        // In one step, so that nothing is counted twice or not at all in between.
+        let counts = state.lines.remove(&id).map(|line| line.conn().counts());
+        if let Some(counts) = &counts {
+            state.gateway.count_gone(counts);
+        }
+        drop(state);
+        if let Some(counts) = &counts {
+            call_log::gone(id, counts);
+        }
         self.with(|gateway, now| gateway.close(now, id));
         self.changed.notify(usize::MAX);
     }
 
     pub(crate) fn handle_event(&self, now: Now, id: ConnId, event: Event) {
-        match &event {
-            Event::Connect(connect) => debug!(
-                conn = %id,
-                client = connect.params.client.id.as_str(),
-                role = connect.role.as_str(),
-                "connect"
-            ),
-            Event::Request { method, .. } => debug!(conn = %id, method = method.name, "call"),
+        if let Event::Connect(request) = &event {
+            call_log::connect(id, request);
         }
         self.with_at(now, Some(id), |gateway| {
             gateway.handle_event(now, id, event);
@@ -373,9 +391,21 @@ impl Hub {
         input: impl FnOnce(&mut Gateway) -> R,
     ) -> R {
         let mut state = self.lock();
-        let state = &mut *state;
         let result = input(&mut state.gateway);
+        self.carry_out(&mut state, now, current);
+        let ended: Vec<CallEnded> = std::iter::from_fn(|| state.gateway.poll_call()).collect();
+        drop(state);
+        // A slow disk must not hold up the gateway.
+        ended.iter().for_each(call_log::call);
+        result
+    }
+
+    /// Everything that comes of an input.
+    fn carry_out(&self, state: &mut State, now: Now, current: Option<ConnId>) {
+        // The input took some time, too.
+        state.gateway.advance(Instant::now());
         let mut answered = VecDeque::new();
+        let mut sampled = VecDeque::new();
         loop {
             while let Some((id, delivery)) = state.gateway.poll_delivery() {
                 if let Some(line) = state.lines.get(&id) {
@@ -406,6 +436,7 @@ impl Hub {
                     (Effect::ReleaseLock(name), _) => {
                         self.outside.lock(LockRequest::Release(name));
                     }
+                    (Effect::SampleHost, _) => sampled.push_back(id),
                     (effect, _) => self.outside.work(EffectRequest { id, effect }),
                 }
             }
@@ -421,6 +452,9 @@ impl Hub {
             } else if let Some((id, page)) = answered.pop_front() {
                 let outcome = EffectOutcome::Transcript(page);
                 state.gateway.complete(now, id, outcome);
+            } else if let Some(id) = sampled.pop_front() {
+                let sample = self.turned.sample(&state.lines);
+                state.gateway.handle_sample(now, id, &sample);
             } else {
                 break;
             }
@@ -430,7 +464,6 @@ impl Hub {
             state.armed = next;
             self.rearm.notify(usize::MAX);
         }
-        result
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -19,6 +19,7 @@
 #![forbid(unsafe_code)]
 
 mod bind;
+mod call_log;
 mod conn;
 mod effects;
 mod head;
@@ -33,6 +34,7 @@ mod locks;
 pub mod mdns;
 mod owner;
 mod post;
+mod sample;
 mod server;
 mod socket;
 mod tailscale;

@@ -82,6 +82,7 @@ pub(crate) async fn accept(
                     warn!(%error, "could not set TCP_NODELAY");
                 }
                 let Some(place) = heads.take(address.ip(), hub.limits().max_pre_auth_per_ip) else {
+                    hub.turned.for_heads();
                     continue;
                 };
                 let hub = Arc::clone(&hub);

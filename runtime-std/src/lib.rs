@@ -46,5 +46,5 @@ pub use secrets::read_secrets;
 pub use timings::{Stage, Timings};
 pub use tunnel::{
     Held, Hold, HoldEnd, HoldOptions, HoldRequest, Holder, Stopper, TunnelFiles, find_ssh,
-    is_running, run_as_child, spawn_holder,
+    is_running, run_as_child, service_holds, spawn_holder, try_tunnel,
 };

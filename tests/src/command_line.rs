@@ -26,6 +26,7 @@ pub struct Machine {
     home: PathBuf,
     /// Removed with the machine.
     own: Option<TempDir>,
+    environment: Vec<(String, String)>,
 }
 
 impl Machine {
@@ -39,6 +40,7 @@ impl Machine {
         Ok(Self {
             home: own.path().to_owned(),
             own: Some(own),
+            environment: Vec::new(),
         })
     }
 
@@ -48,7 +50,39 @@ impl Machine {
         Self {
             home: gateway.home().to_owned(),
             own: None,
+            environment: Vec::new(),
         }
+    }
+
+    /// Adds a variable to the environment of commands.
+    pub fn set_env(&mut self, name: &str, value: impl Into<String>) {
+        self.environment.push((name.to_owned(), value.into()));
+    }
+
+    /// Writes the configuration file.
+    ///
+    /// # Errors
+    ///
+    /// When there is no room.
+    pub fn configure(&self, config: &Value) -> TestResult {
+        std::fs::create_dir_all(self.state_dir())?;
+        let path = self.state_dir().join("openclaw.json");
+        Ok(std::fs::write(path, config.to_string())?)
+    }
+
+    /// A command that is about to be run.
+    ///
+    /// # Errors
+    ///
+    /// When the program cannot be built.
+    pub fn command(&self, arguments: &[&str]) -> TestResult<Command> {
+        let mut command = Command::new(clawgate()?);
+        command
+            .args(arguments)
+            .env_clear()
+            .env("HOME", self.home())
+            .envs(self.environment.iter().cloned());
+        Ok(command)
     }
 
     /// Where commands keep their files.
@@ -79,10 +113,8 @@ impl Machine {
     /// When it cannot be run.
     pub fn run_with(&self, arguments: &[&str], input: &str) -> TestResult<Ran> {
         let program = clawgate()?;
-        let mut child = Command::new(program)
-            .args(arguments)
-            .env_clear()
-            .env("HOME", self.home())
+        let mut child = self
+            .command(arguments)?
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

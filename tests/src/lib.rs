@@ -15,7 +15,10 @@ pub mod gate;
 pub mod gateway_process;
 pub mod model_endpoint;
 pub mod node_process;
+pub mod openmetrics;
 pub mod raw_client;
 pub mod reference_client;
 pub mod schema;
 pub mod signer;
+#[cfg(unix)]
+pub mod ssh_server;

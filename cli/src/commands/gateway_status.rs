@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use clawgate_core::client::Hello;
-use clawgate_core::credentials::Surface;
+use clawgate_core::credentials::{Surface, UrlSource};
 use clawgate_core::frame::RawJson;
 use clawgate_core::policy::TlsFingerprint;
 use serde_json::{Value, json};
 
+use super::gateway_service::survey::{self, Survey};
 use super::health::problems;
 use crate::context::Context;
 use crate::dial::Link;
@@ -26,13 +27,16 @@ struct Report {
     problems: Vec<String>,
     took: Option<Duration>,
     failure: Option<Failure>,
+    /// This machine's side; none for a gateway elsewhere.
+    here: Option<Survey>,
 }
 
 pub(super) fn run(flags: &TargetFlags, context: &Context) -> Result<Exit, Failure> {
-    let report = look(
+    let mut report = look(
         target::find(Surface::Status, flags, context)?,
         flags.timeout,
     );
+    report.here = report.port_here().map(|port| survey::look(context, port));
     match context.format {
         Format::Json => output::json(&report.to_json())?,
         Format::Text => {
@@ -54,6 +58,7 @@ fn look(resolved: Resolved, timeout: Duration) -> Report {
         problems: Vec::new(),
         took: None,
         failure: None,
+        here: None,
     };
     let mut link = match Link::open_or_explain(&report.resolved, &["status"], timeout) {
         Ok(link) => link,
@@ -91,6 +96,16 @@ impl Report {
         Some(Duration::from_millis(millis))
     }
 
+    /// The port that is asked, when it is one of this machine.
+    fn port_here(&self) -> Option<u16> {
+        let source = self.resolved.why.url_source?;
+        let here = [UrlSource::Local.as_str(), UrlSource::Port.as_str()];
+        let url = self.resolved.why.url.as_deref()?;
+        here.contains(&source)
+            .then(|| url.rsplit_once(':')?.1.trim_end_matches('/').parse().ok())
+            .flatten()
+    }
+
     /// A gateway that refused was reached.
     fn reachable(&self) -> bool {
         self.hello.is_some()
@@ -114,6 +129,9 @@ impl Report {
             "durationMs": self.took.map(text::millis),
             "rpc": { "ok": self.status.is_some(), "method": "status" },
             "problems": self.problems,
+            "service": self.here.as_ref().map(Survey::service_json),
+            "process": self.here.as_ref().map(Survey::process_json),
+            "port": self.here.as_ref().map(Survey::port_json),
             "error": self.failure.as_ref().map(Failure::to_json),
         })
     }
@@ -145,6 +163,13 @@ impl Report {
         sheet.line("RPC", rpc);
         for problem in &self.problems {
             sheet.line("Problem", problem);
+        }
+        match &self.here {
+            Some(here) => here.lines(&mut sheet),
+            None => sheet.line(
+                "Service",
+                "not looked at: the gateway is another machine's, or was named by its URL",
+            ),
         }
         sheet.to_text()
     }

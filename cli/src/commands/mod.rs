@@ -13,11 +13,14 @@ mod contexts;
 mod demo;
 mod devices;
 mod discover;
+mod doctor;
+mod gateway_service;
 mod gateway_status;
 mod health;
 mod logs;
 mod node;
 mod nodes;
+mod page;
 mod pins;
 mod probe;
 mod remote;
@@ -26,6 +29,8 @@ mod secrets;
 mod security;
 mod sessions;
 mod status;
+mod support;
+mod top;
 mod tunnel;
 mod url;
 
@@ -60,6 +65,7 @@ pub(crate) fn dispatch(cli: Cli, format: Format) -> Result<Exit, Failure> {
         Command::Demo { telegram } => demo::run(telegram, format),
         Command::DemoGreet => demo::greet(),
         Command::Devices(command) => devices::run(command, &context()?),
+        Command::Doctor(args) => doctor::run(*args, &context()?),
         Command::Discover(args) => discover::run(&args, format),
         Command::Gateway(GatewayCommand::Call(args)) => call::run(args, &context()?),
         Command::Gateway(GatewayCommand::Health(args)) | Command::Health(args) => {
@@ -69,7 +75,19 @@ pub(crate) fn dispatch(cli: Cli, format: Format) -> Result<Exit, Failure> {
             let ssh = args.through();
             probe::run(&TargetFlags::read(args.target)?, ssh, &context()?)
         }
+        Command::Gateway(GatewayCommand::Top(args)) => top::run(args, &context()?),
         Command::Gateway(GatewayCommand::Run(args)) => run::run(args, context()?),
+        Command::Gateway(GatewayCommand::Install(args)) => {
+            gateway_service::install(&args, &context()?)
+        }
+        Command::Gateway(GatewayCommand::Uninstall(args)) => {
+            gateway_service::uninstall(args, &context()?)
+        }
+        Command::Gateway(GatewayCommand::Start(args)) => gateway_service::start(args, &context()?),
+        Command::Gateway(GatewayCommand::Stop(args)) => gateway_service::stop(args, &context()?),
+        Command::Gateway(GatewayCommand::Restart(args)) => {
+            gateway_service::restart(args, &context()?)
+        }
         Command::Gateway(GatewayCommand::Status(args)) => {
             gateway_status::run(&TargetFlags::read(args)?, &context()?)
         }
@@ -85,6 +103,7 @@ pub(crate) fn dispatch(cli: Cli, format: Format) -> Result<Exit, Failure> {
         Command::Send(args) => channels::send(*args, &context()?),
         Command::Sessions(command) => sessions::run(*command, &context()?),
         Command::Status(args) => status::run(args, &context()?),
+        Command::Support(command) => support::run(command, &context()?),
         Command::Tunnel(command) => tunnel::run(command, context),
         Command::Url(UrlCommand::Check { urls }) => url::check(&urls, format),
     }

@@ -1,21 +1,34 @@
 //! `gateway run`: flags to one request.
 
+use std::path::Path;
+
+use clawgate_core::config::EnvVars;
 use clawgate_core::policy::server_auth::AuthOverride;
+use serde_json::json;
 
 use crate::args::GatewayRunArgs;
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output;
+use crate::private_file;
 use crate::run::{self, RunError, RunRequest, Unconfigured, Verbosity};
 use crate::secrets::GivenSecrets;
+use crate::service::EnvFile;
+
+/// A file of variables may be so large, in bytes.
+const MAX_ENV_FILE: u64 = 256 * 1024;
 
 pub(super) fn run(args: GatewayRunArgs, context: Context) -> Result<Exit, Failure> {
     context.refuse_context("gateway run")?;
     let secrets = GivenSecrets::read(args.secrets)?;
     let places = context.locations()?.clone();
+    let env = match &args.env_file {
+        Some(path) => with_file(&context.env, path)?,
+        None => context.env,
+    };
     let request = RunRequest {
-        env: context.env,
+        env,
         profile: context.profile,
         places,
         port: args.port,
@@ -36,6 +49,7 @@ pub(super) fn run(args: GatewayRunArgs, context: Context) -> Result<Exit, Failur
         } else {
             Verbosity::Normal
         },
+        log_style: args.log_format,
     };
     if args.check {
         run::gateway_check(&request).map_err(|error| failure(&error))?;
@@ -47,9 +61,35 @@ pub(super) fn run(args: GatewayRunArgs, context: Context) -> Result<Exit, Failur
     Ok(Exit::Ok)
 }
 
+/// The environment with the variables of a file, which come before those of the same name. The places
+/// of the gateway's own files are not among them: they are known by then.
+fn with_file(env: &EnvVars, path: &Path) -> Result<EnvVars, Failure> {
+    let fail = |why: String| {
+        Failure::new(
+            Exit::Configuration,
+            "env_file_unusable",
+            format!("The file of variables {}: {why}.", path.display()),
+            "Correct it, or write it again with `clawgate gateway install`.",
+        )
+        .fact("file", json!(path))
+    };
+    let text =
+        private_file::read_private(path, MAX_ENV_FILE).map_err(|error| fail(error.to_string()))?;
+    let file =
+        EnvFile::parse(&text).map_err(|line| fail(format!("line {line} is no NAME=value")))?;
+    Ok(env
+        .names()
+        .filter_map(|name| Some((name.to_owned(), env.get(name)?.to_owned())))
+        .chain(
+            file.iter()
+                .map(|(name, value)| (name.to_owned(), value.expose().to_owned())),
+        )
+        .collect())
+}
+
 /// A gateway that did not start. Everything that another start would not change is a matter of
 /// configuration, so that service managers do not try again.
-fn failure(error: &RunError) -> Failure {
+pub(super) fn failure(error: &RunError) -> Failure {
     let exit = match error {
         RunError::Certificate(_)
         | RunError::File { .. }

@@ -45,6 +45,11 @@ impl Successor {
         })
     }
 
+    /// The program.
+    pub(super) fn into_program(self) -> PathBuf {
+        self.program
+    }
+
     /// Asks the program whether it would start like this.
     ///
     /// # Errors

@@ -25,22 +25,22 @@ mod watchdog;
 use std::{
     env, fs,
     io::{self, Write},
-    net::TcpListener,
-    path::Path,
+    net::{IpAddr, TcpListener},
+    path::{Path, PathBuf},
     process,
     sync::Arc,
 };
 
 use clawgate_core::{
     config::{
-        AuthMode, BindMode, ConfigFile, EnvVars,
+        AuthMode, BindMode, ConfigFile, EnvVars, LogStyle,
         paths::{Locations, Profile},
     },
     gateway::{AdmissionPolicy, GatewaySetup, HostInfo},
     limits::Limits,
     policy::{
         Scheme,
-        port::gateway_port,
+        port::{GatewayPort, gateway_port},
         server_auth::{AuthOverride, ServerSecretSource},
         startup_auth::{KeptToken, StartupAuth},
     },
@@ -50,6 +50,7 @@ use tracing::{info, warn};
 
 pub(crate) use error::RunError;
 pub(crate) use facts::host_facts;
+use logging::LogPlan;
 pub(crate) use logging::Verbosity;
 
 use approvals_file::ApprovalsFile;
@@ -61,7 +62,7 @@ use reload::Reloader;
 use serve::{After, Watch};
 use sockets::{OpenedBy, Sockets};
 use state::StateFolder;
-pub(crate) use state::{Holder, LOCK, Phase, running_gateway};
+pub(crate) use state::{Holder, LOCK, Phase, lock_holder, running_gateway};
 use tailscale::TailnetRoute;
 use tls::GatewayTls;
 use watch::Watcher;
@@ -98,6 +99,8 @@ pub(crate) struct RunRequest {
     pub(crate) unconfigured: Unconfigured,
     /// `--verbose`.
     pub(crate) verbosity: Verbosity,
+    /// `--log-format`.
+    pub(crate) log_style: Option<LogStyle>,
 }
 
 /// Whether a gateway would start: its configuration, its secrets, where it would listen. Nothing is
@@ -107,6 +110,44 @@ pub(crate) struct RunRequest {
 /// Why it would not.
 pub(crate) fn gateway_check(request: &RunRequest) -> Result<(), RunError> {
     decide(request).map(drop)
+}
+
+/// What a start would come to.
+#[derive(Debug)]
+pub(crate) struct Planned {
+    /// The configuration.
+    pub(crate) file: ConfigFile,
+    /// The address that would be listened on.
+    pub(crate) host: IpAddr,
+    /// The port.
+    pub(crate) port: GatewayPort,
+}
+
+/// The same, with where it would listen.
+///
+/// # Errors
+/// Why it would not start.
+pub(crate) fn gateway_plan(request: &RunRequest) -> Result<Planned, RunError> {
+    let Decided { file, runtime, .. } = decide(request)?;
+    let port = gateway_port(
+        request.port,
+        &request.env,
+        file.config.gateway.port,
+        &request.profile,
+    );
+    Ok(Planned {
+        file,
+        host: runtime.bind_host,
+        port,
+    })
+}
+
+/// The program of this process, by the name under which an upgrade would replace it.
+///
+/// # Errors
+/// When the system does not say.
+pub(crate) fn own_program() -> io::Result<PathBuf> {
+    Successor::of_process().map(Successor::into_program)
 }
 
 /// Runs a gateway until it is told to stop.
@@ -132,7 +173,13 @@ pub(crate) fn gateway_run(request: RunRequest) -> Result<(), RunError> {
     let token_file = request.places.token_file();
     adopt_token(&mut started, &own, &token_file)?;
     let log = own.file("gateway.log");
-    logging::start(&log, request.verbosity).map_err(RunError::file("open the log", &log))?;
+    let plan = LogPlan::new(
+        file.config.logging,
+        &request.env,
+        request.verbosity,
+        request.log_style,
+    );
+    logging::start(&log, plan).map_err(RunError::file("open the log", &log))?;
     report(
         &file,
         &request.env,
@@ -229,7 +276,7 @@ pub(crate) fn gateway_run(request: RunRequest) -> Result<(), RunError> {
         .map(|address| format!("{}://{address}", scheme.as_str()))
         .collect();
     lock.serving(addresses.clone())
-        .map_err(RunError::file("write the lock", &own.file(state::LOCK)))?;
+        .map_err(RunError::file("write the lock", &own.file(LOCK)))?;
     info!(addresses = addresses.join(" "), "gateway ready");
     if fallback.is_none() {
         last_good::keep(&request.places.last_good_config_file(), &file);

@@ -75,11 +75,6 @@ impl Notifier {
         self.tell("WATCHDOG=1");
     }
 
-    /// What it is about, in a line.
-    pub(crate) fn status(&self, status: &str) {
-        self.tell(&format!("STATUS={}", crate::text::plain(status)));
-    }
-
     /// Has the manager keep listening sockets for the next start, in place of those that it had.
     pub(crate) fn keep(&self, listeners: &[TcpListener]) {
         #[cfg(unix)]
@@ -185,6 +180,7 @@ mod unix {
 }
 
 #[cfg(all(test, unix))]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
     use std::os::unix::net::UnixDatagram;
 

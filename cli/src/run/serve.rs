@@ -82,9 +82,9 @@ pub(super) fn until_signal(server: Server, signals: Signals, watch: Watch) -> (A
     };
     let mut after = After::End;
     smol::block_on(async {
-        let mut signals = signals.filter_map(|signal| match signal.ok()? {
-            Signal::Usr2 => Some(News::Restart),
-            _ => Some(News::Stop),
+        let mut signals = signals.filter_map(|signal| {
+            let restart = signal.ok()? == Signal::Usr2;
+            Some(if restart { News::Restart } else { News::Stop })
         });
         let mut stopping = false;
         let mut checking = false;

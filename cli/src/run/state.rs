@@ -116,9 +116,28 @@ pub(crate) fn running_gateway(own: &Path) -> Option<Holder> {
     if holder.pid == 0 {
         return None;
     }
-    let processes = Path::new("/proc/self");
-    let gone = processes.exists() && !Path::new("/proc").join(holder.pid.to_string()).exists();
-    (!gone).then_some(holder)
+    lives(holder.pid).then_some(holder)
+}
+
+/// Who holds the lock, certainly: the system is asked whether it is held. A gateway that starts at this
+/// very moment tries again.
+pub(crate) fn lock_holder(own: &Path) -> Option<Holder> {
+    let mut file = File::open(own.join(LOCK)).ok()?;
+    match file.try_lock_shared() {
+        Err(TryLockError::WouldBlock) => {}
+        Ok(()) | Err(TryLockError::Error(_)) => return None,
+    }
+    let mut text = String::new();
+    file.read_to_string(&mut text).ok()?;
+    serde_json::from_str(&text)
+        .ok()
+        .filter(|holder: &Holder| holder.pid != 0)
+}
+
+/// Whether there is such a process. Where the system does not say, there is.
+fn lives(pid: u32) -> bool {
+    let here = Path::new("/proc/self").exists();
+    !here || Path::new("/proc").join(pid.to_string()).exists()
 }
 
 impl StateFolder {
@@ -161,8 +180,9 @@ impl StateFolder {
             let other: Option<Holder> = serde_json::from_str(&text).ok();
             let patience = match &other {
                 Some(other) if matches!(other.phase, Phase::Stopping | Phase::Restarting) => ENDING,
-                Some(_) => Duration::ZERO,
-                None => WRITING,
+                Some(other) if lives(other.pid) => Duration::ZERO,
+                // What stands there is old, or half of something.
+                Some(_) | None => WRITING,
             };
             if begun.elapsed() >= patience {
                 return Err(RunError::AlreadyRunning {

@@ -84,6 +84,7 @@ impl Value {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Readiness {
     /// As soon as its program runs.
+    #[allow(dead_code, reason = "for programs that do not notify, such as tunnels")]
     Started,
     /// When it says so (`sd_notify`); launchd does not know this and takes it as started.
     Notifies {
@@ -105,6 +106,10 @@ pub(crate) struct Restart {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Hardening {
     /// Whatever the user may.
+    #[allow(
+        dead_code,
+        reason = "for programs that need the user's own rights, such as tunnels"
+    )]
     None,
     /// No new privileges, and no families of sockets and calls that it does not need. It sees the
     /// same files as the user.

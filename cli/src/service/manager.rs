@@ -129,9 +129,23 @@ impl Manager {
         }
     }
 
-    /// Whether a service's main file lies on disk.
+    /// The main file of a service that is installed: this user's, or one of a package for all users.
+    pub(crate) fn installed_file(&self, name: &ServiceName) -> Option<PathBuf> {
+        let own = self.main_file(name);
+        let file = own.file_name()?.to_owned();
+        let packaged: &[&str] = match self.kind {
+            Kind::Systemd => &["/etc/systemd/user", "/usr/lib/systemd/user"],
+            Kind::Launchd => &[],
+        };
+        [own]
+            .into_iter()
+            .chain(packaged.iter().map(|folder| Path::new(folder).join(&file)))
+            .find(|path| path.exists())
+    }
+
+    /// Whether this user has a service of this name.
     pub(crate) fn is_installed(&self, name: &ServiceName) -> bool {
-        self.main_file(name).exists()
+        self.installed_file(name).is_some()
     }
 
     /// Whether a service on disk has sockets that the manager opens.
@@ -227,7 +241,7 @@ impl Manager {
                 removed.push(path);
             }
         }
-        if self.kind == Kind::Systemd {
+        if self.kind == Kind::Systemd && !removed.is_empty() {
             self.ask(&["daemon-reload"])?;
         }
         Ok(removed)

@@ -19,7 +19,8 @@ pub(crate) use description::{
 };
 pub(crate) use env_file::EnvFile;
 pub(crate) use failure::ServiceError;
-pub(crate) use files::{Audience, ServiceFile};
+pub(crate) use files::{Audience, OnDisk, ServiceFile};
 pub(crate) use manager::{Kind, Manager};
+#[allow(unused_imports, reason = "tunnels find ssh by it")]
 pub(crate) use program::find_trusted;
 pub(crate) use state::{Activity, State};

@@ -2,6 +2,7 @@
 //! sockets. The quoting is that of systemd.syntax(7) and systemd.service(5).
 
 use std::fmt::Write as _;
+use std::path::Path;
 use std::time::Duration;
 
 use super::description::{Hardening, Readiness, Refused, Service, Value};
@@ -123,7 +124,7 @@ fn socket_unit(service: &Service) -> Result<Option<String>, Refused> {
 }
 
 /// Directives that work without rights of root. Those that give the program a view of its own on the
-/// files need user namespaces, which systemd makes by itself.
+/// files need user namespaces.
 fn harden(unit: &mut Unit, hardening: &Hardening) {
     if matches!(hardening, Hardening::None) {
         return;
@@ -145,12 +146,20 @@ fn harden(unit: &mut Unit, hardening: &Hardening) {
     let Hardening::Strict { writable } = hardening else {
         return;
     };
+    // In a private folder of temporary files, those that lie in the common one are not to be seen.
+    let in_tmp = |folder: &Value| {
+        let path = Path::new(folder.as_str());
+        path.starts_with("/tmp") || path.starts_with("/var/tmp")
+    };
+    if !writable.iter().any(in_tmp) {
+        unit.line("PrivateTmp", "yes");
+    }
     for (name, value) in [
-        ("PrivateTmp", "yes"),
+        // Without rights of root, the manager can do the rest only in a user namespace.
+        ("PrivateUsers", "yes"),
         ("ProtectSystem", "strict"),
         ("ProtectHome", "read-only"),
         ("ProtectControlGroups", "yes"),
-        ("ProtectKernelTunables", "yes"),
     ] {
         unit.line(name, value);
     }
@@ -332,6 +341,18 @@ mod tests {
     }
 
     #[test]
+    fn a_state_among_temporary_files_stays_in_sight() {
+        let service = Service {
+            hardening: Hardening::Strict {
+                writable: vec![value("/tmp/state")],
+            },
+            ..sample()
+        };
+        let unit = units(&service).unwrap().service;
+        assert!(unit.contains("ProtectSystem=strict") && !unit.contains("PrivateTmp"));
+    }
+
+    #[test]
     fn basic_hardening_leaves_the_files_as_they_are() {
         let service = Service {
             hardening: Hardening::Basic,
@@ -358,7 +379,7 @@ mod tests {
             .env("XDG_RUNTIME_DIR", folder.path())
             .output();
         let Ok(verify) = verify else {
-            println!("systemd-analyze is missing: the units were not verified");
+            crate::output::note("systemd-analyze is missing: the units were not verified");
             return;
         };
         let said = String::from_utf8_lossy(&verify.stderr);

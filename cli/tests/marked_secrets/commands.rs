@@ -58,6 +58,13 @@ pub fn arguments(leaf: &str, names: &Names) -> Option<Vec<Vec<String>>> {
             .to_vec(),
         "backup" => one(&["--force"]),
         "completion" => one(&["bash"]),
+        "discover" => one(&["--timeout", "1"]),
+        "doctor" => vec![vec![], vec!["--fix".into()]],
+        "support bundle" => vec![
+            vec!["--read".into()],
+            vec!["--to".into(), "b.tar.gz".into()],
+        ],
+        "support read" => one(&["b.tar.gz"]),
         "config get" => vec![
             vec![],
             vec!["gateway.auth.token".into()],
@@ -90,6 +97,12 @@ pub fn arguments(leaf: &str, names: &Names) -> Option<Vec<Vec<String>>> {
             vec!["logs.tail".into()],
             vec!["no.such.method".into()],
         ],
+        // No manager lies there, so that no service of this machine is touched; nor is the gateway of
+        // the test, whose state is that of no profile.
+        "gateway install" => one(&["--print"]),
+        "gateway uninstall" | "gateway start" | "gateway stop" | "gateway restart" => {
+            one(&["--profile", "nobody"])
+        }
         // A second one finds the first, or a configuration that it cannot use.
         "gateway run" => one(&["--port", "0"]),
         // A node that can start goes on until it is ended: this one finds no program.

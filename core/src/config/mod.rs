@@ -19,6 +19,7 @@ mod discovery;
 mod edit;
 mod env;
 mod key_path;
+mod logging;
 mod needs;
 mod node;
 pub mod paths;
@@ -51,9 +52,12 @@ pub use discovery::DiscoveryConfig;
 pub use edit::{Change, EditError, Edited, edit};
 pub use env::EnvVars;
 pub use key_path::{InvalidKeyPath, KeyPath, Segment};
+pub use logging::{
+    CONSOLE_STYLES, LOG_LEVELS, LogLevel, LogStyle, LoggingConfig, MAX_LOG_BYTES, MIN_LOG_BYTES,
+};
 pub use needs::{ChangedKey, Need, changed_keys, known, need_of};
 pub use node::{NodeCommandConfig, NodeConfig};
-pub use redact::{REDACTED, redact};
+pub use redact::{REDACTED, names_a_secret, redact};
 pub use reload::{ReloadPlan, names, plan_reload};
 pub use scan::{MAX_CONFIG_BYTES, MAX_CONFIG_DEPTH, Position};
 pub use secret_input::{DEFAULT_PROVIDER, RefSource, RefSpelling, SecretInput, SecretRef};

@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::agents::AgentsConfig;
 use super::channels::ChannelsConfig;
 use super::discovery::DiscoveryConfig;
+use super::logging::LoggingConfig;
 use super::node::NodeConfig;
 use super::secret_input::SecretInput;
 use super::types::{
@@ -41,6 +42,7 @@ impl Config {
             channels: ChannelsConfig::read(root.at("channels")),
             discovery: DiscoveryConfig::read(root.at("discovery")),
             node: NodeConfig::read(root.at("node")),
+            logging: LoggingConfig::read(root.at("logging")),
             agent_ids,
         }
     }

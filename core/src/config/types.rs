@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::agents::AgentsConfig;
 use super::channels::ChannelsConfig;
 use super::discovery::DiscoveryConfig;
+use super::logging::LoggingConfig;
 use super::node::NodeConfig;
 use super::secret_input::{DEFAULT_PROVIDER, RefSource, SecretInput, SecretRef};
 use crate::secrets::SecretProvider;
@@ -25,6 +26,8 @@ pub struct Config {
     pub discovery: DiscoveryConfig,
     /// `node`.
     pub node: NodeConfig,
+    /// `logging`.
+    pub logging: LoggingConfig,
     /// The ids of the agents: `agents.list[].id`, then the keys of `agents.entries`.
     pub agent_ids: Vec<String>,
 }

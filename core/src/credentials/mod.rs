@@ -38,7 +38,7 @@ pub use request::{
     DeviceTokens, FirstUse, Flags, NodeScheme, NodeTarget, Presented, Request, SshFlags, Surface,
 };
 pub use resolve::{Resolution, resolve, select_by_order};
-pub use shown_refs::{ShownRef, shown_refs};
+pub use shown_refs::{ShownRef, shown_refs, wanted_refs};
 pub use source::{SecretPath, Source, env_name};
 pub use target::{BoundAuth, Place, Target, UrlSource, Warning, locate};
 pub use token_book::{

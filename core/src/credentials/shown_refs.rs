@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::refs::{Reading, RefAccess};
 use super::source::SecretPath;
 use crate::config::{Config, EnvVars, KeyPath, SecretInput};
+use crate::secrets::WantedRef;
 
 /// One reference, ready to be serialised. It holds names and no secret.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -35,16 +36,7 @@ impl Config {
 /// Every reference among the credentials and proxy headers of a config, as far as it is known by now. Nothing is asked
 /// of the host.
 pub fn shown_refs(config: &Config, env: &EnvVars, refs: RefAccess<'_>) -> Vec<ShownRef> {
-    let credentials = SecretPath::ALL
-        .into_iter()
-        .map(|path| (path.to_string(), config.secret_input(path)));
-    let headers = config.gateway.remote.edge_auth.iter().flatten();
-    let headers = headers.map(|(name, input)| {
-        let path = KeyPath::root().key("gateway").key("remote");
-        (path.key("edgeAuth").key(name).to_string(), input)
-    });
-    credentials
-        .chain(headers)
+    places(config)
         .filter_map(|(path, input)| {
             let reference = input.reference()?;
             let (status, why) = match refs.read(reference, &config.secrets, env) {
@@ -64,6 +56,31 @@ pub fn shown_refs(config: &Config, env: &EnvVars, refs: RefAccess<'_>) -> Vec<Sh
             })
         })
         .collect()
+}
+
+/// What the host would have to read, so that [`shown_refs`] knows everything.
+pub fn wanted_refs(config: &Config, env: &EnvVars, refs: RefAccess<'_>) -> Vec<WantedRef> {
+    places(config)
+        .filter_map(
+            |(_, input)| match refs.read(input.reference()?, &config.secrets, env) {
+                Reading::Wanted(wanted) => Some(wanted),
+                Reading::Value(_) | Reading::Failed(_) => None,
+            },
+        )
+        .collect()
+}
+
+/// Credentials and proxy headers, with the paths at which they stand.
+fn places(config: &Config) -> impl Iterator<Item = (String, &SecretInput)> {
+    let credentials = SecretPath::ALL
+        .into_iter()
+        .map(|path| (path.to_string(), config.secret_input(path)));
+    let headers = config.gateway.remote.edge_auth.iter().flatten();
+    let headers = headers.map(|(name, input)| {
+        let path = KeyPath::root().key("gateway").key("remote");
+        (path.key("edgeAuth").key(name).to_string(), input)
+    });
+    credentials.chain(headers)
 }
 
 impl ShownRef {

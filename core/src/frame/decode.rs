@@ -10,7 +10,12 @@ use serde_path_to_error::Segment;
 use thiserror::Error;
 
 use super::{RawJson, StateVersion};
-use crate::{ids::RequestId, limits::MAX_DEPTH, protocol::RpcError};
+use crate::{
+    ids::RequestId,
+    limits::MAX_DEPTH,
+    protocol::RpcError,
+    trace::{MAX_TRACEPARENT, TraceParent},
+};
 
 /// Why a text is not a frame.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -38,6 +43,8 @@ pub struct Request {
     pub method: ByteString,
     /// The parameters; an empty object where the frame had none.
     pub params: RawJson,
+    /// The caller's place in a trace. One that is not well-formed counts as none (spec protocol §2).
+    pub trace: Option<TraceParent>,
 }
 
 impl Request {
@@ -66,8 +73,11 @@ impl Request {
         if envelope.method.is_empty() {
             return Err(FrameError::Shape("method must not be empty".into()));
         }
-        if envelope.traceparent.is_some_and(|value| value.len() > 128) {
-            return Err(FrameError::Shape("traceparent is over 128 bytes".into()));
+        let trace = envelope.traceparent.as_deref();
+        if trace.is_some_and(|value| value.len() > MAX_TRACEPARENT) {
+            return Err(FrameError::Shape(format!(
+                "traceparent is over {MAX_TRACEPARENT} bytes"
+            )));
         }
         if envelope
             .expected_profile_id
@@ -81,6 +91,7 @@ impl Request {
             id: RequestId::new(envelope.id.as_ref()),
             method: slice(text, envelope.method),
             params: raw(text, envelope.params).unwrap_or_else(RawJson::empty_object),
+            trace: trace.and_then(TraceParent::parse),
         })
     }
 }

@@ -6,6 +6,7 @@ use super::{Gateway, Phase, PresenceEntry, admission::Proof};
 use crate::{
     frame::OutboundEvent,
     ids::ConnId,
+    metrics::CallUnderWay,
     protocol::{ClientInfo, CloseCode, CloseReason, RESUME_CAP, Role},
     scope::{Scope, ScopeSet},
     server::Delivery,
@@ -51,6 +52,8 @@ pub(super) struct Client {
     /// Its presence row, if it has one.
     pub(super) presence_key: Option<String>,
     pub(super) since: crate::time::WallTime,
+    /// Its calls that wait for their answer.
+    pub(super) calls: Vec<CallUnderWay>,
 }
 
 impl Client {
@@ -72,7 +75,12 @@ impl Gateway {
     /// When a limit is reached or the gateway stops; the socket is to be told and dropped.
     pub fn open(&mut self, conn: ConnId, ip: IpAddr) -> Result<(), OpenRefusal> {
         self.assert_drained();
-        let ip = ip.to_canonical();
+        let opened = self.take_place(conn, ip.to_canonical());
+        self.count_open(opened);
+        opened
+    }
+
+    fn take_place(&mut self, conn: ConnId, ip: IpAddr) -> Result<(), OpenRefusal> {
         let limits = &self.setup.limits;
         if self.phase != Phase::Running {
             return Err(OpenRefusal::Stopping);
@@ -101,6 +109,8 @@ impl Gateway {
             None => return,
             Some(Conn::Opened(ip)) => self.left_pre_auth(ip),
             Some(Conn::Admitted(client) | Conn::Leaving(client)) => {
+                self.clock = self.clock.max(now.mono);
+                self.calls_abandoned(conn, client.calls);
                 if let Some(key) = client.presence_key {
                     self.presence.disconnected(now, &key);
                     self.presence_changed(now);

@@ -63,6 +63,10 @@ pub enum Effect {
     ReadExecApprovals,
     /// Answer a question about transcripts.
     ReadTranscript(TranscriptQuery),
+    /// Look at every connection ([`crate::server::ServerConn::counts`]) and at the process, for the
+    /// metrics. Tell it by [`Gateway::handle_sample`](super::Gateway::handle_sample) and never by
+    /// `complete`.
+    SampleHost,
     /// Let go of a lock. No answer is needed.
     ReleaseLock(String),
     /// Read the end of the log file.

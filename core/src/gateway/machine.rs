@@ -17,6 +17,7 @@ use super::{
     health::Health,
     http,
     invites::InviteBook,
+    metrics::EndedCalls,
     nodes::Nodes,
     outputs::Outputs,
     past_events::PastEvents,
@@ -33,11 +34,13 @@ use crate::{
     agent::{Agent, Agents, PerAgent, builtin::BuiltinAgent},
     channel::PostId,
     ids::{ConnId, EffectId},
+    metrics::{CallResult, CommitResult, Metrics},
     policy::RateLimiter,
     rng::{Rng, Seed},
     server::{Delivery, Event, Refusal},
     store::{Commit, CommitId, Row, StoreFailure},
     time::{Now, Timers},
+    trace::Span,
 };
 
 /// The gateway, apart from its sockets.
@@ -77,6 +80,12 @@ pub struct Gateway {
     pub(super) whois: WhoisDesk,
     pub(super) boot_id: String,
     pub(super) started: Instant,
+    pub(super) metrics: Metrics,
+    pub(super) ended_calls: EndedCalls,
+    /// The time of the last input, or what the host said since.
+    pub(super) clock: Instant,
+    /// To which trace belongs what this input causes.
+    pub(super) span: Option<Span>,
     pub(super) out: Outputs,
     /// Refusals that are held back, so that guessing is slow.
     pub(super) late: BTreeMap<(Instant, ConnId), Box<Refusal>>,
@@ -154,6 +163,10 @@ impl Gateway {
             calls: CallState::default(),
             boot_id,
             started: now.mono,
+            metrics: Metrics::default(),
+            ended_calls: EndedCalls::default(),
+            clock: now.mono,
+            span: None,
             phase: Phase::Running,
             conns: BTreeMap::new(),
             pre_auth: BTreeMap::new(),
@@ -206,7 +219,10 @@ impl Gateway {
             (Event::Request { method, request }, Some(Conn::Admitted(_))) => {
                 self.call(now, conn, method, request);
             }
-            (Event::Connect(_) | Event::Request { .. }, _) => {}
+            (Event::Refused { method, id, result }, Some(_)) => {
+                self.call_refused(conn, method, id, result);
+            }
+            (Event::Connect(_) | Event::Refused { .. } | Event::Request { .. }, _) => {}
         }
         self.end_input(now);
     }
@@ -231,6 +247,11 @@ impl Gateway {
             self.out.is_told(),
             "drain poll_delivery and poll_effect first"
         );
+        let result = match &outcome {
+            Ok(()) => CommitResult::Ok,
+            Err(_) => CommitResult::Failed,
+        };
+        self.metrics.commit_done(now.mono, commit, result);
         match outcome {
             Ok(()) => {
                 self.devices.settle(commit);
@@ -294,7 +315,11 @@ impl Gateway {
 
     /// The next value for a connection. Call it after every input until it gives `None`.
     pub fn poll_delivery(&mut self) -> Option<(ConnId, Delivery)> {
-        self.out.poll_delivery()
+        let (conn, delivery) = self.out.poll_delivery()?;
+        if let Delivery::Response { id, outcome } = &delivery {
+            self.call_answered(conn, id, CallResult::of(outcome));
+        }
+        Some((conn, delivery))
     }
 
     /// The next answer to a request that came over HTTP. Call it after every input until it gives
@@ -310,13 +335,17 @@ impl Gateway {
 
     /// The next piece of work. Call it after every input until it gives `None`.
     pub fn poll_effect(&mut self) -> Option<EffectRequest> {
-        self.out.poll_effect()
+        let request = self.out.poll_effect()?;
+        self.count_effect(&request.effect);
+        Some(request)
     }
 
     /// The next commit to make durable; report it by [`Gateway::handle_committed`]. Call it after
     /// every input until it gives `None`.
     pub fn poll_commit(&mut self) -> Option<Commit> {
-        self.out.poll_commit()
+        let commit = self.out.poll_commit()?;
+        self.metrics.commit_given(self.clock, commit.id);
+        Some(commit)
     }
 
     /// Where the gateway is in its life.
@@ -337,6 +366,8 @@ impl Gateway {
     /// Ends an input: what depends on connections that were told to go ends, too, and its changes
     /// become a commit.
     pub(super) fn end_input(&mut self, now: Now) {
+        self.clock = self.clock.max(now.mono);
+        self.span = None;
         self.settle_departed(now);
         self.take_decisions(now);
         let max = self.setup.limits.max_runs;

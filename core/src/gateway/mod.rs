@@ -24,6 +24,7 @@ mod http;
 mod invites;
 mod live;
 mod machine;
+mod metrics;
 mod nodes;
 mod outputs;
 mod past_events;
@@ -51,6 +52,7 @@ pub use effect::{
 pub use http::{HttpAccess, HttpAnswer, HttpRefusal, HttpRequest, HttpVerdict};
 pub use live::LiveConfig;
 pub use machine::Gateway;
+pub use metrics::{CallEnded, CallLog};
 pub use nodes::{
     CommandRefusal, CustomCommands, NodeCommandPolicy, NodeProfile, PlatformClass, Reach, Talk,
     UnknownNode,

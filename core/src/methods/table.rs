@@ -27,6 +27,8 @@ pub enum Method {
     ChannelsStop,
     ConfigGet,
     ConfigSchema,
+    ClawgateConnections,
+    ClawgateMetrics,
     CronList,
     CronStatus,
     DeviceInviteCreate,
@@ -168,6 +170,9 @@ pub const METHODS: &[MethodSpec] = &[
         PAIRING,
     ),
     row(Method::Status, "status", READ),
+    // No method of the published protocol begins so.
+    row(Method::ClawgateMetrics, "clawgate.metrics", READ),
+    row(Method::ClawgateConnections, "clawgate.connections", ADMIN),
     row(Method::ConfigGet, "config.get", READ),
     row(Method::ConfigSchema, "config.schema", READ),
     row(Method::ModelsList, "models.list", READ),

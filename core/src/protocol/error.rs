@@ -152,6 +152,34 @@ pub enum ConnectCode {
 }
 
 impl ConnectCode {
+    /// All of them, in the order of the enum.
+    pub const ALL: [Self; 24] = [
+        Self::AuthBootstrapTokenInvalid,
+        Self::AuthDeviceTokenMismatch,
+        Self::AuthPasswordMismatch,
+        Self::AuthPasswordMissing,
+        Self::AuthPasswordNotConfigured,
+        Self::AuthRateLimited,
+        Self::AuthRequired,
+        Self::AuthScopeMismatch,
+        Self::AuthTokenMismatch,
+        Self::AuthTokenMissing,
+        Self::AuthTokenNotConfigured,
+        Self::AuthUnauthorized,
+        Self::ControlUiDeviceIdentityRequired,
+        Self::ControlUiOriginNotAllowed,
+        Self::DeviceAuthDeviceIdMismatch,
+        Self::DeviceAuthInvalid,
+        Self::DeviceAuthNonceMismatch,
+        Self::DeviceAuthNonceRequired,
+        Self::DeviceAuthPublicKeyInvalid,
+        Self::DeviceAuthSignatureExpired,
+        Self::DeviceAuthSignatureInvalid,
+        Self::DeviceIdentityRequired,
+        Self::PairingRequired,
+        Self::ProtocolMismatch,
+    ];
+
     /// The name on the wire.
     pub fn as_str(self) -> &'static str {
         match self {

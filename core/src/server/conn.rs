@@ -18,7 +18,8 @@ use crate::{
     },
     ids::RequestId,
     limits::Limits,
-    methods::{self, Denied},
+    methods::{self, Denied, METHODS},
+    metrics::{CallResult, CloseCause, ConnCounts, HandshakeResult},
     protocol::{CloseCode, CloseReason, RESUME_CAP, Role, RpcError},
     rng::{Rng, Seed},
     scope::ScopeSet,
@@ -79,6 +80,8 @@ pub struct ServerConn {
     events: VecDeque<Event>,
     timers: Timers<Timer>,
     failure: Option<Error>,
+    /// What is counted here and not in the outbox.
+    counts: ConnCounts,
 }
 
 #[derive(Debug)]
@@ -131,6 +134,7 @@ impl ServerConn {
             events: VecDeque::new(),
             timers: Timers::new(),
             failure: None,
+            counts: ConnCounts::default(),
             state: State::Closed,
             limits,
         };
@@ -153,9 +157,11 @@ impl ServerConn {
     pub fn handle_text(&mut self, now: Now, text: ByteString) -> Result<(), Error> {
         self.check_input()?;
         self.timers.disarm(Timer::Pong);
+        self.counts.messages_in = self.counts.messages_in.wrapping_add(1);
+        self.counts.bytes_in = self.counts.bytes_in.wrapping_add(text.len() as u64);
         if text.len() > self.frame_limit() {
             let fault = self.oversized();
-            return self.fail(now, fault);
+            return self.fail(now, CloseCause::Oversized, fault);
         }
         match &mut self.state {
             State::AwaitConnect(handshake) => {
@@ -181,7 +187,8 @@ impl ServerConn {
             State::Deciding(deciding) => {
                 if deciding.early.len() >= self.limits.max_handshake_frames {
                     let reason = "too many pending handshake frames";
-                    return self.fail(now, PeerFault::new(CloseCode::Policy, reason));
+                    let fault = PeerFault::new(CloseCode::Policy, reason);
+                    return self.fail(now, CloseCause::Impatient, fault);
                 }
                 deciding.early.push_back(text);
                 Ok(())
@@ -200,7 +207,7 @@ impl ServerConn {
             self.handle_text(now, text)
         } else {
             self.check_input()?;
-            self.fail(now, not_utf8())
+            self.fail(now, CloseCause::Protocol, not_utf8())
         }
     }
 
@@ -212,14 +219,15 @@ impl ServerConn {
     /// Takes the news that the host cannot read on. The connection closes with the code that
     /// fits.
     pub fn handle_fault(&mut self, now: Now, fault: TransportFault) {
-        let fault = match fault {
-            TransportFault::NotUtf8 => not_utf8(),
-            TransportFault::Oversized => self.oversized(),
+        let (cause, fault) = match fault {
+            TransportFault::NotUtf8 => (CloseCause::Protocol, not_utf8()),
+            TransportFault::Oversized => (CloseCause::Oversized, self.oversized()),
             TransportFault::Protocol => {
-                PeerFault::new(CloseCode::Protocol, "broken WebSocket frame")
+                let fault = PeerFault::new(CloseCode::Protocol, "broken WebSocket frame");
+                (CloseCause::Protocol, fault)
             }
         };
-        let _ = self.fail(now, fault);
+        let _ = self.fail(now, cause, fault);
     }
 
     /// Reports text bytes as written to the socket.
@@ -229,6 +237,7 @@ impl ServerConn {
 
     /// The peer closed, or the socket is gone. Nothing is sent any more.
     pub fn handle_closed(&mut self) {
+        self.note_end(CloseCause::Peer);
         self.state = State::Closed;
         self.timers.disarm_all();
         self.events = VecDeque::new();
@@ -242,7 +251,7 @@ impl ServerConn {
                 Timer::CloseGrace => self.outbox.terminate(),
                 Timer::Handshake => {
                     let fault = PeerFault::new(CloseCode::Policy, "handshake timeout");
-                    let _ = self.fail(now, fault);
+                    let _ = self.fail(now, CloseCause::HandshakeTimeout, fault);
                 }
                 Timer::Ping => {
                     self.outbox.ping();
@@ -256,7 +265,7 @@ impl ServerConn {
                 }
                 Timer::Pong => {
                     let fault = PeerFault::new(CloseCode::TryAgainLater, "heartbeat timeout");
-                    let _ = self.fail(now, fault);
+                    let _ = self.fail(now, CloseCause::Heartbeat, fault);
                     self.outbox.terminate();
                 }
             }
@@ -268,7 +277,9 @@ impl ServerConn {
     pub fn deliver(&mut self, now: Now, delivery: Delivery) {
         match delivery {
             Delivery::Admit(admission) => self.admit(now, *admission),
-            Delivery::Close { code, reason } => self.close(now, code, reason),
+            Delivery::Close { code, reason } => {
+                self.close(now, CloseCause::Gateway, code, reason);
+            }
             Delivery::Event(event) => {
                 if matches!(self.state, State::Established(_)) {
                     let result = self.outbox.event(&event, self.limits.max_buffered_bytes);
@@ -358,6 +369,16 @@ impl ServerConn {
         self.outbox.dropped()
     }
 
+    /// What it has counted so far.
+    pub fn counts(&self) -> ConnCounts {
+        ConnCounts {
+            bytes_out: self.outbox.sent(),
+            dropped_events: self.outbox.dropped(),
+            peak_buffered: self.outbox.peak(),
+            ..self.counts
+        }
+    }
+
     /// Calls that wait for their answer.
     pub fn in_flight(&self) -> usize {
         match &self.state {
@@ -402,11 +423,13 @@ impl ServerConn {
                     FrameError::NotJson { .. } | FrameError::Shape(_) => id_of_broken_request(text),
                 };
                 let error = RpcError::invalid_request(format!("invalid request frame: {error}"));
+                self.note_refused("", &id, CallResult::InvalidRequest);
                 return self.answer(now, &id, error);
             }
         };
         if &*request.method == "connect" {
             let error = RpcError::invalid_request("connect is only valid as the first request");
+            self.note_refused("", &request.id, CallResult::InvalidRequest);
             return self.answer(now, &request.id, error);
         }
         let State::Established(established) = &mut self.state else {
@@ -417,6 +440,7 @@ impl ServerConn {
                 established.role_violations = 0;
                 if established.in_flight >= self.limits.max_in_flight {
                     let message = "too many calls in flight on this connection; wait for answers";
+                    self.note_refused(method.name, &request.id, CallResult::TooMany);
                     return self.answer(now, &request.id, RpcError::retry_later(message, 100));
                 }
                 established.in_flight += 1;
@@ -425,19 +449,55 @@ impl ServerConn {
             }
             Err(Denied::Call(error)) => {
                 established.role_violations = 0;
+                let result = if error.detail_code() == Some("MISSING_SCOPE") {
+                    CallResult::MissingScope
+                } else {
+                    CallResult::UnknownMethod
+                };
+                self.note_refused(&request.method, &request.id, result);
                 self.answer(now, &request.id, error)
             }
             Err(Denied::Role(error)) => {
                 established.role_violations += 1;
                 let too_many = established.role_violations > self.limits.max_role_violations;
+                self.note_refused(&request.method, &request.id, CallResult::WrongRole);
                 self.answer(now, &request.id, error)?;
                 if too_many {
                     let reason = "repeated unauthorized calls";
-                    return self.fail(now, PeerFault::new(CloseCode::Policy, reason));
+                    let fault = PeerFault::new(CloseCode::Policy, reason);
+                    return self.fail(now, CloseCause::Unauthorized, fault);
                 }
                 Ok(())
             }
         }
+    }
+
+    /// The gateway is told of a call that it does not see.
+    fn note_refused(&mut self, method: &str, id: &RequestId, result: CallResult) {
+        self.events.push_back(Event::Refused {
+            method: METHODS.iter().find(|spec| spec.name == method),
+            id: id.clone(),
+            result,
+        });
+    }
+
+    /// The first reason is the one that counts.
+    fn note_end(&mut self, cause: CloseCause) {
+        if matches!(self.state, State::AwaitConnect(_) | State::Deciding(_)) {
+            let result = match cause {
+                CloseCause::HandshakeTimeout => HandshakeResult::TimedOut,
+                CloseCause::Oversized | CloseCause::Impatient => HandshakeResult::TooLarge,
+                CloseCause::Gateway => HandshakeResult::Unavailable,
+                CloseCause::Protocol => HandshakeResult::Malformed,
+                CloseCause::Heartbeat
+                | CloseCause::Peer
+                | CloseCause::Refused
+                | CloseCause::SlowConsumer
+                | CloseCause::Unauthorized => HandshakeResult::Gone,
+            };
+            self.counts.handshake.get_or_insert(result);
+        }
+        self.counts.closed.get_or_insert(cause);
     }
 
     fn answer(&mut self, now: Now, id: &RequestId, error: RpcError) -> Result<(), Error> {
@@ -452,6 +512,7 @@ impl ServerConn {
         let id = deciding.id.clone();
         let early = std::mem::take(&mut deciding.early);
         self.outbox.show_numbers(deciding.numbers);
+        self.counts.handshake = Some(HandshakeResult::Admitted);
         self.state = State::Established(Established {
             role: admission.role,
             scopes: admission.scopes,
@@ -470,6 +531,7 @@ impl ServerConn {
     }
 
     fn reject(&mut self, now: Now, rejected: Rejected) -> Result<(), Error> {
+        self.counts.handshake = Some(HandshakeResult::of(&rejected.refusal));
         let Refusal {
             error,
             code,
@@ -479,20 +541,21 @@ impl ServerConn {
         if let Some(id) = rejected.id {
             self.send(now, encode_response(&id, &Err(error)));
         }
-        self.fail(now, fault)
+        self.fail(now, CloseCause::Refused, fault)
     }
 
-    fn fail(&mut self, now: Now, fault: PeerFault) -> Result<(), Error> {
+    fn fail(&mut self, now: Now, cause: CloseCause, fault: PeerFault) -> Result<(), Error> {
         let first = self.failure.get_or_insert_with(|| fault.clone().into());
         let error = first.clone();
-        self.close(now, fault.code, CloseReason::new(fault.reason));
+        self.close(now, cause, fault.code, CloseReason::new(fault.reason));
         Err(error)
     }
 
-    fn close(&mut self, now: Now, code: CloseCode, reason: CloseReason) {
+    fn close(&mut self, now: Now, cause: CloseCause, code: CloseCode, reason: CloseReason) {
         if matches!(self.state, State::Closed) {
             return;
         }
+        self.note_end(cause);
         self.state = State::Closed;
         self.outbox.close(code, reason);
         self.timers.disarm_all();
@@ -508,7 +571,8 @@ impl ServerConn {
     fn check_overflow(&mut self, now: Now, result: Result<(), Overflow>) {
         if result == Err(Overflow) {
             self.outbox.discard();
-            let _ = self.fail(now, PeerFault::new(CloseCode::Policy, "slow consumer"));
+            let fault = PeerFault::new(CloseCode::Policy, "slow consumer");
+            let _ = self.fail(now, CloseCause::SlowConsumer, fault);
         }
     }
 }

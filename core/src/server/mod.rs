@@ -16,6 +16,7 @@ use crate::{
     frame::{OutboundEvent, RawJson, Request},
     ids::RequestId,
     methods::MethodSpec,
+    metrics::CallResult,
     policy::{Ingress, LocalAddresses, RequestHeaders},
     protocol::{CloseCode, CloseReason, ConnectParams, Role, RpcError},
     scope::ScopeSet,
@@ -159,5 +160,14 @@ pub enum Event {
         method: &'static MethodSpec,
         /// The envelope.
         request: Request,
+    },
+    /// A call that was refused on the spot: it is answered, and only counted by the gateway.
+    Refused {
+        /// The method, if there is such.
+        method: Option<&'static MethodSpec>,
+        /// The request.
+        id: RequestId,
+        /// How it was refused.
+        result: CallResult,
     },
 }

@@ -43,6 +43,10 @@ pub(super) struct Outbox {
     queue: VecDeque<Waiting>,
     /// Bytes that are queued, or taken by the host and not written yet.
     buffered: usize,
+    /// The most that this ever was.
+    peak: usize,
+    /// Bytes that were written.
+    sent: u64,
     /// The number of the last event of the sequence, sent or dropped.
     seq: u64,
     dropped: u64,
@@ -133,10 +137,19 @@ impl Outbox {
 
     pub(super) fn written(&mut self, bytes: usize) {
         self.buffered = self.buffered.saturating_sub(bytes);
+        self.sent = self.sent.wrapping_add(bytes as u64);
     }
 
     pub(super) fn buffered(&self) -> usize {
         self.buffered
+    }
+
+    pub(super) fn peak(&self) -> usize {
+        self.peak
+    }
+
+    pub(super) fn sent(&self) -> u64 {
+        self.sent
     }
 
     pub(super) fn dropped(&self) -> u64 {
@@ -160,6 +173,7 @@ impl Outbox {
 
     fn push(&mut self, transmit: Waiting) {
         self.buffered = self.buffered.saturating_add(transmit.buffered_len());
+        self.peak = self.peak.max(self.buffered);
         self.queue.push_back(transmit);
     }
 }

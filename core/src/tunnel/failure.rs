@@ -239,8 +239,9 @@ const WORDS: &[(&str, FailureKind)] = &[
 /// The same, where the host let nobody in: why the key was not even tried.
 const WORDS_OF_KEYS: &[(&str, FailureKind)] = &[
     ("not accessible: no such file", FailureKind::IdentityMissing),
-    ("not accessible", FailureKind::IdentityUnusable),
+    ("are too open", FailureKind::IdentityExposed),
     ("bad permissions", FailureKind::IdentityExposed),
+    ("warning: identity file", FailureKind::IdentityUnusable),
     ("load key", FailureKind::IdentityUnusable),
 ];
 
@@ -619,7 +620,7 @@ mod tests {
                 K::Refused,
             ),
             (
-                "Permissions 0644 for 'x' are too open.\nLoad key \"x\": bad permissions\nnick@studio: Permission denied (publickey).",
+                "Permissions 0644 for 'x' are too open.\nIt is required that your private key files are NOT accessible by others.\nLoad key \"x\": bad permissions\nnick@studio: Permission denied (publickey).",
                 K::IdentityExposed,
             ),
             (

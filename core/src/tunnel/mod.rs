@@ -15,6 +15,7 @@ mod machine;
 mod program;
 mod record;
 mod spec;
+mod ssh_config;
 mod through;
 
 pub use failure::{FailureKind, Mending, TunnelFailure};
@@ -28,4 +29,5 @@ pub use record::{
 pub use spec::{
     DEFAULT_GATEWAY_PORT, HostKeyPolicy, KeepAlive, SSH_CONFIG_ENV, TunnelKey, TunnelSpec,
 };
-pub use through::{Through, TunnelKeeper};
+pub use ssh_config::{host_block, with_include, without_include};
+pub use through::{Through, TunnelKeeper, TunnelService};

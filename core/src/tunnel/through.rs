@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::spec::TunnelSpec;
 
 /// Who opens tunnels for programs that need one, and where they find each other.
@@ -17,8 +19,20 @@ pub struct TunnelKeeper {
     pub arguments: Vec<String>,
     /// How long a tunnel that nobody uses stays open.
     pub idle: Duration,
+    /// The name by which the system's service manager has `ssh` hold this very tunnel, if it does: an `ssh`
+    /// of this user that was called for that name and listens on the wanted port is used.
+    pub service: Option<TunnelService>,
     /// How long opening may take, where that is less than there is time.
     pub open_within: Option<Duration>,
+}
+
+/// A tunnel that the system's service manager keeps.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TunnelService {
+    /// The name of its `Host` block.
+    pub alias: String,
+    /// What that block says.
+    pub spec: TunnelSpec,
 }
 
 /// A tunnel that an endpoint is reached through.

@@ -22,12 +22,13 @@ use clawgate_core::{
     device::{DeviceIdentity, PayloadVersion, SignedFacts},
     frame::RawJson,
     gateway::{
-        AdmissionPolicy, Effect, EffectOutcome, EffectRequest, Gateway, GatewaySetup, HostInfo,
-        HttpAnswer, HttpRequest, HttpVerdict, OpenRefusal,
+        AdmissionPolicy, CallLog, Effect, EffectOutcome, EffectRequest, Gateway, GatewaySetup,
+        HostInfo, HttpAnswer, HttpRequest, HttpVerdict, OpenRefusal,
     },
     ids::{ConnId, EffectId},
     job::JobEvent,
     limits::Limits,
+    metrics::{ConnSample, HostSample},
     policy::{AuthRule, RequestHeaders, SecretKind, TailscaleLogin},
     protocol::{ClientId, ClientInfo, ClientMode, Role},
     secret::Secret,
@@ -151,6 +152,7 @@ pub struct Host {
     /// Questions about transcripts that the host is slow to answer, if it is.
     pub held_reads: Option<VecDeque<EffectRequest>>,
     answers: VecDeque<(EffectId, TranscriptPage)>,
+    sampled: VecDeque<EffectId>,
     agent: Option<fn() -> Box<dyn Agent>>,
     channels: Option<Box<dyn Fn() -> Channels>>,
     /// Every call that a connection let through to a handler.
@@ -262,6 +264,7 @@ impl Host {
             posts: Vec::new(),
             held_reads: None,
             answers: VecDeque::new(),
+            sampled: VecDeque::new(),
             agent: None,
             channels: None,
             handled: Vec::new(),
@@ -527,6 +530,7 @@ impl Host {
     pub fn drop_connection(&mut self, conn: ConnId) {
         if let Some(mut line) = self.lines.remove(&conn) {
             line.conn.handle_closed();
+            self.gateway.count_gone(&line.conn.counts());
             self.gateway.close(self.now, conn);
         }
         self.pump();
@@ -539,6 +543,26 @@ impl Host {
         for event in held {
             self.gateway.handle_event(self.now, conn, event);
             self.carry();
+        }
+    }
+
+    /// Calls that end are kept for a log from now on; only before the first connection.
+    pub fn keep_call_log(&mut self) {
+        let other = Self::gateway(&self.policy, &self.limits, &[], self.runs, self.now);
+        let gateway = std::mem::replace(&mut self.gateway, other);
+        self.gateway = gateway.with_call_log(CallLog::Kept);
+    }
+
+    /// What the host counts.
+    pub fn sample(&self) -> HostSample {
+        let conns = self.lines.iter().map(|(id, line)| ConnSample {
+            id: *id,
+            counts: line.conn.counts(),
+            buffered: line.conn.buffered(),
+        });
+        HostSample {
+            conns: conns.collect(),
+            ..HostSample::default()
         }
     }
 
@@ -704,10 +728,16 @@ impl Host {
                         self.answers.push_back((request.id, page));
                     }
                     (Effect::ReadTranscript(_), Some(held)) => held.push_back(request),
+                    (Effect::SampleHost, _) => self.sampled.push_back(request.id),
                     (_, _) => self.effects.push(request),
                 }
             }
             let Some(commit) = self.gateway.poll_commit() else {
+                if let Some(id) = self.sampled.pop_front() {
+                    let sample = self.sample();
+                    self.gateway.handle_sample(self.now, id, &sample);
+                    continue;
+                }
                 let Some((id, page)) = self.answers.pop_front() else {
                     return;
                 };

@@ -308,7 +308,9 @@ fn probes_tell_details_to_nobody_else() {
                 let answer = scene.ask_http(cell.credential, |gateway, now| {
                     match gateway.handle_http(now, &request) {
                         HttpVerdict::Answer(answer) => answer,
-                        other @ (HttpVerdict::Body { .. } | HttpVerdict::Upgrade) => {
+                        other @ (HttpVerdict::Body { .. }
+                        | HttpVerdict::Metrics(_)
+                        | HttpVerdict::Upgrade) => {
                             panic!("a probe was asked for: {cell:?}: {other:?}")
                         }
                     }

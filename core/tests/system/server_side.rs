@@ -282,6 +282,7 @@ impl World {
                         | Effect::ReadProcess
                         | Effect::ReadSecrets
                         | Effect::ReleaseLock(_)
+                        | Effect::SampleHost
                         | Effect::ReadTranscript(_)
                         | Effect::FeedJob(..)
                         | Effect::StartJob(_)

@@ -206,6 +206,7 @@ pub fn carry_out(effect: &Effect) -> EffectOutcome {
         | Effect::ReleaseLock(_) => EffectOutcome::Done,
         Effect::ReadExecApprovals => EffectOutcome::ExecApprovals(ApprovalsText::Missing),
         Effect::ReadSecrets => EffectOutcome::Failed("no secrets here".into()),
+        Effect::SampleHost => EffectOutcome::Failed("no numbers here".into()),
         Effect::FeedJob(..) | Effect::StartJob(_) | Effect::StopJob(_) => {
             EffectOutcome::Failed("no jobs here".into())
         }

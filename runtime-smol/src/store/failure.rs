@@ -31,6 +31,14 @@ pub enum OpenError {
         /// What the system said.
         source: io::Error,
     },
+    /// It is broken, and was only looked at.
+    #[error("{} is damaged: {message}", path.display())]
+    Damaged {
+        /// The database.
+        path: PathBuf,
+        /// What is wrong with it.
+        message: String,
+    },
     /// A file or folder cannot be used.
     #[error("cannot {what} {}: {source}", path.display())]
     File {
@@ -91,7 +99,7 @@ impl OpenError {
     pub const fn code(&self) -> &'static str {
         match self {
             Self::Busy { .. } => "state_busy",
-            Self::CannotSetAside { .. } => "state_damaged",
+            Self::CannotSetAside { .. } | Self::Damaged { .. } => "state_damaged",
             Self::File { .. } | Self::Sqlite { .. } => "state_unusable",
             Self::Foreign { .. } => "state_foreign",
             Self::Full { .. } => "state_disk_full",

@@ -70,7 +70,7 @@ mod writer;
 pub use backup::{Backup, BackupError, Replace, back_up};
 pub use failure::OpenError;
 pub use open::{Damage, Found, Opened, StoreFile, StoreOptions, set_aside_files};
-pub use reader::{AuditEntry, AuditPage, ReadError, Reader};
+pub use reader::{AuditEntry, AuditPage, Checked, ReadError, Reader, check_database};
 pub(crate) use readers::Readers;
 pub use writer::Store;
 

@@ -13,7 +13,7 @@ use super::{
     failure::{OpenError, Trouble, trouble},
     header::MIN_BYTES,
     migrations::{APPLICATION_ID, MIGRATIONS, version},
-    open::StoreOptions,
+    open::{StoreOptions, quick_check},
 };
 
 /// The most entries of one page.
@@ -64,7 +64,7 @@ impl Reader {
             Ok(found) if found.len() >= MIN_BYTES => {}
             Ok(_) => {
                 let message = "it is cut off; start the gateway once to set it aside".into();
-                return Err(OpenError::Sqlite { path, message });
+                return Err(OpenError::Damaged { path, message });
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return Err(OpenError::Missing { path });
@@ -84,7 +84,7 @@ impl Reader {
         })();
         let (connection, id, version) = opened.map_err(|error| match trouble(&path, &error) {
             Trouble::Open(error) => error,
-            Trouble::Damaged(message) => OpenError::Sqlite {
+            Trouble::Damaged(message) => OpenError::Damaged {
                 path: path.clone(),
                 message,
             },
@@ -119,6 +119,37 @@ impl Reader {
             .ok_or_else(|| rusqlite::Error::InvalidPath(file.to_owned()))?;
         self.connection.execute("VACUUM INTO ?1", [name])?;
         Ok(())
+    }
+
+    /// Walks through the whole file, and gives the first fault in words.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn check(&self) -> Result<Result<(), String>, ReadError> {
+        match quick_check(&self.connection, "") {
+            Ok(verdict) => Ok(verdict),
+            Err(error) => match trouble(&self.path, &error) {
+                Trouble::Damaged(why) => Ok(Err(why)),
+                Trouble::Open(_) => Err(self.error(&error)),
+            },
+        }
+    }
+
+    /// What the tables look like, as statements, and the number of the last migration. No row is read.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn schema(&self) -> Result<(i64, Vec<String>), ReadError> {
+        let found = (|| {
+            let mut query = self
+                .connection
+                .prepare("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY name")?;
+            let statements = query
+                .query_map([], |row| row.get::<_, String>(0))?
+                .collect::<rusqlite::Result<Vec<_>>>()?;
+            Ok((version(&self.connection)?, statements))
+        })();
+        found.map_err(|error: rusqlite::Error| self.error(&error))
     }
 
     /// The audit log, the newest lines first.
@@ -161,5 +192,32 @@ impl Reader {
             path: self.path.clone(),
             message: error.to_string(),
         }
+    }
+}
+
+/// How a database is, for a look from outside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Checked {
+    /// There is none.
+    Absent,
+    /// Every page is as it should be.
+    Sound,
+    /// It is broken: how.
+    Damaged(String),
+    /// It cannot be used: why.
+    Unusable(String),
+}
+
+/// Looks at a database, whether its gateway runs or not. Nothing is changed.
+pub fn check_database(path: &Path) -> Checked {
+    match Reader::open(path) {
+        Ok(reader) => match reader.check() {
+            Ok(Ok(())) => Checked::Sound,
+            Ok(Err(why)) => Checked::Damaged(why),
+            Err(error) => Checked::Unusable(error.message),
+        },
+        Err(OpenError::Missing { .. }) => Checked::Absent,
+        Err(OpenError::Damaged { message, .. }) => Checked::Damaged(message),
+        Err(error) => Checked::Unusable(error.to_string()),
     }
 }

@@ -88,6 +88,17 @@ impl Tailscale {
         Self(Place::System)
     }
 
+    /// Where the program is.
+    ///
+    /// # Errors
+    /// When there is none that may be run.
+    pub fn program(&self) -> Result<PathBuf, TailscaleError> {
+        match &self.0 {
+            Place::System => find::in_system(),
+            Place::Given(program) => Ok(program.clone()),
+        }
+    }
+
     /// A program that the caller vouches for. Nothing about it is checked: no configuration and no
     /// variable may ever lead here.
     pub fn vouched_for(program: impl Into<PathBuf>) -> Self {

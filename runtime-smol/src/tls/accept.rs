@@ -37,7 +37,10 @@ pub(crate) async fn serve<P>(
     match stream {
         Ok(Some(stream)) => conn::serve(stream, arrival, hub, until, place).await,
         Ok(None) => {}
-        Err(error) => debug!(ip = %arrival.ip(), %error, "no TLS handshake"),
+        Err(error) => {
+            hub.turned.for_tls();
+            debug!(ip = %arrival.ip(), %error, "no TLS handshake");
+        }
     }
 }
 

@@ -71,7 +71,7 @@ fn a_reader_makes_nothing_and_writes_nothing() {
     place.open();
     fs::write(place.path(), "x").unwrap();
     let error = Reader::open(&place.path()).unwrap_err();
-    assert_eq!(error.code(), "state_unusable");
+    assert_eq!(error.code(), "state_damaged");
     assert_eq!(
         fs::read(place.path()).unwrap(),
         b"x",

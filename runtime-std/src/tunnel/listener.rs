@@ -43,6 +43,73 @@ pub(super) fn look(port: u16, process: &ProcessMark) -> Seen {
     }
 }
 
+/// The `ssh` of this user that holds a tunnel by the system's service manager: it runs the system's program,
+/// was called for this name, and listens on the port. Somebody else cannot run a process of this user.
+pub(super) fn service(port: u16, alias: &str) -> Option<(ProcessMark, Socket)> {
+    let ssh = super::find_ssh().ok()?;
+    holders(port).into_iter().find_map(|pid| {
+        let line = super::process::command_line(pid)?;
+        let words: Vec<&str> = line.split_ascii_whitespace().collect();
+        let is_it = words.contains(&"-N") && words.last() == Some(&alias);
+        let mark = super::process::mark(pid).filter(|_| is_it && runs_for_us(pid, &ssh))?;
+        match look(port, &mark) {
+            Seen::Ours(socket) => Some((mark, socket)),
+            Seen::Nobody | Seen::Stranger => None,
+        }
+    })
+}
+
+/// The processes that listen on a port, as far as they are this user's.
+#[cfg(target_os = "linux")]
+fn holders(port: u16) -> Vec<u32> {
+    let found = sockets(port).unwrap_or_default();
+    let Ok(entries) = std::fs::read_dir("/proc") else {
+        return Vec::new();
+    };
+    entries
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .filter(|pid| found.iter().any(|inode| has(*pid, *inode)))
+        .collect()
+}
+
+#[cfg(all(unix, not(target_os = "linux")))]
+fn holders(port: u16) -> Vec<u32> {
+    let output = std::process::Command::new("/usr/sbin/lsof")
+        .args(["-nP", "-sTCP:LISTEN", "-Fp", "-a", "-u"])
+        .arg(rustix::process::geteuid().as_raw().to_string())
+        .arg(format!("-iTCP@127.0.0.1:{port}"))
+        .output();
+    let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+    let lines = text.unwrap_or_default();
+    lines
+        .lines()
+        .filter_map(|line| line.strip_prefix('p')?.parse().ok())
+        .collect()
+}
+
+#[cfg(not(unix))]
+fn holders(_port: u16) -> Vec<u32> {
+    Vec::new()
+}
+
+/// Whether a process is this user's and runs this program.
+#[cfg(target_os = "linux")]
+fn runs_for_us(pid: u32, program: &std::path::Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+
+    let folder = std::path::PathBuf::from(format!("/proc/{pid}"));
+    let is_ours = std::fs::metadata(&folder)
+        .is_ok_and(|found| found.uid() == rustix::process::geteuid().as_raw());
+    is_ours && std::fs::read_link(folder.join("exe")).is_ok_and(|exe| exe == program)
+}
+
+/// `lsof` was asked for processes of this user only.
+#[cfg(not(target_os = "linux"))]
+fn runs_for_us(pid: u32, program: &std::path::Path) -> bool {
+    super::process::command_line(pid)
+        .is_some_and(|line| line.starts_with(&*program.to_string_lossy()))
+}
+
 fn listens(port: u16) -> bool {
     match sockets(port) {
         Some(found) => !found.is_empty(),

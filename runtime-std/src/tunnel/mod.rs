@@ -19,5 +19,5 @@ pub use hold::{Hold, HoldEnd, HoldOptions, HoldRequest, Holder, Stopper};
 pub use process::is_running;
 pub use program::find_ssh;
 
-pub use open::spawn_holder;
 pub(crate) use open::{Way, open};
+pub use open::{service_holds, spawn_holder, try_tunnel};

@@ -49,7 +49,7 @@ pub(crate) struct Way {
     files: TunnelFiles,
     spec: TunnelSpec,
     since: WallTime,
-    _user: File,
+    _user: Option<File>,
 }
 
 /// Finds the tunnel open, or has it opened.
@@ -67,6 +67,11 @@ pub(crate) fn open(tunnel: &Through, budget: &Budget) -> Result<Way, Problem> {
         since: os::now().wall,
         holder: None,
         starts: 0,
+        service: keeper
+            .service
+            .clone()
+            .filter(|service| service.spec == tunnel.spec)
+            .map(|service| service.alias),
     };
     let narrower;
     let budget = match keeper.open_within {
@@ -92,6 +97,28 @@ pub(crate) fn open(tunnel: &Through, budget: &Budget) -> Result<Way, Problem> {
     }
 }
 
+/// Opens a tunnel, if it is not open, and gives the port where it ends on this machine. It stays open as the
+/// keeper says.
+///
+/// # Errors
+/// Why it cannot be opened; [`FailureKind::NotListening`] where there is no time left.
+pub fn try_tunnel(tunnel: &Through, within: Duration) -> Result<u16, TunnelFailure> {
+    let budget = Budget::new(Some(within), &crate::budget::Cancel::new());
+    match open(tunnel, &budget) {
+        Ok(way) => Ok(way.port),
+        Err(Problem::Tunnel { failure, .. }) => Err(failure),
+        Err(other) => Err(TunnelFailure::new(
+            FailureKind::NotListening,
+            other.to_string(),
+        )),
+    }
+}
+
+/// Whether the `ssh` of a service holds this tunnel now: its number.
+pub fn service_holds(spec: &TunnelSpec, alias: &str) -> Option<u32> {
+    listener::service(spec.local_port, alias).map(|(ssh, _)| ssh.pid)
+}
+
 fn failed(failure: TunnelFailure, spec: &TunnelSpec) -> Problem {
     Problem::Tunnel {
         failure,
@@ -111,6 +138,7 @@ struct Opener<'a> {
     /// A holder that was started for this: its number, and how it ends.
     holder: Option<(u32, Receiver<Option<ExitStatus>>)>,
     starts: u32,
+    service: Option<String>,
 }
 
 impl Opener<'_> {
@@ -124,6 +152,12 @@ impl Opener<'_> {
         }
         if user.is_none() {
             return Ok(None);
+        }
+        if let Some(way) = self.by_service() {
+            return Ok(Some(Way {
+                _user: user.take(),
+                ..way
+            }));
         }
         let held = self.files.held();
         let record = self
@@ -155,15 +189,37 @@ impl Opener<'_> {
             files: self.files.clone(),
             spec: self.spec.clone(),
             since: os::now().wall,
-            _user: user,
+            _user: Some(user),
         }))
+    }
+
+    /// The tunnel that the system's service manager holds. It is looked for once.
+    fn by_service(&mut self) -> Option<Way> {
+        let alias = self.service.take()?;
+        let port = self.spec.local_port;
+        let (ssh, socket) = listener::service(port, &alias)?;
+        Some(Way {
+            port,
+            ssh,
+            socket,
+            files: self.files.clone(),
+            spec: self.spec.clone(),
+            since: os::now().wall,
+            _user: None,
+        })
     }
 
     /// What the holder says that went wrong since somebody waits for it.
     fn news(&self, record: &TunnelRecord) -> Option<TunnelFailure> {
         let is_down = matches!(record.state, TunnelState::Failed | TunnelState::Waiting);
         let last = record.last_error.as_ref()?;
-        (is_down && last.at_ms >= self.since).then(|| last.failure.clone())
+        // That one which stood was lost is not why the next one cannot be opened.
+        let is_past = matches!(
+            last.failure.kind(),
+            FailureKind::Lost | FailureKind::Silent | FailureKind::Stranger
+        );
+        let is_new = last.at_ms >= self.since && !(is_past && record.state == TunnelState::Waiting);
+        (is_down && is_new).then(|| last.failure.clone())
     }
 
     /// Nobody holds the tunnel: tells why, or starts a holder.

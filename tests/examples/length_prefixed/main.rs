@@ -139,6 +139,7 @@ fn run_gateway(mut wire: Wire) -> Result<(), Failure> {
                 | Effect::ReadExecApprovals
                 | Effect::ReadSecrets
                 | Effect::ReadTranscript(_)
+                | Effect::SampleHost
                 | Effect::TailLog(_)
                 | Effect::Whois(_) => EffectOutcome::Failed("no files".into()),
             };

@@ -422,6 +422,7 @@ impl World {
                 Source::Env => "env",
                 Source::ConfigAuth => "auth",
                 Source::ConfigRemote => "remote",
+                Source::Context => "context",
                 Source::Device => "device",
                 Source::File => "file",
             };
@@ -493,7 +494,7 @@ impl World {
             };
             // The device token and the file stand below everything.
             let below = match winner {
-                Source::Cli => 0,
+                Source::Cli | Source::Context => 0,
                 Source::Device | Source::File => order.len(),
                 Source::Env | Source::ConfigAuth | Source::ConfigRemote => order
                     .iter()
@@ -510,7 +511,7 @@ impl World {
                         Source::Env => other.env.set(kind, *given),
                         Source::ConfigAuth => other.auth.set(kind, *given),
                         Source::ConfigRemote => other.remote.set(kind, *given),
-                        Source::Cli | Source::Device | Source::File => {}
+                        Source::Cli | Source::Context | Source::Device | Source::File => {}
                     }
                     let other = other.resolve().outcome;
                     let still = other

@@ -583,6 +583,7 @@ fn outcome(argument: &[u8], effect: Option<&Effect>) -> EffectOutcome {
             }),
             warnings: Vec::new(),
         })),
+        (_, Some(Effect::SampleHost)) => EffectOutcome::Failed("no numbers here".into()),
         (_, Some(Effect::FeedJob(..) | Effect::StartJob(_) | Effect::StopJob(_))) => {
             EffectOutcome::Failed("no jobs here".into())
         }

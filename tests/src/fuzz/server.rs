@@ -227,6 +227,13 @@ impl Rig {
                     assert!(methods::authorize(method.name, self.role, &self.scopes).is_ok());
                     self.requests.push_back(request.id);
                 }
+                Event::Refused { method, .. } => {
+                    assert!(method.is_none_or(|method| {
+                        methods::METHODS
+                            .iter()
+                            .any(|known| known.name == method.name)
+                    }));
+                }
             }
         }
     }
@@ -255,11 +262,12 @@ impl Rig {
         // Requests that came early are events now.
         let mut early = 0;
         while let Some(event) = self.conn.poll_event() {
-            let Event::Request { request, .. } = event else {
-                panic!("a connect after the admission");
-            };
+            match event {
+                Event::Connect(_) => panic!("a connect after the admission"),
+                Event::Refused { .. } => {}
+                Event::Request { request, .. } => self.requests.push_back(request.id),
+            }
             early += 1;
-            self.requests.push_back(request.id);
         }
         assert!(early <= self.limits.max_handshake_frames);
     }

@@ -8,6 +8,7 @@
 mod caller;
 mod gateway;
 mod http_auth;
+mod metrics;
 mod pages;
 mod proxies;
 mod rates;

@@ -26,8 +26,9 @@ pub(super) fn carry_out(findings: &[Finding]) -> Vec<Mended> {
         .collect()
 }
 
+/// Changes the mode of one file.
 #[cfg(unix)]
-fn set_mode(mend: &Mend) -> Result<(), String> {
+pub(in crate::commands) fn set_mode(mend: &Mend) -> Result<(), String> {
     use std::fs::{self, Permissions};
     use std::os::unix::fs::PermissionsExt;
     fs::set_permissions(&mend.path, Permissions::from_mode(mend.to))
@@ -35,6 +36,6 @@ fn set_mode(mend: &Mend) -> Result<(), String> {
 }
 
 #[cfg(not(unix))]
-fn set_mode(_: &Mend) -> Result<(), String> {
+pub(in crate::commands) fn set_mode(_: &Mend) -> Result<(), String> {
     Err("this system has no permission bits".to_owned())
 }

@@ -2,7 +2,7 @@
 
 mod facts;
 mod log;
-mod mend;
+pub(super) mod mend;
 
 use clawgate_core::policy::audit::{Facts, Finding, Severity, audit};
 use serde_json::{Value, json};
@@ -46,7 +46,7 @@ fn look(args: &AuditArgs, context: &Context) -> Result<Exit, Failure> {
     })
 }
 
-fn findings(context: &Context) -> Result<Vec<Finding>, Failure> {
+pub(super) fn findings(context: &Context) -> Result<Vec<Finding>, Failure> {
     let mut config = context.config_file()?.clone();
     if let Some(bind) = default_bind(&config) {
         config.config.gateway.bind = Some(bind);

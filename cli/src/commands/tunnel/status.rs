@@ -4,6 +4,7 @@ use clawgate_core::tunnel::{Holding, TunnelRecord, TunnelState};
 use clawgate_std::{Held, TunnelFiles};
 use serde_json::{Value, json};
 
+use super::check::{self, Checked};
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -29,7 +30,9 @@ pub(super) fn run(context: &Context) -> Result<Exit, Failure> {
             })
         })
         .collect();
-    let exit = if seen.iter().any(Seen::is_broken) {
+    let service = check::service(context)?;
+    let is_broken = service.as_ref().is_some_and(Checked::is_broken);
+    let exit = if is_broken || seen.iter().any(Seen::is_broken) {
         Exit::Failed
     } else {
         Exit::Ok
@@ -38,10 +41,16 @@ pub(super) fn run(context: &Context) -> Result<Exit, Failure> {
         Format::Json => output::json(&json!({
             "ok": exit == Exit::Ok,
             "tunnels": seen.iter().map(Seen::to_json).collect::<Vec<_>>(),
+            "service": service.as_ref().map(Checked::to_json),
         }))?,
-        Format::Text if seen.is_empty() => output::text("No tunnel is open.\n")?,
+        Format::Text if seen.is_empty() && service.is_none() => {
+            output::text("No tunnel is open.\n")?;
+        }
         Format::Text => {
-            let blocks: Vec<String> = seen.iter().map(Seen::to_text).collect();
+            let tunnels = seen.iter().map(Seen::to_text);
+            let blocks: Vec<String> = tunnels
+                .chain(service.as_ref().map(Checked::to_text))
+                .collect();
             output::text(&blocks.join("\n"))?;
         }
     }

@@ -3,20 +3,20 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use clawgate_core::credentials::{SshFlags, configured_tunnel};
 use clawgate_core::tunnel::{
     Event, Holding, KeepAlive, TunnelFailure, TunnelRecord, TunnelSpec, TunnelState,
 };
 use clawgate_std::{Held, Hold, HoldEnd, HoldRequest, TunnelFiles, spawn_holder};
 use serde_json::{Value, json};
 
+use super::explained;
 use super::keep::{broken, stop_on_signals};
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::{self, Format};
-use crate::tunnel_args::{UpArgs, text_of};
-use crate::{refusal, target, text, tunnels};
+use crate::tunnel_args::UpArgs;
+use crate::{text, tunnels};
 
 /// Unanswered questions after which a silent tunnel is lost (spec hostpolicy §7).
 const KEEP_ALIVES: u16 = 3;
@@ -33,7 +33,7 @@ pub(super) fn run(args: &UpArgs, context: &Context) -> Result<Exit, Failure> {
     let places = context.locations()?;
     let request = HoldRequest {
         folder: tunnels::folder(places),
-        spec: spec(args, context)?,
+        spec: super::spec(&args.place, context)?,
         idle_ms: None,
         keep_alive: KeepAlive {
             interval: args.keep_alive,
@@ -53,20 +53,6 @@ pub(super) fn run(args: &UpArgs, context: &Context) -> Result<Exit, Failure> {
     } else {
         in_foreground(request, context.format)
     }
-}
-
-fn spec(args: &UpArgs, context: &Context) -> Result<TunnelSpec, Failure> {
-    let identity = text_of(args.ssh.ssh_identity.as_ref());
-    let flags = SshFlags {
-        target: args.ssh.ssh.as_deref(),
-        identity: identity.as_deref(),
-    };
-    let config = context.target_config()?;
-    let mut spec = configured_tunnel(flags, &config, &context.env)
-        .map_err(|error| target::bare_failure(&error))?;
-    spec.remote_port = args.remote_port.unwrap_or(spec.remote_port);
-    spec.local_port = args.local_port.unwrap_or(spec.local_port);
-    Ok(spec)
 }
 
 /// Ends a holder that a command has started and nobody uses. Gives the record of one that somebody wants to
@@ -194,14 +180,6 @@ fn opened(record: &TunnelRecord, format: Format) -> Result<Exit, Failure> {
         ))?,
     }
     Ok(Exit::Ok)
-}
-
-fn explained(failure: &TunnelFailure, spec: &TunnelSpec) -> Failure {
-    let (exit, code) = refusal::of_tunnel(failure);
-    Failure::new(exit, code, failure.message(spec), failure.next_step(spec)).fact(
-        "tunnel",
-        json!({ "target": spec.target.to_string(), "remotePort": spec.remote_port }),
-    )
 }
 
 fn open_text(port: u16, spec: &TunnelSpec) -> String {

@@ -5,6 +5,7 @@ use super::Reload::{Hot, Reconnect, Restart, Unread};
 use super::agent_keys::{AGENTS, AUTH_PROFILES, MODELS};
 use super::channel_keys::CHANNELS;
 use super::{Key, Kind, Reload};
+use crate::config::logging::{CONSOLE_STYLES, LOG_LEVELS, MAX_LOG_BYTES, MIN_LOG_BYTES};
 use crate::secrets::{MAX_BYTES, MAX_TIMEOUT_MS};
 
 pub(super) const fn key(name: &'static str, kind: Kind, reload: Reload, doc: &'static str) -> Key {
@@ -245,6 +246,16 @@ const SECRETS: &[Key] = &[
     kept("egressProxy"),
 ];
 
+const LOGGING: &[Key] = &[
+    key("level", OneOf(LOG_LEVELS), Restart, "How much is written to the log file (default info)."),
+    key("consoleLevel", OneOf(LOG_LEVELS), Restart, "How much is written to standard error (default info)."),
+    key("consoleStyle", OneOf(CONSOLE_STYLES), Restart, "How lines on standard error look (default: pretty on a terminal, else json)."),
+    key("maxFileBytes", Integer(MIN_LOG_BYTES, MAX_LOG_BYTES), Restart, "Size at which the log file is put aside (default 8388608); one older file is kept."),
+    kept("file"),
+    kept("redactPatterns"),
+    kept("redactSensitive"),
+];
+
 /// The keys at the top of the file.
 pub const ROOT: &[Key] = &[
     key("gateway", Object(GATEWAY), Restart, "The gateway and how clients get to it."),
@@ -254,13 +265,13 @@ pub const ROOT: &[Key] = &[
     key("models", Object(MODELS), Hot, "Models and their providers."),
     key("channels", Object(CHANNELS), Hot, "Where people write to agents from outside."),
     key("node", Object(NODE), Reconnect, "This machine as a node (`clawgate node run`)."),
+    key("logging", Object(LOGGING), Restart, "How much is written to the log, and how."),
     kept("$schema"),
     kept("$include"),
     kept("meta"),
     kept("env"),
     kept("wizard"),
     kept("diagnostics"),
-    kept("logging"),
     kept("cli"),
     kept("update"),
     kept("telemetry"),

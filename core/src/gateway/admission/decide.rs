@@ -138,6 +138,7 @@ impl Gateway {
             device_id,
             caps: params.caps.clone(),
             since: now.wall,
+            calls: Vec::new(),
         };
         let hello = self.hello(now, request, &client, token);
         let hello = hello.encode().map_err(|_| {

@@ -71,7 +71,7 @@ enum Step {
 pub(super) struct PendingCall {
     pub(super) conn: ConnId,
     pub(super) id: RequestId,
-    method: Method,
+    pub(super) method: Method,
 }
 
 /// State that calls change.
@@ -118,6 +118,7 @@ impl Gateway {
         method: &'static MethodSpec,
         request: Request,
     ) {
+        self.call_began(now.mono, conn, method, &request);
         // What runs may finish, and for that nodes have to be heard.
         let finishes = matches!(
             method.method,
@@ -270,6 +271,10 @@ impl Gateway {
             Method::LastHeartbeat => self.last_heartbeat(),
             Method::LogsTail => match self.logs_tail(params) {
                 Ok(effect) => return Step::Wait(effect),
+                Err(error) => Err(error),
+            },
+            Method::ClawgateConnections | Method::ClawgateMetrics => match params.none() {
+                Ok(()) => return Step::Wait(Effect::SampleHost),
                 Err(error) => Err(error),
             },
             Method::MessagesList => self.messages_list(params),

@@ -161,6 +161,11 @@ impl Accounts {
         !self.under_way.is_empty()
     }
 
+    /// Jobs of accounts that are under way.
+    pub(in crate::gateway) fn jobs_under_way(&self) -> usize {
+        self.jobs.len()
+    }
+
     /// The first deadline of all accounts.
     pub(in crate::gateway) fn next_deadline(&self) -> Option<Instant> {
         let machines = self.all.values().filter_map(|running| {

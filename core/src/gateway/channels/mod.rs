@@ -44,4 +44,4 @@ pub(in crate::gateway) use record::{
     SenderRecord, Standing, Way,
 };
 pub(in crate::gateway) use replies::{DeliverTo, mime_of_format};
-pub(in crate::gateway) use status::{AccountProblem, ChannelHealth};
+pub(in crate::gateway) use status::{AccountProblem, ChannelHealth, link_name};

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::{MessageRecord, MessageState, Way, accounts::Running};
 use crate::{
-    channel::{AccountRef, DEFAULT_ACCOUNT, Link},
+    channel::{AccountRef, ChannelStatus, DEFAULT_ACCOUNT, Link},
     gateway::Gateway,
     time::WallTime,
 };
@@ -126,6 +126,14 @@ impl Gateway {
     /// Every account, by its name.
     pub(in crate::gateway) fn account_names(&self) -> Vec<AccountRef> {
         self.accounts.all.keys().cloned().collect()
+    }
+
+    /// How every account fares.
+    pub(in crate::gateway) fn account_statuses(
+        &self,
+    ) -> impl Iterator<Item = (&AccountRef, ChannelStatus)> {
+        let all = self.accounts.all.iter();
+        all.map(|(name, running)| (name, running.status()))
     }
 
     fn accounts_of(&self, channel: &str) -> impl Iterator<Item = (&AccountRef, &Running)> {
@@ -271,7 +279,8 @@ impl Gateway {
     }
 }
 
-const fn link_name(link: Link) -> &'static str {
+/// How a link is shown.
+pub(in crate::gateway) const fn link_name(link: Link) -> &'static str {
     match link {
         Link::Stopped => "stopped",
         Link::Connecting => "connecting",

@@ -181,6 +181,7 @@ impl Gateway {
         peer: &PeerFacts,
     ) -> Result<HttpAccess, HttpRefusal> {
         self.assert_drained();
+        self.advance(now.mono);
         let decision = self.authorize_caller(now, peer);
         self.out.seal();
         decision

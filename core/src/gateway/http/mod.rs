@@ -6,6 +6,7 @@
 
 mod answer;
 mod auth;
+mod metrics;
 mod posts;
 mod probes;
 
@@ -19,7 +20,13 @@ use super::{
     Gateway,
     audit::{AuditEntry, Verdict},
 };
-use crate::{channel::PostId, policy::Ingress, server::PeerFacts, time::Now};
+use crate::{
+    channel::PostId,
+    metrics::{Form, HttpRoute},
+    policy::Ingress,
+    server::PeerFacts,
+    time::Now,
+};
 
 /// What a peer is told whose proxy headers are not believed.
 const UNATTRIBUTABLE: &str =
@@ -55,6 +62,9 @@ pub enum HttpVerdict {
         /// Bytes of the body.
         length: usize,
     },
+    /// The caller may see the metrics: sample the host and give the sample to
+    /// [`Gateway::metrics_page`], whose answer is to be written.
+    Metrics(Form),
     /// It may become a WebSocket, if it is a sound upgrade.
     Upgrade,
 }
@@ -63,10 +73,12 @@ impl Gateway {
     /// Decides on a request. Paths that are not known are not found, whoever asks.
     pub fn handle_http(&mut self, now: Now, request: &HttpRequest<'_>) -> HttpVerdict {
         self.assert_drained();
-        let verdict = match request.peer.headers.get("upgrade") {
-            Some(protocol) => self.upgrade(now, request, &protocol),
+        self.advance(now.mono);
+        let (route, verdict) = match request.peer.headers.get("upgrade") {
+            Some(protocol) => (HttpRoute::Upgrade, self.upgrade(now, request, &protocol)),
             None => self.answer(now, request),
         };
+        self.count_http(route, &verdict);
         self.out.seal();
         verdict
     }
@@ -82,13 +94,22 @@ impl Gateway {
         HttpVerdict::Answer(HttpRefusal::Unattributable { warning }.answer())
     }
 
-    fn answer(&mut self, now: Now, request: &HttpRequest<'_>) -> HttpVerdict {
+    fn answer(&mut self, now: Now, request: &HttpRequest<'_>) -> (HttpRoute, HttpVerdict) {
         let path = posts::path_of(request.target);
         if let Some(probe) = probes::Probe::of_path(path) {
-            return HttpVerdict::Answer(self.probe(now, probe, request));
+            let answer = self.probe(now, probe, request);
+            return (HttpRoute::Probe, HttpVerdict::Answer(answer));
         }
-        self.post_head(now, path, request)
-            .unwrap_or_else(|| HttpVerdict::Answer(HttpAnswer::text(404, "Not Found")))
+        if path == metrics::PATH {
+            return (HttpRoute::Metrics, self.metrics_head(now, request));
+        }
+        match self.post_head(now, path, request) {
+            Some(verdict) => (HttpRoute::Channel, verdict),
+            None => {
+                let answer = HttpAnswer::text(404, "Not Found");
+                (HttpRoute::Other, HttpVerdict::Answer(answer))
+            }
+        }
     }
 
     /// Somebody who is not trusted sent the headers of a proxy: it is written down, and said to the

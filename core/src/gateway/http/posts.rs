@@ -50,6 +50,11 @@ impl Posts {
         post
     }
 
+    /// Requests that are read, or wait for their answer.
+    pub(in crate::gateway) fn len(&self) -> usize {
+        self.open.len()
+    }
+
     /// Whether somebody waits for the answer that is given now.
     pub(in crate::gateway) fn close(&mut self, post: PostId) -> bool {
         self.open.remove(&post).is_some()

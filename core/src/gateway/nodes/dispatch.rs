@@ -324,6 +324,7 @@ impl Gateway {
         let Some(invoke) = self.nodes.invokes.end(id) else {
             return;
         };
+        self.count_invoke(now.mono, invoke.began, &outcome);
         let by_node = match &outcome {
             Ok(_) => true,
             Err(fault) => fault.is_by_node(),

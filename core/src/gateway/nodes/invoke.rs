@@ -214,6 +214,8 @@ pub(crate) struct Invoke {
     pub(crate) conn: ConnId,
     /// The commit that its sending waits for.
     pub(crate) unsaved: Option<CommitId>,
+    /// When it was made.
+    pub(crate) began: Instant,
     deadline: Option<Instant>,
     stage: Stage,
     /// Pauses that have been made.
@@ -308,8 +310,7 @@ impl Invokes {
         if self.calls.len() >= all {
             return Err(Busy::Gateway);
         }
-        let of_node = self.calls.values().filter(|call| call.call.node == node);
-        if of_node.count() >= per_node {
+        if self.of_node(node) >= per_node {
             return Err(Busy::Node);
         }
         Ok(())
@@ -338,6 +339,7 @@ impl Invokes {
             call,
             conn,
             unsaved,
+            began: now,
             deadline,
             stage: Stage::Sent(wire_id),
             rests: 0,
@@ -350,6 +352,12 @@ impl Invokes {
 
     pub(crate) fn get(&self, id: InvokeId) -> Option<&Invoke> {
         self.calls.get(&id)
+    }
+
+    /// Calls that a node works on.
+    pub(crate) fn of_node(&self, node: &str) -> usize {
+        let of_node = self.calls.values().filter(|call| call.call.node == node);
+        of_node.count()
     }
 
     pub(crate) fn len(&self) -> usize {

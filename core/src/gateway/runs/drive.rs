@@ -91,6 +91,7 @@ impl Gateway {
     /// Something came of a job. One that nobody waits for any more comes to nothing.
     pub fn handle_job(&mut self, now: Now, job: EffectId, event: JobEvent) {
         self.assert_drained();
+        self.count_job(&event);
         if !self.channel_job(now, job, &event) {
             self.job_event(now, job, event);
         }

@@ -1,5 +1,7 @@
 //! The end of a run, whatever it is.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::{RunOutcome, RunState};
@@ -214,6 +216,9 @@ impl Gateway {
             record.input = None;
             record.outcome = Some(kept);
         });
+        let started = self.runs.get(run).and_then(|record| record.started_at);
+        let took = started.map(|at| Duration::from_millis(now.wall.0.saturating_sub(at.0)));
+        self.count_run(state, took);
         self.runs.over.push_back(run.clone());
         self.deliver_end(now, run, state, outcome);
     }

@@ -117,6 +117,16 @@ impl RunBook {
         self.queues.runs()
     }
 
+    /// Bytes of the messages that wait in all sessions.
+    pub(super) fn queued_bytes(&self) -> usize {
+        self.queues.bytes()
+    }
+
+    /// Jobs of runs that are under way.
+    pub(super) fn jobs_under_way(&self) -> usize {
+        self.jobs.len()
+    }
+
     /// The run under way of a session, and the text that it has said so far.
     pub(super) fn in_flight(&self, key: &SessionKey) -> Option<(&RunId, &str)> {
         let run = self.busy.get(key)?;

@@ -1,0 +1,18 @@
+//! What the gateway counts of itself, and how it is told.
+//!
+//! | file | what it holds |
+//! | --- | --- |
+//! | `calls` | calls from their arrival to their answer |
+//! | `counting` | everything else that is counted where it happens |
+//! | `reading` | all numbers at one moment |
+//! | `text` | the same as text for `/metrics` |
+//! | `document` | the same as JSON for `clawgate.metrics` |
+
+mod calls;
+mod counting;
+mod document;
+mod reading;
+mod text;
+
+pub(super) use calls::EndedCalls;
+pub use calls::{CallEnded, CallLog};
