@@ -145,6 +145,13 @@ impl TargetFlags {
             || self.secrets.password.is_some()
     }
 
+    /// What the flags give, by the name of the flag.
+    pub(crate) fn given_secrets(&self) -> impl Iterator<Item = (&'static str, &Secret)> {
+        let token = self.secrets.token.iter().map(|it| ("--token", it));
+        let password = self.secrets.password.iter().map(|it| ("--password", it));
+        token.chain(password)
+    }
+
     fn borrow(&self) -> Flags<'_> {
         Flags {
             url: self.url.as_deref(),

@@ -454,6 +454,24 @@ fn the_first_step_that_fails_is_named() {
     assert_eq!(step(&report, "auth"), "ok");
 }
 
+/// The SSH server is not there.
+#[cfg(unix)]
+#[test]
+fn a_tunnel_that_does_not_open_is_named() {
+    let (local, ssh) = (closed_port(), closed_port());
+    let remote = json!({
+        "url": format!("ws://127.0.0.1:{local}"), "token": SECRET, "transport": "ssh",
+        "sshTarget": format!("ada@127.0.0.1:{ssh}"),
+    });
+    let sandbox = config(json!({ "mode": "remote", "remote": remote }));
+    let report = doctor(&sandbox, &["--timeout", "20000"]);
+    if has(&report, "programs.ssh_missing") {
+        return;
+    }
+    found(&report, "reach.tunnel");
+    assert_eq!(step(&report, "tcp"), "?");
+}
+
 /// A listener that takes the WebSocket upgrade and then says nothing.
 #[test]
 fn a_gateway_that_never_asks_is_named_too() {

@@ -52,6 +52,7 @@ pub mod secret;
 pub mod secrets;
 pub mod server;
 pub mod store;
+pub mod support;
 pub mod tailscale;
 pub mod time;
 pub mod trace;

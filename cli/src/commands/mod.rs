@@ -20,6 +20,7 @@ mod health;
 mod logs;
 mod node;
 mod nodes;
+mod page;
 mod pins;
 mod probe;
 mod remote;
@@ -28,14 +29,16 @@ mod secrets;
 mod security;
 mod sessions;
 mod status;
+mod support;
 mod top;
 mod tunnel;
 mod url;
 
-use crate::args::{AuthCommand, Cli, Command, GatewayCommand, UrlCommand};
+use crate::args::{AuthCommand, Cli, Command, UrlCommand};
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::gateway_args::GatewayCommand;
 use crate::node_args::NodeCommand;
 use crate::output::Format;
 use crate::target::TargetFlags;
@@ -101,6 +104,7 @@ pub(crate) fn dispatch(cli: Cli, format: Format) -> Result<Exit, Failure> {
         Command::Send(args) => channels::send(*args, &context()?),
         Command::Sessions(command) => sessions::run(*command, &context()?),
         Command::Status(args) => status::run(args, &context()?),
+        Command::Support(command) => support::run(command, &context()?),
         Command::Tunnel(command) => tunnel::run(command, context),
         Command::Url(UrlCommand::Check { urls }) => url::check(&urls, format),
     }

@@ -8,6 +8,7 @@ use clawgate_core::time::WallTime;
 use serde_json::{Map, Value, json};
 
 use super::health;
+use super::page::page;
 use crate::args::StatusArgs;
 use crate::context::Context;
 use crate::dial::Link;
@@ -51,6 +52,11 @@ pub(super) fn run(args: StatusArgs, context: &Context) -> Result<Exit, Failure> 
         (false, false) => Depth::Summary,
     };
     let flags = TargetFlags::read(args.target)?;
+    if depth == Depth::All && context.format == Format::Text {
+        let page = page(&flags, context);
+        output::text(&page.text)?;
+        return Ok(page.exit);
+    }
     let resolved = target::find(Surface::Status, &flags, context)?;
     let calls: Vec<&'static str> = CALLS
         .iter()

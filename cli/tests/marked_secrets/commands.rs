@@ -58,6 +58,13 @@ pub fn arguments(leaf: &str, names: &Names) -> Option<Vec<Vec<String>>> {
             .to_vec(),
         "backup" => one(&["--force"]),
         "completion" => one(&["bash"]),
+        "discover" => one(&["--timeout", "1"]),
+        "doctor" => vec![vec![], vec!["--fix".into()]],
+        "support bundle" => vec![
+            vec!["--read".into()],
+            vec!["--to".into(), "b.tar.gz".into()],
+        ],
+        "support read" => one(&["b.tar.gz"]),
         "config get" => vec![
             vec![],
             vec!["gateway.auth.token".into()],

@@ -57,7 +57,7 @@ pub use logging::{
 };
 pub use needs::{ChangedKey, Need, changed_keys, known, need_of};
 pub use node::{NodeCommandConfig, NodeConfig};
-pub use redact::{REDACTED, redact};
+pub use redact::{REDACTED, names_a_secret, redact};
 pub use reload::{ReloadPlan, names, plan_reload};
 pub use scan::{MAX_CONFIG_BYTES, MAX_CONFIG_DEPTH, Position};
 pub use secret_input::{DEFAULT_PROVIDER, RefSource, RefSpelling, SecretInput, SecretRef};

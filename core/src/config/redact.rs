@@ -56,7 +56,7 @@ fn is_reference(object: &Map<String, Value>) -> bool {
 
 /// Whether a key is the name of a secret: by how it ends, so that `maxTokens` and `tokenLimit` are
 /// not.
-fn names_a_secret(key: &str) -> bool {
+pub fn names_a_secret(key: &str) -> bool {
     const ENDS: &[&str] = &[
         "token",
         "password",

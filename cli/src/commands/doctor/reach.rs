@@ -26,6 +26,8 @@ const READ_CALL: &str = "status";
 pub(in crate::commands) enum Step {
     /// There is a target, and something to present there.
     Target,
+    /// The SSH tunnel is open.
+    Tunnel,
     Dns,
     Tcp,
     Tls,
@@ -38,8 +40,9 @@ pub(in crate::commands) enum Step {
 }
 
 impl Step {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Target,
+        Self::Tunnel,
         Self::Dns,
         Self::Tcp,
         Self::Tls,
@@ -53,6 +56,7 @@ impl Step {
     pub(in crate::commands) const fn as_str(self) -> &'static str {
         match self {
             Self::Target => "target",
+            Self::Tunnel => "tunnel",
             Self::Dns => "dns",
             Self::Tcp => "tcp",
             Self::Tls => "tls",
@@ -68,6 +72,7 @@ impl Step {
     const fn stage(self) -> Option<Stage> {
         match self {
             Self::Target | Self::Pin => None,
+            Self::Tunnel => Some(Stage::Tunnel),
             Self::Dns => Some(Stage::Dns),
             Self::Tcp => Some(Stage::Tcp),
             Self::Tls => Some(Stage::Tls),
@@ -183,12 +188,14 @@ impl Reach {
     ) {
         let first = failed.as_ref().map(|(step, _)| *step);
         let is_tls = resolved.is_some_and(|it| it.target.endpoint().is_tls());
+        let is_tunnelled = resolved.is_some_and(|it| it.target.endpoint().tunnel().is_some());
         let is_pinned = resolved.is_some_and(|it| it.target.pin_source().is_some());
         let is_name = resolved.is_some_and(|it| it.target.endpoint().host().ip().is_none());
         self.steps = Step::ALL
             .into_iter()
             .map(|step| {
                 let needed = match step {
+                    Step::Tunnel => is_tunnelled,
                     Step::Dns => is_name,
                     Step::Tls => is_tls,
                     Step::Pin => is_tls && is_pinned,
@@ -248,6 +255,7 @@ fn step_of(error: &ConnectError) -> Step {
         return Step::Pin;
     }
     match error.stage {
+        Stage::Tunnel => Step::Tunnel,
         Stage::Dns => Step::Dns,
         Stage::Socket | Stage::Tcp => Step::Tcp,
         Stage::Tls => Step::Tls,
