@@ -25,6 +25,7 @@ use crate::node_args::{NodeCommand, NodesCommand};
 use crate::remote_args::{ContextCommand, RemoteCommand};
 use crate::support_args::SupportCommand;
 use crate::tunnel_args::TunnelCommand;
+use crate::voice_args::{OPEN, OpenArgs, VOICE, VoiceArgs};
 
 /// An agent gateway, and the commands to look after it.
 #[derive(Debug, Parser)]
@@ -155,6 +156,12 @@ pub(crate) enum Command {
     /// Look for weaknesses in how the gateway is set up
     #[command(subcommand)]
     Security(SecurityCommand),
+    /// Open the chat page of the gateway in a browser
+    #[command(after_help = OPEN)]
+    Open(OpenArgs),
+    /// Forward recognised speech to the gateway when a wake word was said
+    #[command(after_help = VOICE)]
+    Voice(VoiceArgs),
     /// Show others what is needed to help, and no more
     #[command(subcommand)]
     Support(SupportCommand),

@@ -172,7 +172,7 @@ pub(crate) struct ConfirmedArgs {
 /// A day is the most: longer runs are mistakes.
 const MAX_RUN_S: u64 = 86_400;
 
-fn seconds(text: &str) -> Result<Duration, &'static str> {
+pub(crate) fn seconds(text: &str) -> Result<Duration, &'static str> {
     text.trim()
         .parse::<u64>()
         .ok()

@@ -42,6 +42,7 @@ mod text;
 mod top_args;
 mod tunnel_args;
 mod tunnels;
+mod voice_args;
 
 use std::process::ExitCode;
 

@@ -58,3 +58,4 @@ pub mod time;
 pub mod trace;
 pub mod transmit;
 pub mod tunnel;
+pub mod wake;

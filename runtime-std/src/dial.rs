@@ -2,7 +2,7 @@
 //! it, and the first thing that is sent under TLS is sent after the certificate was checked.
 
 use std::{
-    io,
+    io::{self, Read as _, Write as _},
     net::{Ipv4Addr, SocketAddr},
     path::Path,
     time::{Duration, Instant},
@@ -37,6 +37,9 @@ use crate::{
 const DEFAULT_DIAL: Duration = Duration::from_secs(15);
 /// Bytes that are kept of the body of a refused upgrade (spec protocol §1).
 const MAX_REFUSAL_BODY: usize = 2048;
+
+/// Bytes that are read of the head of a page.
+const MAX_PAGE_HEAD: usize = 16 * 1024;
 
 #[derive(Debug)]
 pub(crate) struct Dialled {
@@ -73,6 +76,20 @@ pub(crate) fn look(
     let mut dialler = Dialler::new(route, waiter, budget);
     match dialler.secure() {
         Ok(_) => Ok(dialler.certificate),
+        Err(problem) => Err(dialler.fail(problem)),
+    }
+}
+
+/// Asks for a page over HTTP, as far as its head. Nothing is presented but the headers for a proxy.
+pub(crate) fn page(
+    route: &Route,
+    path: &str,
+    waiter: &mut Waiter,
+    budget: &Budget,
+) -> Result<Vec<u8>, Box<ConnectError>> {
+    let mut dialler = Dialler::new(route, waiter, budget);
+    match dialler.page(path) {
+        Ok(head) => Ok(head),
         Err(problem) => Err(dialler.fail(problem)),
     }
 }
@@ -298,6 +315,45 @@ impl<'a> Dialler<'a> {
             self.wait()?;
             progress = waiting.handshake();
         }
+    }
+
+    fn page(&mut self, path: &str) -> Result<Vec<u8>, Problem> {
+        let mut stream = self.secure()?;
+        self.stage = Stage::Upgrade;
+        let mut request = format!(
+            "GET {path} HTTP/1.1\r\nHost: {}\r\nAccept: text/html\r\nConnection: close\r\n",
+            self.route.endpoint().host_header()
+        );
+        for (name, value) in self.route.headers().iter() {
+            request.push_str(&format!("{name}: {}\r\n", value.expose()));
+        }
+        request.push_str("\r\n");
+        let mut rest = request.as_bytes();
+        while !rest.is_empty() {
+            match stream.write(rest) {
+                Ok(count) => rest = rest.get(count..).unwrap_or_default(),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.wait()?,
+                Err(error) => return Err(Problem::Lost(plain(&error))),
+            }
+        }
+        while let Err(error) = stream.flush() {
+            match error.kind() {
+                io::ErrorKind::WouldBlock => self.wait()?,
+                _ => return Err(Problem::Lost(plain(&error))),
+            }
+        }
+        let mut head = Vec::new();
+        let mut piece = [0; 2048];
+        while head.len() < MAX_PAGE_HEAD && !head.windows(4).any(|end| end == b"\r\n\r\n") {
+            match stream.read(&mut piece) {
+                Ok(0) => break,
+                Ok(count) => head.extend(piece.iter().take(count)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.wait()?,
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => break,
+                Err(error) => return Err(Problem::Lost(plain(&error))),
+            }
+        }
+        Ok(head)
     }
 
     fn wait(&mut self) -> Result<(), Problem> {

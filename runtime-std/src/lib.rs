@@ -23,6 +23,7 @@ mod first_use;
 mod node;
 mod os;
 mod owner;
+mod page;
 mod resolve;
 mod secrets;
 mod socket;
@@ -42,6 +43,7 @@ pub use first_use::look_at_certificate;
 pub use node::{
     Node, NodeEnd, NodeEvent, NodeSetup, NodeStop, find_program, read_approvals, replace_approvals,
 };
+pub use page::{PageAnswer, ask_for_page};
 pub use secrets::read_secrets;
 pub use timings::{Stage, Timings};
 pub use tunnel::{

@@ -310,7 +310,7 @@ impl Run<'_> {
 }
 
 /// The reply in the final answer.
-fn reply(payload: &Value) -> String {
+pub(super) fn reply(payload: &Value) -> String {
     let payloads = payload
         .get("result")
         .and_then(|result| result.get("payloads"))

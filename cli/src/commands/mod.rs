@@ -20,6 +20,7 @@ mod health;
 mod logs;
 mod node;
 mod nodes;
+mod open;
 mod page;
 mod pins;
 mod probe;
@@ -33,6 +34,7 @@ mod support;
 mod top;
 mod tunnel;
 mod url;
+mod voice;
 
 use crate::args::{AuthCommand, Cli, Command, UrlCommand};
 use crate::context::Context;
@@ -104,6 +106,8 @@ pub(crate) fn dispatch(cli: Cli, format: Format) -> Result<Exit, Failure> {
         Command::Send(args) => channels::send(*args, &context()?),
         Command::Sessions(command) => sessions::run(*command, &context()?),
         Command::Status(args) => status::run(args, &context()?),
+        Command::Open(args) => open::run(args, &context()?),
+        Command::Voice(args) => voice::run(args, &context()?),
         Command::Support(command) => support::run(command, &context()?),
         Command::Tunnel(command) => tunnel::run(command, context),
         Command::Url(UrlCommand::Check { urls }) => url::check(&urls, format),

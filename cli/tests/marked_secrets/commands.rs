@@ -64,6 +64,9 @@ pub fn arguments(leaf: &str, names: &Names) -> Option<Vec<Vec<String>>> {
             vec!["--read".into()],
             vec!["--to".into(), "b.tar.gz".into()],
         ],
+        "open" => one(&["--print"]),
+        // What is on standard input would be heard.
+        "voice" => one(&[]),
         "support read" => one(&["b.tar.gz"]),
         "config get" => vec![
             vec![],

@@ -16,6 +16,7 @@ use crate::{
     server::Delivery,
     store::Journal,
     time::WallTime,
+    wake::normalized,
 };
 
 /// The words of a gateway on which nobody has set any, as the real one has them.
@@ -114,21 +115,6 @@ fn read_target(value: &Value) -> Option<RouteTarget> {
         (None, Some(session_key)) => Some(RouteTarget::Session { session_key }),
         (Some(_), Some(_)) | (None, None) => None,
     }
-}
-
-/// A word as it is compared: lower case, one space between its parts, nothing but letters and digits
-/// at the ends of each.
-fn normalized(word: &str) -> String {
-    let parts: Vec<String> = word
-        .to_lowercase()
-        .split_whitespace()
-        .map(|part| {
-            part.trim_matches(|each: char| !each.is_alphanumeric())
-                .to_owned()
-        })
-        .filter(|part| !part.is_empty())
-        .collect();
-    parts.join(" ")
 }
 
 /// The words as they are kept; none at all means the default.
