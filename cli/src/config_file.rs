@@ -157,6 +157,11 @@ fn write(path: &Path, before: Option<&str>, text: &str) -> Result<Written, Failu
     })
 }
 
+/// Every older state that may be kept beside a config file. They hold its secrets.
+pub(crate) fn backups(path: &Path) -> impl Iterator<Item = PathBuf> {
+    (0..BACKUPS).map(move |number| numbered(path, number))
+}
+
 fn numbered(path: &Path, number: usize) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     match number {

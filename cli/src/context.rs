@@ -108,6 +108,18 @@ impl Context {
         }
     }
 
+    /// The config as it holds for the gateway that commands use: that of the context in force, if one is.
+    ///
+    /// # Errors
+    /// When either cannot be used.
+    pub(crate) fn target_config(&self) -> Result<Config, Failure> {
+        let config = self.client_config()?;
+        Ok(match self.named(NamedTarget::No)? {
+            Some(named) => named.target().config(config),
+            None => config.clone(),
+        })
+    }
+
     /// The context that `--context` names.
     ///
     /// # Errors

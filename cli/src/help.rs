@@ -61,6 +61,7 @@ pub(crate) const GATEWAY_RUN: &str = "\
 Examples:
   clawgate gateway run
   clawgate gateway run --port 19001 --auth token --token-file token.txt
+  clawgate gateway run --verbose --log-format json
   clawgate --profile rescue gateway run --allow-unconfigured";
 
 pub(crate) const GATEWAY_INSTALL: &str = "\

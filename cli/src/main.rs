@@ -19,6 +19,7 @@ mod discovery_args;
 mod doctor_args;
 mod exit;
 mod failure;
+mod gateway_args;
 mod help;
 mod node_args;
 mod output;

@@ -172,7 +172,7 @@ fn why_tells_the_line_the_environment_and_the_need() {
     );
     assert_eq!(port["variables"][0]["role"], "before");
     let token = sandbox.run(&["config", "why", "gateway.auth.token"]);
-    assert!(token.stdout.contains("__OPENCLAW_REDACTED__"), "{token:?}");
+    assert!(token.stdout.contains("(secret)"), "{token:?}");
     assert!(token.stdout.contains("openclaw.json:4:13"), "{token:?}");
 }
 

@@ -245,6 +245,15 @@ fn a_gateway_with_a_broken_file_starts_on_the_last_one_that_worked() {
         );
         assert_eq!(fs::read_to_string(&kept).unwrap(), config("one", ""));
 
+        let url = format!("ws://127.0.0.1:{}", gateway.port);
+        let token = sandbox.write("token", &format!("{SECRET}-one"));
+        let status = sandbox.run(&["gateway", "status", "--url", &url, "--token-file", &token]);
+        assert!(
+            status
+                .stdout
+                .contains("runs on the last config that worked"),
+            "{status:?}"
+        );
         let diff = sandbox.run(&[&["config", "diff"], &by_profile[..]].concat());
         assert_eq!(diff.code, 78, "{diff:?}");
         sandbox.write(file, &config("two", "    port: 1,\n"));
@@ -253,7 +262,7 @@ fn a_gateway_with_a_broken_file_starts_on_the_last_one_that_worked() {
         assert_eq!(diff.code, 1, "{diff:?}");
         for words in [
             "gateway.port: not set -> 1",
-            "gateway.auth.token: \"__OPENCLAW_REDACTED__\"",
+            "gateway.auth.token: (secret), another one",
         ] {
             assert!(diff.stdout.contains(words), "{words}: {diff:?}");
         }

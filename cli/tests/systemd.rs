@@ -76,6 +76,9 @@ nsenter -t "$(property MainPID)" -m touch "$HOME/.openclaw/here" || fail "state 
 echo '{ broken' > "$HOME/.openclaw/openclaw.json"
 "$CLAWGATE" gateway restart && fail "restarted with a broken config"
 [ "$(property ActiveState)" = active ] || fail "the old gateway is gone"
+systemctl --user restart clawgate-gateway.service || fail "the last config that worked"
+property StatusText | grep -q 'last config that worked' || fail "it does not say so"
+echo "{ gateway: { mode: 'remote' } }" > "$HOME/.openclaw/openclaw.json"
 systemctl --user restart clawgate-gateway.service 2> /dev/null
 [ "$(property ExecMainStatus)" = 78 ] && [ "$(property ActiveState)" = failed ] || fail "exit 78"
 echo "$CONFIG" > "$HOME/.openclaw/openclaw.json"

@@ -15,7 +15,7 @@ mod openmetrics;
 use std::{collections::VecDeque, time::Duration};
 
 use clawgate_core::{
-    gateway::{EffectOutcome, HttpRequest, HttpVerdict, ProcessStats},
+    gateway::{EffectOutcome, Ended, HttpRequest, HttpVerdict, ProcessStats, WorkKind},
     ids::ConnId,
     metrics::{CallResult, Form},
     policy::RequestHeaders,
@@ -389,9 +389,67 @@ fn readers_get_the_numbers_as_json_and_administrators_the_connections() {
 }
 
 #[test]
+fn what_a_call_causes_stays_in_its_trace() {
+    let mut host = host();
+    host.keep_work_log();
+    let admin = host.connect(TOKEN, ADMIN);
+    let (node, id) = approved_node(&mut host, admin);
+    let parent = format!("00-{TRACE}-{SPAN}-01");
+    let message = json!({"sessionKey": "main", "message": "hi", "idempotencyKey": "run"});
+    let invoke = json!({
+        "nodeId": id, "command": "system.which", "params": {"bins": ["git"]},
+        "idempotencyKey": "k",
+    });
+    for (request, method, params) in [("a", "chat.send", message), ("b", "node.invoke", invoke)] {
+        let frame = json!({
+            "type": "req", "id": request, "method": method, "params": params,
+            "traceparent": parent,
+        });
+        host.send_text(admin, &frame.to_string());
+    }
+    host.advance(Duration::from_millis(200));
+    let sent = std::iter::from_fn(|| host.try_recv(node))
+        .find(|frame| frame["event"] == "node.invoke.request")
+        .unwrap();
+    // A node may be anybody's program, and its events have a closed shape.
+    assert!(!sent.to_string().contains(TRACE), "{sent}");
+    let params = json!({"id": sent["payload"]["id"], "nodeId": id, "ok": true, "payload": {}});
+    host.get(node, "node.invoke.result", params);
+
+    let ended: Vec<_> = std::iter::from_fn(|| host.gateway.poll_ended()).collect();
+    let call = |request: &str| {
+        let found = ended.iter().find_map(|ended| match ended {
+            Ended::Call(call) if call.request.as_str() == request => call.span,
+            Ended::Call(_) | Ended::Work(_) => None,
+        });
+        found.unwrap()
+    };
+    let work = |kind| {
+        let found = ended.iter().find_map(|ended| match ended {
+            Ended::Work(work) if work.kind == kind => Some(work),
+            Ended::Call(_) | Ended::Work(_) => None,
+        });
+        found.unwrap()
+    };
+    let run = work(WorkKind::Run);
+    assert_eq!(
+        (run.id.as_str(), run.what.as_str(), run.result),
+        ("run", "main", "done")
+    );
+    let invoked = work(WorkKind::NodeCall);
+    assert_eq!((&invoked.id, invoked.what.as_str()), (&id, "system.which"));
+    for (span, cause) in [(run.span, call("a")), (invoked.span, call("b"))] {
+        let span = span.unwrap();
+        assert_eq!(span.trace().to_string(), TRACE);
+        assert_eq!(span.parent(), cause.id());
+        assert_eq!(cause.parent().to_string(), SPAN);
+    }
+}
+
+#[test]
 fn a_call_is_logged_with_its_end_and_its_trace() {
     let mut host = host();
-    host.keep_call_log();
+    host.keep_work_log();
     let admin = host.connect(TOKEN, ADMIN);
     let traced = |id: &str, method: &str, trace: &str| {
         json!({"type": "req", "id": id, "method": method, "traceparent": trace}).to_string()
@@ -405,7 +463,12 @@ fn a_call_is_logged_with_its_end_and_its_trace() {
     let process = EffectOutcome::Process(ProcessStats { rss_bytes: 7 });
     let effect = host.effects.remove(0).id;
     host.complete(effect, process);
-    let ended: Vec<_> = std::iter::from_fn(|| host.gateway.poll_call()).collect();
+    let ended: Vec<_> = std::iter::from_fn(|| host.gateway.poll_ended())
+        .filter_map(|ended| match ended {
+            Ended::Call(call) => Some(call),
+            Ended::Work(_) => None,
+        })
+        .collect();
     let told: Vec<_> = ended
         .iter()
         .map(|call| {

@@ -17,8 +17,8 @@ use clawgate_core::{
     agent::{Agent, Agents},
     channel::{Channels, PostId},
     gateway::{
-        CallEnded, CallLog, Effect, EffectOutcome, EffectRequest, Gateway, GatewaySetup,
-        HttpAnswer, HttpRequest, HttpVerdict, IngressPolicy, OpenRefusal, Phase,
+        Effect, EffectOutcome, EffectRequest, Ended, Gateway, GatewaySetup, HttpAnswer,
+        HttpRequest, HttpVerdict, IngressPolicy, OpenRefusal, Phase, WorkLog,
     },
     ids::{ConnId, EffectId},
     job::JobSpec,
@@ -34,13 +34,13 @@ use event_listener::{Event as Signal, EventListener};
 use tracing::warn;
 
 use crate::{
-    call_log,
     conn::Arrival,
     effects::LockRequest,
     interfaces,
     jobs::Jobs,
     sample::Turned,
     store::{Store, StoreFile},
+    work_log,
 };
 
 /// Reads both clocks.
@@ -165,7 +165,7 @@ impl Hub {
         let (limits, ingress) = (Arc::clone(&setup.limits), setup.admission.ingress());
         let mut gateway = Gateway::restore(setup, rows, rng.seed(), now)
             .with_channels(channels)
-            .with_call_log(CallLog::Kept);
+            .with_work_log(WorkLog::Kept);
         if let Some(agent) = agent {
             gateway = gateway.with_agent(agent);
         }
@@ -305,7 +305,7 @@ impl Hub {
         }
         drop(state);
         if let Some(counts) = &counts {
-            call_log::gone(id, counts);
+            work_log::gone(id, counts);
         }
         self.with(|gateway, now| gateway.close(now, id));
         self.changed.notify(usize::MAX);
@@ -313,7 +313,7 @@ impl Hub {
 
     pub(crate) fn handle_event(&self, now: Now, id: ConnId, event: Event) {
         if let Event::Connect(request) = &event {
-            call_log::connect(id, request);
+            work_log::connect(id, request);
         }
         self.with_at(now, Some(id), |gateway| {
             gateway.handle_event(now, id, event);
@@ -393,10 +393,10 @@ impl Hub {
         let mut state = self.lock();
         let result = input(&mut state.gateway);
         self.carry_out(&mut state, now, current);
-        let ended: Vec<CallEnded> = std::iter::from_fn(|| state.gateway.poll_call()).collect();
+        let ended: Vec<Ended> = std::iter::from_fn(|| state.gateway.poll_ended()).collect();
         drop(state);
         // A slow disk must not hold up the gateway.
-        ended.iter().for_each(call_log::call);
+        ended.iter().for_each(work_log::ended);
         result
     }
 

@@ -19,7 +19,6 @@
 #![forbid(unsafe_code)]
 
 mod bind;
-mod call_log;
 mod conn;
 mod effects;
 mod head;
@@ -44,6 +43,7 @@ mod tls;
 pub mod jobs;
 pub mod store;
 pub mod websocket;
+mod work_log;
 
 pub use bind::listen;
 pub use effects::{ApprovalsHost, HostFiles, SecretsHost};

@@ -1,6 +1,6 @@
 //! `context`: several named gateways, of which one is in force.
 
-use clawgate_core::config::{ContextName, MAX_CONTEXTS, NO_CONTEXT, REDACTED, redact};
+use clawgate_core::config::{ContextName, KeyPath, MAX_CONTEXTS, NO_CONTEXT, REDACTED, redact};
 use clawgate_core::credentials::NamedTarget;
 use serde_json::{Value, json};
 
@@ -116,15 +116,16 @@ fn add(file: &ContextFile, args: AddContextArgs, context: &Context) -> Result<Ex
         fields,
     } = args;
     let base = if from_config {
-        let remote = &context.config_file()?.parsed["gateway"]["remote"];
-        if !remote.is_object() {
-            return Err(Failure::new(
+        let path = KeyPath::of_keys("gateway.remote");
+        let remote = path.find(&context.config_file()?.parsed);
+        let remote = remote.filter(|remote| remote.is_object()).ok_or_else(|| {
+            Failure::new(
                 Exit::Configuration,
                 "remote_not_configured",
                 "The config has no gateway.remote.",
                 "Leave out --from-config, and give --url.",
-            ));
-        }
+            )
+        })?;
         Some(remote.clone())
     } else {
         None

@@ -9,6 +9,7 @@ use clawgate_core::policy::TlsFingerprint;
 use serde_json::{Value, json};
 
 use super::gateway_service::survey::{self, Survey};
+use super::health::problems;
 use crate::context::Context;
 use crate::dial::Link;
 use crate::exit::Exit;
@@ -23,6 +24,7 @@ struct Report {
     hello: Option<Hello>,
     certificate: Option<TlsFingerprint>,
     status: Option<Value>,
+    problems: Vec<String>,
     took: Option<Duration>,
     failure: Option<Failure>,
     /// This machine's side; none for a gateway elsewhere.
@@ -53,6 +55,7 @@ fn look(resolved: Resolved, timeout: Duration) -> Report {
         hello: None,
         certificate: None,
         status: None,
+        problems: Vec::new(),
         took: None,
         failure: None,
         here: None,
@@ -67,6 +70,10 @@ fn look(resolved: Resolved, timeout: Duration) -> Report {
     let hello = link.connection.hello().clone();
     let certificate = link.connection.certificate().copied();
     let answer = link.call("status", RawJson::empty_object());
+    // What is wrong with the config, say. A gateway that does not tell is not at fault here.
+    if let Ok(health) = link.call("health", RawJson::empty_object()) {
+        report.problems = problems(&health.parse().unwrap_or(Value::Null));
+    }
     let took = link.connection.timings().total();
     link.connection.close();
     report.hello = Some(hello);
@@ -124,6 +131,7 @@ impl Report {
             "service": self.here.as_ref().map(Survey::service_json),
             "process": self.here.as_ref().map(Survey::process_json),
             "port": self.here.as_ref().map(Survey::port_json),
+            "problems": self.problems,
             "error": self.failure.as_ref().map(Failure::to_json),
         })
     }
@@ -153,6 +161,9 @@ impl Report {
             (None, _) => "failed".to_owned(),
         };
         sheet.line("RPC", rpc);
+        for problem in &self.problems {
+            sheet.line("Problem", problem);
+        }
         match &self.here {
             Some(here) => here.lines(&mut sheet),
             None => sheet.line(

@@ -60,7 +60,7 @@ pub(super) fn verdict(health: &Value) -> &'static str {
 }
 
 /// What the gateway says is wrong with it, though it serves.
-fn problems(health: &Value) -> Vec<String> {
+pub(super) fn problems(health: &Value) -> Vec<String> {
     let own = health
         .pointer("/plugins/errors")
         .and_then(Value::as_array)

@@ -36,10 +36,11 @@ mod tunnel;
 mod url;
 mod voice;
 
-use crate::args::{AuthCommand, Cli, Command, GatewayCommand, UrlCommand};
+use crate::args::{AuthCommand, Cli, Command, UrlCommand};
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::gateway_args::GatewayCommand;
 use crate::node_args::NodeCommand;
 use crate::output::Format;
 use crate::target::TargetFlags;

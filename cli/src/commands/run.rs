@@ -6,10 +6,10 @@ use clawgate_core::config::EnvVars;
 use clawgate_core::policy::server_auth::AuthOverride;
 use serde_json::json;
 
-use crate::args::GatewayRunArgs;
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::gateway_args::GatewayRunArgs;
 use crate::output;
 use crate::private_file;
 use crate::run::{self, RunError, RunRequest, Unconfigured, Verbosity};

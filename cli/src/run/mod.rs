@@ -1,6 +1,7 @@
 //! `clawgate gateway run`: reads what the core wants to know, and carries out what it decides.
 
 mod agents;
+mod announce;
 mod approvals_file;
 mod auth;
 mod beacon;
@@ -23,8 +24,7 @@ mod watch;
 mod watchdog;
 
 use std::{
-    env, fs,
-    io::{self, Write},
+    env, fs, io,
     net::{IpAddr, TcpListener},
     path::{Path, PathBuf},
     process,
@@ -33,7 +33,7 @@ use std::{
 
 use clawgate_core::{
     config::{
-        AuthMode, BindMode, ConfigFile, EnvVars, LogStyle,
+        BindMode, ConfigFile, EnvVars, LogStyle,
         paths::{Locations, Profile},
     },
     gateway::{AdmissionPolicy, GatewaySetup, HostInfo},
@@ -41,7 +41,7 @@ use clawgate_core::{
     policy::{
         Scheme,
         port::{GatewayPort, gateway_port},
-        server_auth::{AuthOverride, ServerSecretSource},
+        server_auth::AuthOverride,
         startup_auth::{KeptToken, StartupAuth},
     },
 };
@@ -64,7 +64,6 @@ use sockets::{OpenedBy, Sockets};
 use state::StateFolder;
 pub(crate) use state::{Holder, LOCK, Phase, lock_holder, running_gateway};
 use tailscale::TailnetRoute;
-use tls::GatewayTls;
 use watch::Watcher;
 use watchdog::Door;
 
@@ -110,6 +109,14 @@ pub(crate) struct RunRequest {
 /// Why it would not.
 pub(crate) fn gateway_check(request: &RunRequest) -> Result<(), RunError> {
     decide(request).map(drop)
+}
+
+/// The same for a start that may go back to the last config that worked; gives why it would.
+///
+/// # Errors
+/// Why it would not start.
+pub(crate) fn gateway_check_or_go_back(request: &RunRequest) -> Result<Option<String>, RunError> {
+    last_good::decide_or_go_back(request).map(|start| start.fallback)
 }
 
 /// What a start would come to.
@@ -284,7 +291,7 @@ pub(crate) fn gateway_run(request: RunRequest) -> Result<(), RunError> {
     let watcher = Watcher::start(request.clone(), server.live(), &file, fallback.is_some())
         .inspect_err(|error| warn!(%error, "the config file is not watched"))
         .ok();
-    announce(
+    announce::announce(
         &addresses,
         tls.as_ref(),
         tailnet.as_ref(),
@@ -308,7 +315,10 @@ pub(crate) fn gateway_run(request: RunRequest) -> Result<(), RunError> {
     if opened_by == OpenedBy::Gateway {
         notifier.keep(&doors);
     }
-    notifier.ready(&format!("listening on {}", addresses.join(" and ")));
+    let how = fallback
+        .as_ref()
+        .map_or("", |_| ", with the last config that worked");
+    notifier.ready(&format!("listening on {}{how}", addresses.join(" and ")));
     let ending = watchdog::Ending::default();
     if let Some(door) = door {
         watchdog::feed(&notifier, door, Arc::clone(&ending)).map_err(RunError::Server)?;
@@ -448,64 +458,4 @@ fn raise_file_limit(limits: &Limits) {
         ),
         Err(error) => warn!(%error, "the limit of file descriptors is unknown"),
     }
-}
-
-/// Tells the person at the terminal how to reach it.
-fn announce(
-    addresses: &[String],
-    tls: Option<&GatewayTls>,
-    tailnet: Option<&TailnetRoute>,
-    channels: &[String],
-    started: &StartupAuth,
-    places: &Locations,
-    token_file: &Path,
-) {
-    let auth = match (
-        started.auth.mode,
-        &started.auth.token,
-        &started.auth.password,
-    ) {
-        (AuthMode::None, _, _) => "none: every program on this machine may connect".into(),
-        (AuthMode::Token, Some(token), _) => {
-            let origin = match token.source {
-                ServerSecretSource::Generated => format!("kept in {}", token_file.display()),
-                ServerSecretSource::ConfigAuth => "from gateway.auth.token".into(),
-                ServerSecretSource::Env => "from OPENCLAW_GATEWAY_TOKEN".into(),
-                ServerSecretSource::Override => "from the command line".into(),
-            };
-            format!("token, {origin} (id {})", token.secret.id())
-        }
-        (AuthMode::Password, _, Some(password)) => {
-            format!("password (id {})", password.secret.id())
-        }
-        (AuthMode::TrustedProxy, _, local) => {
-            let proxy = started.auth.trusted_proxy.as_ref();
-            let header = proxy.map_or("", |proxy| proxy.user_header.trim());
-            let local = local.as_ref().map_or_else(String::new, |password| {
-                format!("; password on this machine (id {})", password.secret.id())
-            });
-            format!("trusted-proxy, users named by {header}{local}")
-        }
-        (AuthMode::Token | AuthMode::Password, _, _) => "none usable".into(),
-    };
-    let tls = tls.map_or_else(String::new, |tls| format!("\n  tls     {}", tls.describe()));
-    let tailnet = tailnet.map_or_else(String::new, |tailnet| {
-        format!("\n  tailnet {}", tailnet.describe())
-    });
-    let heard: String = channels
-        .iter()
-        .map(|channel| format!("\n  channel {channel}"))
-        .collect();
-    let mut out = io::stdout().lock();
-    // A closed standard output is no reason to stop.
-    let _ = writeln!(
-        out,
-        "clawgate {} is ready on {}\n  auth    {auth}{tls}{tailnet}{heard}\n  config  {}\n  state   {}\n  try     clawgate \
-         health, clawgate gateway probe\n  stop    Ctrl-C",
-        env!("CARGO_PKG_VERSION"),
-        addresses.join(" and "),
-        places.config.display(),
-        places.own.display(),
-    )
-    .and_then(|()| out.flush());
 }

@@ -98,7 +98,8 @@ pub(crate) enum Readiness {
 pub(crate) struct Restart {
     /// The pause before the next start.
     pub(crate) pause: Duration,
-    /// Exit codes after which another start would not help. launchd cannot tell them apart.
+    /// Exit codes after which another start would not help. launchd cannot tell them apart. Without any,
+    /// it is started again for ever.
     pub(crate) never_after: Vec<u8>,
 }
 

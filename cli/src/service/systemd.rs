@@ -34,9 +34,14 @@ fn service_unit(service: &Service) -> Result<String, Refused> {
     let mut unit = Unit::default();
     unit.section("Unit");
     unit.line("Description", &plain("a title", &service.title)?);
-    // Ten starts that fail within five minutes, and the manager stops trying.
-    unit.line("StartLimitIntervalSec", "300");
-    unit.line("StartLimitBurst", "10");
+    if service.restart.never_after.is_empty() {
+        // Time mends whatever ended it, so it is tried for ever.
+        unit.line("StartLimitIntervalSec", "0");
+    } else {
+        // Ten starts that fail within five minutes, and the manager stops trying.
+        unit.line("StartLimitIntervalSec", "300");
+        unit.line("StartLimitBurst", "10");
+    }
     if !service.sockets.is_empty() {
         // Started by itself, it must not find its sockets closed.
         let socket = format!("{}.socket", service.name.unit());

@@ -40,6 +40,14 @@ fn each_call_is_one_line_with_its_end_and_its_trace_and_no_secret() {
     assert_eq!(client.answer("call-3")["ok"], false);
     client.send(&call("call-4", "send", json!({"canary-of-a-name": 1}), ""));
     assert_eq!(client.answer("call-4")["ok"], false);
+    let message = json!({
+        "sessionKey": "main", "message": "canary-of-a-message", "idempotencyKey": "run-1",
+    });
+    client.send(&call("call-5", "chat.send", message, &parent));
+    assert_eq!(client.answer("call-5")["ok"], true);
+    let wait = json!({"runId": "run-1", "timeoutMs": 60_000});
+    client.send(&call("call-6", "agent.wait", wait, ""));
+    assert_eq!(client.answer("call-6")["ok"], true);
     let mut wrong = gateway.client("canary-of-a-guess", &[]);
     assert_eq!(wrong.answer("c")["ok"], false);
     let (stderr, file) = gateway.end();
@@ -62,6 +70,14 @@ fn each_call_is_one_line_with_its_end_and_its_trace_and_no_secret() {
     let own = traced["spanId"].as_str().unwrap();
     assert!(own.len() == 16 && own != SPAN, "{traced}");
     assert_eq!(line_of(&lines, "call-2")["traceId"], Value::Null);
+    // What the call caused belongs to its trace.
+    let run = lines.iter().find(|line| line["message"] == "run").unwrap();
+    assert_eq!(
+        (&run["run"], &run["result"]),
+        (&json!("run-1"), &json!("done"))
+    );
+    assert_eq!(run["traceId"], TRACE);
+    assert_eq!(run["parentSpanId"], line_of(&lines, "call-5")["spanId"]);
     // What went wrong is told without --verbose, too.
     let unknown = line_of(&lines, "call-3");
     assert_eq!(

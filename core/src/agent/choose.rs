@@ -13,7 +13,7 @@ use super::{
     command::{CommandAgent, ProgramUse},
     openai::{
         CHAT_API, DEFAULT_TOOL_ROUNDS, ModelUse, OpenAiAgent, OpenAiSetup, ProfileSetup, Provider,
-        Times, check_base_url,
+        Times, Traces, check_base_url,
     },
 };
 use crate::{
@@ -308,6 +308,11 @@ fn provider(config: &ProviderConfig, policy: UrlPolicy) -> Provider {
             first_token: config.first_token.unwrap_or(times.first_token),
             idle: config.idle.unwrap_or(times.idle),
             whole: config.timeout,
+        },
+        traces: if config.traceparent {
+            Traces::Told
+        } else {
+            Traces::Kept
         },
     }
 }

@@ -150,6 +150,7 @@ mod testing {
             model: None,
             extra_prompt: None,
             timeout: Duration::from_secs(600),
+            trace: None,
         }
     }
 

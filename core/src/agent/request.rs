@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::{frame::RawJson, ids::ToolCallId, time::WallTime};
+use crate::{frame::RawJson, ids::ToolCallId, time::WallTime, trace::TraceParent};
 
 /// Everything that a run goes by.
 #[derive(Clone, Debug)]
@@ -28,6 +28,9 @@ pub struct RunRequest {
     pub extra_prompt: Option<String>,
     /// Time for the whole run.
     pub timeout: Duration,
+    /// The trace that the run belongs to, and the run's own place in it. An agent tells it only where
+    /// its config allows that.
+    pub trace: Option<TraceParent>,
 }
 
 /// No run is given more time: 30 days.

@@ -108,6 +108,8 @@ pub struct ProviderConfig {
     pub idle: Option<Duration>,
     /// `models`.
     pub models: Vec<ModelConfig>,
+    /// `traceparent`: whether it is told to which trace a request belongs.
+    pub traceparent: bool,
 }
 
 /// One of a provider's `models`.
@@ -364,6 +366,7 @@ impl ProviderConfig {
             first_token: seconds(node.at("firstTokenSeconds")),
             idle: seconds(node.at("idleSeconds")),
             models: models.collect(),
+            traceparent: node.at("traceparent").is(true),
         }
     }
 }

@@ -20,6 +20,9 @@ use super::key_path::KeyPath;
 ///     .map(ToString::to_string)
 ///     .collect();
 /// assert_eq!(paths, ["channels", "gateway.auth.mode", "gateway.port"]);
+///
+/// let first = differences(&json!({}), &json!({ "gateway": { "port": 2 } }));
+/// assert_eq!(first[0].to_string(), "gateway.port");
 /// ```
 pub fn differences(before: &Value, after: &Value) -> Vec<KeyPath> {
     let mut found = Vec::new();
@@ -39,7 +42,7 @@ fn compare(
     let members = |value: Option<&Value>| match value {
         // What comes and goes as a whole is told by what is in it.
         None => Some(None),
-        Some(Value::Object(object)) if !object.is_empty() => Some(Some(object.clone())),
+        Some(Value::Object(object)) => Some(Some(object.clone())),
         Some(_) => None,
     };
     let (Some(old), Some(new)) = (members(before), members(after)) else {
@@ -51,6 +54,10 @@ fn compare(
         .chain(&new)
         .flat_map(|object| object.keys())
         .collect();
+    // An empty object came or went.
+    if keys.is_empty() {
+        found.push(path.clone());
+    }
     for key in keys {
         compare(
             &path.key(key),

@@ -355,11 +355,11 @@ impl Default for TlsConfig {
 pub enum ReloadMode {
     /// Changes wait for the next start.
     Off,
-    /// Every change restarts the gateway.
+    /// Changes wait for a restart, which somebody else does.
     Restart,
-    /// What can be taken up at once is; the rest waits.
+    /// What can be taken up at once is; the rest waits for a restart.
     Hot,
-    /// What can be taken up at once is; the rest restarts the gateway.
+    /// The same: the gateway does not restart by itself.
     #[default]
     Hybrid,
 }

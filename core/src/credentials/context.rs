@@ -182,7 +182,7 @@ pub fn choose_context(
 
 impl ContextTarget<'_> {
     /// The config that holds for this target alone.
-    pub(super) fn config(&self, config: &Config) -> Config {
+    pub fn config(&self, config: &Config) -> Config {
         Config {
             gateway: GatewayConfig {
                 mode: ModeSetting::Remote,
@@ -427,9 +427,9 @@ mod tests {
             ContextName::parse("o").unwrap(),
         );
         let mut book = ContextBook::default();
-        book.put(lab.clone(), json!({}));
+        book.put(lab, json!({}));
         book.put(other.clone(), json!({}));
-        book.current = Some(other.clone());
+        book.current = Some(other);
         let choose = |flag: Option<&str>, variables: &[(&str, &str)], target| {
             let env: EnvVars = variables.iter().copied().collect();
             choose_context(flag, &env, target, &book)

@@ -103,9 +103,10 @@ impl CredentialError {
 
     /// The error itself, without the context that it is about.
     pub fn bare(&self) -> &Self {
-        match self {
-            Self::InContext { error, .. } => error.bare(),
-            other => other,
+        if let Self::InContext { error, .. } = self {
+            error.bare()
+        } else {
+            self
         }
     }
 
@@ -158,10 +159,12 @@ impl CredentialError {
     /// What was wrong.
     pub fn message(&self) -> String {
         match self {
-            Self::InContext { name, error } => match &**error {
-                Self::RemoteUrlMissing => format!("The context {name} has no url."),
-                error => format!("Context {name}: {}", of_context(&error.message(), name)),
-            },
+            Self::InContext { name, error } if matches!(**error, Self::RemoteUrlMissing) => {
+                format!("The context {name} has no url.")
+            }
+            Self::InContext { name, error } => {
+                format!("Context {name}: {}", of_context(&error.message(), name))
+            }
             Self::InsecureUrl { source, refusal } => {
                 format!("{} It comes from {}.", refusal.reason(), source.as_str())
             }
@@ -230,16 +233,18 @@ impl CredentialError {
     /// What to do next: the command to type, or the key to set.
     pub fn next_step(&self) -> String {
         match self {
-            Self::InContext { name, error } => match &**error {
-                Self::RemoteUrlMissing => {
-                    format!("Run `clawgate context add {name} --replace --url URL`.")
-                }
-                Self::CredentialsRequired { .. } => format!(
+            Self::InContext { name, error } if matches!(**error, Self::RemoteUrlMissing) => {
+                format!("Run `clawgate context add {name} --replace --url URL`.")
+            }
+            Self::InContext { name, error }
+                if matches!(**error, Self::CredentialsRequired { .. }) =>
+            {
+                format!(
                     "Add --token-file or --password-file, give the context one (`clawgate context \
                      add {name} --replace`), or pair this device with the gateway."
-                ),
-                error => of_context(&error.next_step(), name),
-            },
+                )
+            }
+            Self::InContext { name, error } => of_context(&error.next_step(), name),
             Self::InsecureUrl { refusal, .. } => refusal.next_step(),
             Self::ExplicitAuthRequired { source } => match source {
                 UrlSource::Env => "Set OPENCLAW_GATEWAY_TOKEN or OPENCLAW_GATEWAY_PASSWORD beside \

@@ -258,7 +258,12 @@ impl Reasons<'_> {
     fn input(&self, source: Source, kind: SecretKind) -> Option<&SecretInput> {
         let config = match source {
             Source::Context => self.request.config,
-            _ => self.asked.config,
+            Source::Cli
+            | Source::Env
+            | Source::ConfigAuth
+            | Source::ConfigRemote
+            | Source::Device
+            | Source::File => self.asked.config,
         };
         SecretPath::of(source, kind).map(|path| config.secret_input(path))
     }

@@ -17,7 +17,7 @@ use super::{
     health::Health,
     http,
     invites::InviteBook,
-    metrics::EndedCalls,
+    metrics::EndedWork,
     nodes::Nodes,
     outputs::Outputs,
     past_events::PastEvents,
@@ -81,7 +81,7 @@ pub struct Gateway {
     pub(super) boot_id: String,
     pub(super) started: Instant,
     pub(super) metrics: Metrics,
-    pub(super) ended_calls: EndedCalls,
+    pub(super) ended: EndedWork,
     /// The time of the last input, or what the host said since.
     pub(super) clock: Instant,
     /// To which trace belongs what this input causes.
@@ -164,7 +164,7 @@ impl Gateway {
             boot_id,
             started: now.mono,
             metrics: Metrics::default(),
-            ended_calls: EndedCalls::default(),
+            ended: EndedWork::default(),
             clock: now.mono,
             span: None,
             phase: Phase::Running,

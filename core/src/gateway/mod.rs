@@ -52,7 +52,7 @@ pub use effect::{
 pub use http::{HttpAccess, HttpAnswer, HttpRefusal, HttpRequest, HttpVerdict};
 pub use live::LiveConfig;
 pub use machine::Gateway;
-pub use metrics::{CallEnded, CallLog};
+pub use metrics::{CallEnded, Ended, WorkEnded, WorkKind, WorkLog};
 pub use nodes::{
     CommandRefusal, CustomCommands, NodeCommandPolicy, NodeProfile, PlatformClass, Reach, Talk,
     UnknownNode,

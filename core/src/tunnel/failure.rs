@@ -278,7 +278,19 @@ impl TunnelFailure {
         match found {
             Some(failure) if failure.kind == FailureKind::HostKeyChanged => {
                 let place = lines().find(|line| line.starts_with("Offending "));
-                place.map_or(failure, |line| Self::new(FailureKind::HostKeyChanged, line))
+                let name = lines().find_map(|line| {
+                    let (name, _) = line
+                        .strip_prefix("Host key for ")?
+                        .split_once(" has changed")?;
+                    Some(name)
+                });
+                match (place, name) {
+                    (None, _) => failure,
+                    (Some(place), None) => Self::new(FailureKind::HostKeyChanged, place),
+                    (Some(place), Some(name)) => {
+                        Self::new(FailureKind::HostKeyChanged, format!("{place} for {name}"))
+                    }
+                }
             }
             Some(failure) => failure,
             None => {
@@ -395,9 +407,13 @@ impl TunnelFailure {
             FailureKind::HostKeyChanged => format!(
                 "Do not go on unless you know that the machine or its key was replaced. If it was: \
                  `ssh-keygen -R {}{}`, then connect once by hand and compare the fingerprint: `{}`.",
-                quoted(&known_name(spec)),
+                quoted(
+                    self.known_hosts()
+                        .and_then(|(_, name)| name)
+                        .unwrap_or(&known_name(spec))
+                ),
                 self.known_hosts()
-                    .map_or_else(String::new, |file| format!(" -f {}", quoted(file))),
+                    .map_or_else(String::new, |(file, _)| format!(" -f {}", quoted(file))),
                 by_hand(spec, "exit")
             ),
             FailureKind::HostKeyRevoked => {
@@ -482,13 +498,16 @@ impl TunnelFailure {
         }
     }
 
-    /// The file in which the old key stands: `Offending ED25519 key in FILE:LINE`.
-    fn known_hosts(&self) -> Option<&str> {
+    /// The file in which the old key stands, and for whom: `Offending ED25519 key in FILE:LINE for NAME`.
+    fn known_hosts(&self) -> Option<(&str, Option<&str>)> {
         let (_, place) = self.said.strip_prefix("Offending ")?.split_once(" in ")?;
+        let (place, name) = match place.rsplit_once(" for ") {
+            Some((place, name)) => (place, Some(name)),
+            None => (place, None),
+        };
         let (file, line) = place.rsplit_once(':')?;
-        line.bytes()
-            .all(|byte| byte.is_ascii_digit())
-            .then_some(file)
+        let is_number = line.bytes().all(|byte| byte.is_ascii_digit());
+        is_number.then_some((file, name))
     }
 }
 
@@ -749,6 +768,15 @@ mod tests {
         let next = TunnelFailure::of_exit(Exit::Code(255), said).next_step(&spec);
         assert!(
             next.contains("`ssh-keygen -R '[studio]:2222' -f '/home/a b/known_hosts'`"),
+            "{next}"
+        );
+        // `ssh` may know the machine by another name.
+        let said = format!(
+            "{said}Host key for [10.0.0.7]:2222 has changed and you have requested strict checking.\n"
+        );
+        let next = TunnelFailure::of_exit(Exit::Code(255), &said).next_step(&spec);
+        assert!(
+            next.contains("`ssh-keygen -R '[10.0.0.7]:2222' -f '/home/a b/known_hosts'`"),
             "{next}"
         );
     }

@@ -29,5 +29,5 @@ pub use record::{
 pub use spec::{
     DEFAULT_GATEWAY_PORT, HostKeyPolicy, KeepAlive, SSH_CONFIG_ENV, TunnelKey, TunnelSpec,
 };
-pub use ssh_config::{host_block, with_include, without_include};
+pub use ssh_config::{host_block, own_options, with_include, without_include};
 pub use through::{Through, TunnelKeeper, TunnelService};

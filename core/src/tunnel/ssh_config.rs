@@ -6,18 +6,19 @@ use std::fmt::Write as _;
 use super::spec::{HostKeyPolicy, KeepAlive, TunnelSpec};
 
 /// The text of the included file: one `Host` block. It says everything that the command line of an opened
-/// tunnel says, so `ssh -N ALIAS` does the same.
+/// tunnel says, so `ssh -N ALIAS` does the same. `own` is what the user's files say about that host alone
+/// ([`own_options`]): a block of another name would not get it.
 ///
 /// ```
 /// use clawgate_core::policy::SshTarget;
 /// use clawgate_core::tunnel::{TunnelSpec, host_block};
 ///
 /// let spec = TunnelSpec::new(SshTarget::parse("nick@studio").unwrap(), 18789);
-/// let block = host_block("remote-gateway", &spec);
+/// let block = host_block("remote-gateway", &spec, &[]);
 /// assert!(block.contains("Host remote-gateway\n"));
 /// assert!(block.contains("  LocalForward 127.0.0.1:18789 127.0.0.1:18789\n"));
 /// ```
-pub fn host_block(alias: &str, spec: &TunnelSpec) -> String {
+pub fn host_block(alias: &str, spec: &TunnelSpec, own: &[(String, String)]) -> String {
     let mut block = format!(
         "# Written by `clawgate tunnel install`, and taken away by `clawgate tunnel uninstall`.\nHost \
          {alias}\n"
@@ -26,9 +27,15 @@ pub fn host_block(alias: &str, spec: &TunnelSpec) -> String {
         // Writing into a string does not fail.
         let _ = writeln!(block, "  {key} {value}");
     };
-    line("HostName", spec.bare_host());
-    if let Some(user) = spec.target.user() {
-        line("User", &quoted(user));
+    let of_own = |key: &str| {
+        let found = own.iter().find(|(name, _)| name == key);
+        found.map(|(_, value)| value.as_str())
+    };
+    line("HostName", of_own("hostname").unwrap_or(spec.bare_host()));
+    match (spec.target.user(), of_own("user")) {
+        (Some(user), _) => line("User", &quoted(user)),
+        (None, Some(user)) => line("User", user),
+        (None, None) => {}
     }
     line("Port", &spec.target.port().to_string());
     // With the address, for `GatewayPorts` must not open the port to others.
@@ -53,7 +60,59 @@ pub fn host_block(alias: &str, spec: &TunnelSpec) -> String {
     line("ServerAliveCountMax", &count.to_string());
     line("ControlMaster", "no");
     line("ControlPath", "none");
+    for (key, value) in own {
+        if key != "hostname" && key != "user" {
+            line(key, value);
+        }
+    }
     block
+}
+
+/// Options that a block of ours says itself, or that are about forwards of the user's own.
+const NOT_COPIED: &[&str] = &[
+    "host",
+    "port",
+    "localforward",
+    "remoteforward",
+    "dynamicforward",
+    "clearallforwardings",
+    "exitonforwardfailure",
+    "gatewayports",
+    "batchmode",
+    "stricthostkeychecking",
+    "updatehostkeys",
+    "connecttimeout",
+    "serveraliveinterval",
+    "serveralivecountmax",
+    "controlmaster",
+    "controlpath",
+    "controlpersist",
+    "remotecommand",
+    "requesttty",
+    "sessiontype",
+];
+
+/// What the user's `ssh_config` says about one host alone, such as a jump host: what `ssh -G` prints for it
+/// and not for a host that is not mentioned anywhere.
+///
+/// ```
+/// use clawgate_core::tunnel::own_options;
+///
+/// let studio = "host studio\nhostname 10.0.0.7\nproxyjump bastion\nhashknownhosts yes\n";
+/// let nobody = "host nobody\nhostname nobody\nhashknownhosts yes\n";
+/// let own = own_options(studio, nobody);
+/// assert_eq!(own, [("hostname".into(), "10.0.0.7".into()), ("proxyjump".into(), "bastion".into())]);
+/// ```
+pub fn own_options(host: &str, nobody: &str) -> Vec<(String, String)> {
+    let general: Vec<&str> = nobody.lines().map(str::trim).collect();
+    host.lines()
+        .map(str::trim)
+        .filter(|line| !general.contains(line))
+        .filter_map(|line| line.split_once(' '))
+        .filter(|(key, _)| !NOT_COPIED.contains(key))
+        .filter(|(_, value)| !value.chars().any(char::is_control))
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .collect()
 }
 
 /// The user's file with the line that includes another one. `None` where it has it. The line comes first:
@@ -113,7 +172,16 @@ mod tests {
             local_port: 4000,
             ..TunnelSpec::new(SshTarget::parse("nick@[::1]:2222").unwrap(), 18789)
         };
-        let block = host_block("remote-gateway", &spec);
+        let own = [
+            ("hostname".to_owned(), "10.0.0.7".to_owned()),
+            ("user".to_owned(), "root".to_owned()),
+            ("proxyjump".to_owned(), "bastion".to_owned()),
+        ];
+        let other = host_block("remote-gateway", &spec, &own);
+        for line in ["  HostName 10.0.0.7", "  User nick", "  proxyjump bastion"] {
+            assert!(other.lines().any(|found| found == line), "{line}:\n{other}");
+        }
+        let block = host_block("remote-gateway", &spec, &[]);
         for line in [
             "Host remote-gateway",
             "  HostName ::1",

@@ -33,6 +33,8 @@ pub struct TunnelService {
     pub alias: String,
     /// What that block says.
     pub spec: TunnelSpec,
+    /// Its text.
+    pub block: String,
 }
 
 /// A tunnel that an endpoint is reached through.

@@ -22,8 +22,8 @@ use clawgate_core::{
     device::{DeviceIdentity, PayloadVersion, SignedFacts},
     frame::RawJson,
     gateway::{
-        AdmissionPolicy, CallLog, Effect, EffectOutcome, EffectRequest, Gateway, GatewaySetup,
-        HostInfo, HttpAnswer, HttpRequest, HttpVerdict, OpenRefusal,
+        AdmissionPolicy, Effect, EffectOutcome, EffectRequest, Gateway, GatewaySetup, HostInfo,
+        HttpAnswer, HttpRequest, HttpVerdict, OpenRefusal, WorkLog,
     },
     ids::{ConnId, EffectId},
     job::JobEvent,
@@ -547,10 +547,10 @@ impl Host {
     }
 
     /// Calls that end are kept for a log from now on; only before the first connection.
-    pub fn keep_call_log(&mut self) {
+    pub fn keep_work_log(&mut self) {
         let other = Self::gateway(&self.policy, &self.limits, &[], self.runs, self.now);
         let gateway = std::mem::replace(&mut self.gateway, other);
-        self.gateway = gateway.with_call_log(CallLog::Kept);
+        self.gateway = gateway.with_work_log(WorkLog::Kept);
     }
 
     /// What the host counts.

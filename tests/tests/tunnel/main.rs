@@ -10,5 +10,6 @@
 mod commands;
 mod errors;
 mod faults;
+mod install;
 mod strangers;
 mod support;

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use clawgate_core::config::schema::Kind;
 use clawgate_core::config::{
-    Change, ChangedKey, ConfigFile, Edited, KeyPath, MAX_CONFIG_BYTES, Need, ReloadMode,
+    Change, ChangedKey, ConfigFile, Edited, KeyPath, MAX_CONFIG_BYTES, Need, REDACTED, ReloadMode,
     changed_keys, known,
 };
 use clawgate_core::secret::Secret;
@@ -192,13 +192,13 @@ impl Plan {
         let mut text = String::new();
         for change in &self.changes {
             let shown = |value: &Value| match change.path.find(value) {
-                Some(value) => value.to_string(),
+                Some(value) => in_words(value),
                 None => "not set".to_owned(),
             };
             let (before, after) = (shown(&self.before), shown(&self.after));
             let values = if before == after {
-                // Both are covered: nothing is known but that they differ.
-                after
+                // Both are covered: nothing is shown but that they differ.
+                format!("{after}, another one")
             } else {
                 format!("{before} -> {after}")
             };
@@ -216,6 +216,13 @@ impl Plan {
         }
         text
     }
+}
+
+/// A value without its secrets, as JSON in one line.
+pub(super) fn in_words(value: &Value) -> String {
+    value
+        .to_string()
+        .replace(&format!("\"{REDACTED}\""), "(secret)")
 }
 
 /// A value as it is typed: text where the key takes text, JSON5 elsewhere, and text again where that

@@ -3,6 +3,7 @@
 use clawgate_core::config::{KeyPath, Why, why};
 use serde_json::{Value, json};
 
+use super::change::in_words;
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -50,11 +51,11 @@ fn to_text(why: &Why, file: &str) -> String {
     );
     match (&why.value, why.position) {
         (Some(value), Some(place)) => {
-            sheet.line("Value", value.to_string());
+            sheet.line("Value", in_words(value));
             sheet.line("From", format!("{file}:{}:{}", place.line, place.column));
         }
         (Some(value), None) => {
-            sheet.line("Value", value.to_string());
+            sheet.line("Value", in_words(value));
             sheet.line("From", file);
         }
         (None, _) => {
@@ -62,7 +63,7 @@ fn to_text(why: &Why, file: &str) -> String {
         }
     }
     if let Some(effective) = &why.effective {
-        sheet.line("Filled in", effective.to_string());
+        sheet.line("Filled in", in_words(effective));
     }
     for variable in &why.variables {
         let state = if variable.set { "set" } else { "not set" };

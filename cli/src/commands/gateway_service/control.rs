@@ -13,7 +13,7 @@ use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::{self, Format};
-use crate::run::{Holder, lock_holder};
+use crate::run::{self, Holder, lock_holder};
 use crate::service::{Activity, Manager, ServiceName, State};
 use crate::service_args::LocalArgs;
 use crate::text::Sheet;
@@ -83,7 +83,7 @@ pub(in crate::commands) fn start(local: LocalArgs, context: &Context) -> Result<
         .fact("pid", json!(holder.pid)));
     }
     let manager = here.installed()?;
-    would_start(context, "start_refused", "The service was not started")?;
+    would_start(context, Attempt::Start)?;
     manager.start(&here.name).map_err(|e| e.failure())?;
     let state = manager.state(&here.name).map_err(|e| e.failure())?;
     report(
@@ -151,7 +151,7 @@ pub(in crate::commands) fn restart(local: LocalArgs, context: &Context) -> Resul
         );
     }
     let manager = here.installed()?;
-    would_start(context, "restart_refused", "The service was left as it is")?;
+    would_start(context, Attempt::Restart)?;
     manager.restart(&here.name).map_err(|e| e.failure())?;
     let state = manager.state(&here.name).map_err(|e| e.failure())?;
     report(
@@ -191,13 +191,37 @@ pub(in crate::commands) fn uninstall(local: LocalArgs, context: &Context) -> Res
     Ok(Exit::Ok)
 }
 
-/// The manager would only say that the program failed.
-fn would_start(context: &Context, code: &'static str, result: &str) -> Result<(), Failure> {
+/// A service that does not run may come up on the last config that worked; one that runs is not
+/// exchanged for that. The manager itself would only say that the program failed.
+#[derive(Clone, Copy)]
+enum Attempt {
+    Start,
+    Restart,
+}
+
+fn would_start(context: &Context, attempt: Attempt) -> Result<(), Failure> {
     let places = context.locations()?;
     let file = describe::read_env_file(places).unwrap_or_default();
     let choices = describe::Choices::read(places);
-    match describe::plan(context, places, &choices, &file) {
-        Ok(_) => Ok(()),
+    let request = describe::request(context, places, &choices, &file);
+    let (code, result, tried) = match attempt {
+        Attempt::Start => (
+            "start_refused",
+            "The service was not started",
+            run::gateway_check_or_go_back(&request),
+        ),
+        Attempt::Restart => (
+            "restart_refused",
+            "The service was left as it is",
+            run::gateway_check(&request).map(|()| None),
+        ),
+    };
+    match tried {
+        Ok(None) => Ok(()),
+        Ok(Some(fallback)) => {
+            output::note(&format!("warning: {fallback}"));
+            Ok(())
+        }
         Err(error) => {
             let why = run_command::failure(&error);
             let cause = why.to_json();

@@ -175,7 +175,17 @@ pub(super) fn plan(
     choices: &Choices,
     file: &EnvFile,
 ) -> Result<Planned, RunError> {
-    run::gateway_plan(&RunRequest {
+    run::gateway_plan(&request(context, places, choices, file))
+}
+
+/// The start itself.
+pub(super) fn request(
+    context: &Context,
+    places: &Locations,
+    choices: &Choices,
+    file: &EnvFile,
+) -> RunRequest {
+    RunRequest {
         env: service_env(context, file),
         profile: context.profile.clone(),
         places: places.clone(),
@@ -189,7 +199,7 @@ pub(super) fn plan(
         },
         verbosity: Verbosity::Normal,
         log_style: None,
-    })
+    }
 }
 
 /// The variables that the gateway needs and this shell has: secrets by their usual names, those that

@@ -12,6 +12,8 @@ use clawgate_core::policy::audit::{FileFact, FileKind, FileRole, Logins};
 use clawgate_core::secret::Secret;
 use clawgate_core::secrets::SecretProvider;
 
+use crate::config_file;
+
 /// How deep the gateway's own folder is looked through.
 const DEPTH: usize = 3;
 
@@ -39,6 +41,8 @@ pub(super) fn files(config: &ConfigFile, places: &Locations, env: &EnvVars) -> V
     }
     roles.insert(places.state.clone(), FileRole::PrivateFolder);
     roles.insert(places.config.clone(), FileRole::Config);
+    let backups = config_file::backups(&places.config);
+    roles.extend(backups.map(|path| (path, FileRole::Config)));
     own(&places.own, DEPTH, &mut roles);
     roles
         .into_iter()

@@ -57,8 +57,7 @@ pub(super) fn service(context: &Context) -> Result<Option<Checked>, Failure> {
         });
     };
     let again = "Run `clawgate tunnel install` again.";
-    let block = service.block(&kept.spec);
-    let is_block = fs::read_to_string(&service.included).is_ok_and(|text| text == block);
+    let is_block = fs::read_to_string(&service.included).is_ok_and(|text| text == kept.block);
     check(
         "host",
         is_block,

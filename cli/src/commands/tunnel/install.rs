@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use clawgate_core::config::{Change, KeyPath, ModeSetting};
 use clawgate_core::secret::Secret;
-use clawgate_core::tunnel::{Through, TunnelService as Kept, TunnelSpec, with_include};
+use clawgate_core::tunnel::{
+    Through, TunnelKeeper, TunnelService as Kept, TunnelSpec, with_include,
+};
 use clawgate_std::{TunnelFiles, try_tunnel};
 use serde_json::{Value, json};
 
@@ -99,6 +101,7 @@ pub(super) fn run(args: &InstallArgs, context: &Context) -> Result<Exit, Failure
     let kept = Kept {
         alias: plan.service.alias.clone(),
         spec: plan.spec.clone(),
+        block: plan.block.clone(),
     };
     let places = context.locations()?;
     // Texts and numbers always have a text.
@@ -119,7 +122,7 @@ fn plan(args: &InstallArgs, context: &Context) -> Result<Plan, Failure> {
     let spec = super::spec(&args.place, context)?;
     let service = TunnelService::of(spec.config_file.as_deref(), context)?;
     let description = service.description(&spec)?;
-    let block = service.block(&spec);
+    let block = service.block(&spec)?;
     let before = match fs::read_to_string(&service.ssh_config) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
@@ -222,16 +225,24 @@ fn token(args: &InstallArgs, context: &Context) -> Result<(&'static str, Option<
 /// Opens the tunnel for a moment: nothing else shows as well that the key is let in and that the machine
 /// forwards.
 fn log_in(plan: &Plan, context: &Context) -> Result<(), Failure> {
-    let mut keeper = tunnels::for_one_look(tunnels::keeper(context.locations()?));
-    keeper.open_within = None;
-    keeper.service = None;
+    let keeper = tunnels::for_one_look(tunnels::keeper(context.locations()?));
+    let keeper = TunnelKeeper {
+        // One that is open already shows nothing.
+        folder: keeper.folder.join("check"),
+        open_within: None,
+        service: None,
+        ..keeper
+    };
+    let files = TunnelFiles::of(&keeper.folder, &plan.spec);
     let through = Through {
         spec: plan.spec.clone(),
         keeper: Some(keeper),
     };
     try_tunnel(&through, LOGIN_WITHIN)
-        .map(|_| ())
-        .map_err(|failure| explained(&failure, &plan.spec).note("nothing was changed"))
+        .map_err(|failure| explained(&failure, &plan.spec).note("nothing was changed"))?;
+    // Its port may be the one that the service is to have.
+    let closed = files.close(CLOSE_WITHIN);
+    closed.map(|_| ()).map_err(|error| keep::broken(&error))
 }
 
 fn may_include(plan: &Plan, context: &Context) -> Result<bool, Failure> {

@@ -41,8 +41,8 @@ fn spec(args: &TunnelPlaceArgs, context: &Context) -> Result<TunnelSpec, Failure
         target: args.ssh.ssh.as_deref(),
         identity: identity.as_deref(),
     };
-    let config = context.client_config()?;
-    let mut spec = configured_tunnel(flags, config, &context.env)
+    let config = context.target_config()?;
+    let mut spec = configured_tunnel(flags, &config, &context.env)
         .map_err(|error| target::bare_failure(&error))?;
     spec.remote_port = args.remote_port.unwrap_or(spec.remote_port);
     spec.local_port = args.local_port.unwrap_or(spec.local_port);

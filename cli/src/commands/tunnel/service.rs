@@ -2,9 +2,10 @@
 //! hostpolicy §7).
 
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use clawgate_core::tunnel::{TunnelSpec, host_block};
+use clawgate_core::tunnel::{TunnelSpec, host_block, own_options};
 use clawgate_std::find_ssh;
 
 use super::explained;
@@ -27,6 +28,9 @@ const OLD_LABEL: &str = "com.openclaw.ssh-tunnel";
 
 /// What systemd calls it.
 const UNIT: &str = "clawgate-ssh-tunnel";
+
+/// A host that no `ssh_config` mentions.
+const NOBODY: &str = "clawgate-nobody.invalid";
 
 /// Pause before `ssh` is started again. It gives up by itself only where it cannot log in.
 const PAUSE: Duration = Duration::from_secs(10);
@@ -90,9 +94,30 @@ impl TunnelService {
         })
     }
 
-    /// The text of the included file.
-    pub(super) fn block(&self, spec: &TunnelSpec) -> String {
-        host_block(&self.alias, spec)
+    /// The text of the included file, with what the user's files say about the machine.
+    ///
+    /// # Errors
+    /// When there is no `ssh`.
+    pub(super) fn block(&self, spec: &TunnelSpec) -> Result<String, Failure> {
+        let ssh = find_ssh().map_err(|failure| explained(&failure, spec))?;
+        let about = |destination: &str| {
+            let mut command = Command::new(&ssh);
+            if let Some(file) = &spec.config_file {
+                command.args(["-F", file]);
+            }
+            let output = command
+                .args(["-G", "--", destination])
+                .stdin(Stdio::null())
+                .stderr(Stdio::null())
+                .output();
+            // What cannot be asked is left out; the login has shown whether it is needed.
+            output.map_or_else(
+                |_| String::new(),
+                |output| String::from_utf8_lossy(&output.stdout).into_owned(),
+            )
+        };
+        let own = own_options(&about(&spec.destination()), &about(NOBODY));
+        Ok(host_block(&self.alias, spec, &own))
     }
 
     /// The service itself: `ssh -N remote-gateway`.
@@ -166,7 +191,6 @@ pub(super) fn file_failure(what: &str, path: &Path, error: &std::io::Error) -> F
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::process::Command;
 
     use clawgate_core::policy::SshTarget;
 
@@ -222,7 +246,9 @@ mod tests {
     fn systemd_accepts_the_unit() {
         let text = systemd::units(&service()).unwrap().service;
         assert!(text.contains("ExecStart=") && text.contains("-N"), "{text}");
-        assert!(text.contains("Restart="), "{text}");
+        // A machine that is off for a night is no reason to give up.
+        assert!(text.contains("Restart=always"), "{text}");
+        assert!(text.contains("StartLimitIntervalSec=0"), "{text}");
         let folder = tempfile::tempdir().unwrap();
         let unit = folder.path().join("clawgate-ssh-tunnel.service");
         fs::write(&unit, text).unwrap();

@@ -6,7 +6,7 @@ use std::{
 };
 
 use clawgate_core::{config::LogStyle, time::WallTime};
-use serde_json::{Map, Value};
+use serde_json::Value;
 use tracing::{
     Event, Level,
     field::{Field, Visit},
@@ -19,7 +19,7 @@ use crate::text;
 const MAX_VALUE: usize = 4 * 1024;
 
 /// Fields in which lines of one kind differ.
-const VARYING: [&str; 14] = [
+const VARYING: [&str; 16] = [
     "bytesIn",
     "bytesOut",
     "conn",
@@ -29,9 +29,11 @@ const VARYING: [&str; 14] = [
     "id",
     "ip",
     "messagesIn",
+    "node",
     "parentSpanId",
     "pid",
     "req",
+    "run",
     "spanId",
     "traceId",
 ];
@@ -103,15 +105,18 @@ impl Line {
     }
 
     fn json(&self, at: WallTime) -> String {
-        let mut object = Map::new();
-        object.insert("time".into(), at.to_rfc3339().into());
-        object.insert("level".into(), name(self.level).into());
-        object.insert("target".into(), self.target.into());
-        object.insert("message".into(), self.message.as_str().into());
+        // In this order, so that a person can read it, too.
+        let mut line = format!(
+            r#"{{"time":"{}","level":"{}","message":{}"#,
+            at.to_rfc3339(),
+            name(self.level),
+            Value::from(self.message.as_str())
+        );
         for (name, value) in &self.fields {
-            object.insert((*name).into(), value.clone());
+            let _ = write!(line, r#","{name}":{value}"#);
         }
-        format!("{}\n", Value::Object(object))
+        let _ = writeln!(line, r#","target":"{}"}}"#, self.target);
+        line
     }
 
     fn text(&self, at: WallTime, colours: Colours) -> String {

@@ -133,7 +133,7 @@ pub(super) fn start(run: &RunId, request: &RunRequest) -> Bytes {
             })
         })
         .collect();
-    line(&json!({
+    let mut start = json!({
         "type": "start",
         "runId": run.as_str(),
         "agentId": request.agent_id,
@@ -145,7 +145,12 @@ pub(super) fn start(run: &RunId, request: &RunRequest) -> Bytes {
         "model": request.model,
         "prompt": request.extra_prompt,
         "timeoutMs": millis(request.timeout),
-    }))
+    });
+    // A program of this machine is no stranger.
+    if let (Some(trace), Some(fields)) = (request.trace, start.as_object_mut()) {
+        fields.insert("traceparent".into(), trace.to_string().into());
+    }
+    line(&start)
 }
 
 /// What came of a call.

@@ -29,7 +29,7 @@ pub use base_url::{CHAT_API, check_base_url};
 pub use conversation::MAX_TOOL_RESULT;
 pub use profiles::ProfileSetup;
 pub use run::{MAX_ATTEMPTS, MAX_WAIT};
-pub use setup::{DEFAULT_TOOL_ROUNDS, ModelUse, OpenAiSetup, Provider, Times};
+pub use setup::{DEFAULT_TOOL_ROUNDS, ModelUse, OpenAiSetup, Provider, Times, Traces};
 pub use sse::{SseEvent, SseFault, SseLimits, SseParser};
 pub use tools::{MAX_FUNCTION_NAME, MAX_FUNCTIONS, ToolBook};
 
@@ -48,7 +48,7 @@ use run::{Run, Shared};
 /// ```
 /// use std::time::{Duration, Instant};
 /// use clawgate_core::agent::{Agent, AgentOutput, PerAgent, RunRequest};
-/// use clawgate_core::agent::openai::{ModelUse, OpenAiAgent, OpenAiSetup, Provider, Times, check_base_url};
+/// use clawgate_core::agent::openai::{ModelUse, OpenAiAgent, OpenAiSetup, Provider, Times, Traces, check_base_url};
 /// use clawgate_core::{config::ModelName, ids::RunId, job::JobSpec, policy::UrlPolicy};
 /// use clawgate_core::time::{Now, WallTime};
 ///
@@ -57,6 +57,7 @@ use run::{Run, Shared};
 ///     models: Vec::new(),
 ///     max_tokens: None,
 ///     times: Times::default(),
+///     traces: Traces::Kept,
 /// };
 /// let mut agent = OpenAiAgent::new(OpenAiSetup {
 ///     providers: [("local".into(), provider)].into(),

@@ -9,7 +9,7 @@ use super::answer::{Answer, AnswerFault, BodyReader, PartCall};
 use super::conversation::{Conversation, TooLong};
 use super::failure::{Class, Failure, shown};
 use super::profiles::{Pick, ProfileFault, ProfileNo, Profiles, wall};
-use super::setup::{OpenAiSetup, Provider};
+use super::setup::{OpenAiSetup, Provider, Traces};
 use super::tools::ToolBook;
 use crate::{
     agent::{
@@ -23,6 +23,7 @@ use crate::{
     rng::Rng,
     secret::Secret,
     time::Now,
+    trace::TraceParent,
 };
 
 /// How often one model is asked for one answer.
@@ -57,6 +58,7 @@ pub(super) struct Run {
     backoff: Backoff,
     rounds_left: u32,
     deadline: Instant,
+    trace: Option<TraceParent>,
     next_job: u32,
     next_call: u32,
     text: String,
@@ -131,6 +133,7 @@ impl Run {
             backoff: Backoff::new(Rng::new(shared.rng.seed())),
             rounds_left: agent.max_tool_rounds,
             deadline: request.deadline(now.mono),
+            trace: request.trace,
             next_job: 0,
             next_call: 0,
             text: String::new(),
@@ -297,6 +300,9 @@ impl Run {
                 HeaderText::Plain("text/event-stream, application/json".into()),
             ),
         ];
+        if let (Traces::Told, Some(trace)) = (provider.traces, self.trace) {
+            headers.push(("traceparent", HeaderText::Plain(trace.to_string())));
+        }
         if let Some(key) = profile.and_then(|profile| shared.profiles.key(profile)) {
             let value = Secret::new(format!("Bearer {}", key.expose()));
             headers.push(("authorization", HeaderText::Secret(value)));

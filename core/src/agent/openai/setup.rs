@@ -34,6 +34,18 @@ pub struct Provider {
     pub max_tokens: Option<u64>,
     /// Its times.
     pub times: Times,
+    /// Whether it is told of traces.
+    pub traces: Traces,
+}
+
+/// Whether an endpoint is told to which trace a request belongs, by the header `traceparent`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Traces {
+    /// It is a stranger.
+    #[default]
+    Kept,
+    /// It may know.
+    Told,
 }
 
 /// How long the parts of a request may take.

@@ -32,6 +32,7 @@ fn setup(keys: &[&str], models: &[&str]) -> OpenAiSetup {
         }],
         max_tokens: None,
         times: Times::default(),
+        traces: Traces::Kept,
     };
     OpenAiSetup {
         providers: [
@@ -638,5 +639,28 @@ proptest! {
         prop_assert!(requests <= 12, "{} requests", requests);
         prop_assert!(end.done.is_some() || !end.failed().message.is_empty());
         prop_assert_eq!(rig.agent.poll_timeout(), None);
+    }
+}
+
+#[test]
+fn an_endpoint_is_told_of_a_trace_only_where_its_config_says_so() {
+    let text = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    for (traces, told) in [(Traces::Kept, None), (Traces::Told, Some(text))] {
+        let mut setup = setup(&["one:a"], &["one/m"]);
+        for provider in setup.providers.values_mut() {
+            provider.traces = traces;
+        }
+        let mut rig = Rig::new(OpenAiAgent::new(setup, [3; 32]));
+        let wants = Wants::of(rig.start(RunRequest {
+            trace: crate::trace::TraceParent::parse(text),
+            ..request("hello")
+        }));
+        let headers = &wants.job().1.headers;
+        let found = headers.iter().find(|(name, _)| *name == "traceparent");
+        let found = found.map(|(_, value)| match value {
+            HeaderText::Plain(value) => value.as_str(),
+            HeaderText::Secret(_) => panic!("no secret"),
+        });
+        assert_eq!(found, told);
     }
 }

@@ -89,6 +89,7 @@ const PROVIDER: &[Key] = &[
     key("firstTokenSeconds", Integer(1, MAX_SECONDS), Hot, "Time to the first piece of an answer, in seconds (default 120)."),
     key("idleSeconds", Integer(1, MAX_SECONDS), Hot, "Time between two pieces of an answer, in seconds (default 60)."),
     key("models", ListOf(&Object(MODEL)), Hot, "Its models."),
+    key("traceparent", Bool, Hot, "Whether it is told to which trace of a caller a request belongs, by the header traceparent (default false)."),
     kept("auth"), kept("region"), kept("injectNumCtxForOpenAICompat"), kept("params"),
     kept("agentRuntime"), kept("localService"), kept("headers"), kept("authHeader"),
     kept("request"),

@@ -1,11 +1,9 @@
 //! Calls from their arrival to their answer: how long they took, how they ended, and to which trace
 //! they belong.
 
-use std::{
-    collections::VecDeque,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
+use super::ended::Ended;
 use crate::{
     frame::Request,
     gateway::{Gateway, clients::Conn},
@@ -14,9 +12,6 @@ use crate::{
     metrics::{CallResult, CallUnderWay},
     trace::Span,
 };
-
-/// Ended calls that wait for a host that keeps a log; the oldest ones go first.
-const MAX_ENDED: usize = 1_024;
 
 /// Calls that take longer are worth a line of the log.
 const SLOW: Duration = Duration::from_secs(1);
@@ -34,16 +29,6 @@ const WAITING: [Method; 10] = [
     Method::SessionsSend,
     Method::ToolsInvoke,
 ];
-
-/// Whether the host writes a log of calls.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum CallLog {
-    /// It does, and polls [`Gateway::poll_call`].
-    Kept,
-    /// It does not.
-    #[default]
-    Off,
-}
 
 /// A call that has ended.
 #[derive(Clone, Debug)]
@@ -91,38 +76,7 @@ impl CallEnded {
     }
 }
 
-/// Calls that ended and are not told yet.
-#[derive(Debug, Default)]
-pub(in crate::gateway) struct EndedCalls {
-    log: CallLog,
-    ended: VecDeque<CallEnded>,
-}
-
-impl EndedCalls {
-    fn push(&mut self, ended: CallEnded) {
-        if self.log == CallLog::Off {
-            return;
-        }
-        if self.ended.len() >= MAX_ENDED {
-            self.ended.pop_front();
-        }
-        self.ended.push_back(ended);
-    }
-}
-
 impl Gateway {
-    /// Keeps every call that ends for [`Gateway::poll_call`].
-    #[must_use]
-    pub fn with_call_log(mut self, log: CallLog) -> Self {
-        self.ended_calls.log = log;
-        self
-    }
-
-    /// The next call that has ended, for a log. A host that does not want them leaves them.
-    pub fn poll_call(&mut self) -> Option<CallEnded> {
-        self.ended_calls.ended.pop_front()
-    }
-
     /// The time by now, where the last input took some. What is polled from here on counts as done at
     /// this moment.
     pub fn advance(&mut self, now: Instant) {
@@ -161,14 +115,14 @@ impl Gateway {
     ) {
         self.metrics
             .call(method.map(|spec| spec.method), result, None);
-        self.ended_calls.push(CallEnded {
+        self.ended.push(Ended::Call(CallEnded {
             conn,
             request,
             method,
             result,
             took: None,
             span: None,
-        });
+        }));
     }
 
     /// The answer to a call goes out.
@@ -202,13 +156,13 @@ impl Gateway {
         let took = self.clock.saturating_duration_since(call.since);
         let timed = (result != CallResult::Abandoned).then_some(took);
         self.metrics.call(Some(call.method.method), result, timed);
-        self.ended_calls.push(CallEnded {
+        self.ended.push(Ended::Call(CallEnded {
             conn,
             request: call.id,
             method: Some(call.method),
             result,
             took: Some(took),
             span: call.span,
-        });
+        }));
     }
 }

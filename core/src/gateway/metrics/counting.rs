@@ -60,12 +60,12 @@ impl Gateway {
     }
 
     /// A call of a node that began then is over.
-    pub(in crate::gateway) fn count_invoke<T>(
+    pub(super) fn count_invoke<T>(
         &mut self,
         now: Instant,
         began: Instant,
         outcome: &Result<T, InvokeFault>,
-    ) {
+    ) -> InvokeResult {
         let result = match outcome {
             Ok(_) => InvokeResult::Ok,
             Err(fault) => match fault {
@@ -82,13 +82,18 @@ impl Gateway {
         };
         let took = now.saturating_duration_since(began);
         self.metrics.invoke(result, took);
+        result
     }
 
     /// A run is over; `took` from its turn on, if it came.
-    pub(in crate::gateway) fn count_run(&mut self, state: RunState, took: Option<Duration>) {
-        if let Some(result) = run_result(state) {
-            self.metrics.run(result, took);
-        }
+    pub(super) fn count_run(
+        &mut self,
+        state: RunState,
+        took: Option<Duration>,
+    ) -> Option<RunResult> {
+        let result = run_result(state)?;
+        self.metrics.run(result, took);
+        Some(result)
     }
 }
 

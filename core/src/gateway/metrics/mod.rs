@@ -3,6 +3,7 @@
 //! | file | what it holds |
 //! | --- | --- |
 //! | `calls` | calls from their arrival to their answer |
+//! | `ended` | what has ended, for a log |
 //! | `counting` | everything else that is counted where it happens |
 //! | `reading` | all numbers at one moment |
 //! | `text` | the same as text for `/metrics` |
@@ -11,8 +12,10 @@
 mod calls;
 mod counting;
 mod document;
+mod ended;
 mod reading;
 mod text;
 
-pub(super) use calls::EndedCalls;
-pub use calls::{CallEnded, CallLog};
+pub use calls::CallEnded;
+pub(super) use ended::EndedWork;
+pub use ended::{Ended, WorkEnded, WorkKind, WorkLog};

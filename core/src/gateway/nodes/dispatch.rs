@@ -22,6 +22,7 @@ use crate::{
     scope::Scope,
     server::Delivery,
     time::Now,
+    trace::Span,
 };
 
 const RUN: &str = "system.run";
@@ -107,8 +108,10 @@ impl Gateway {
         self.out.lean_on(self.nodes.book.unsettled(&call.node));
         let unsaved = self.out.builds_on();
         let wire_id = self.rng.uuid();
+        let span = self.span_for(&origin);
         let invokes = &mut self.nodes.invokes;
         let id = invokes.begin(now.mono, origin, call, conn, wire_id, unsaved);
+        invokes.trace(id, span);
         self.send_invoke(now, id);
         Ok(id)
     }
@@ -116,6 +119,17 @@ impl Gateway {
     /// Nobody wants a call any more. The node is told, and so is the origin, if it is still there.
     pub(in crate::gateway) fn cancel_invoke(&mut self, now: Now, id: InvokeId) {
         self.end_invoke(now, id, Err(InvokeFault::Cancelled));
+    }
+
+    /// The place of a call in the trace of whoever wants it.
+    fn span_for(&mut self, origin: &InvokeOrigin) -> Option<Span> {
+        let cause = match origin {
+            InvokeOrigin::Run { run, .. } => self.runs.span(run),
+            InvokeOrigin::Caller { .. }
+            | InvokeOrigin::Relay { .. }
+            | InvokeOrigin::Tool { .. } => self.span,
+        };
+        self.child_of(cause)
     }
 
     fn is_admin(&self, origin: &InvokeOrigin) -> bool {
@@ -324,7 +338,7 @@ impl Gateway {
         let Some(invoke) = self.nodes.invokes.end(id) else {
             return;
         };
-        self.count_invoke(now.mono, invoke.began, &outcome);
+        self.invoke_over(now.mono, &invoke, &outcome);
         let by_node = match &outcome {
             Ok(_) => true,
             Err(fault) => fault.is_by_node(),

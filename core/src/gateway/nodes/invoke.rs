@@ -11,6 +11,7 @@ use crate::{
     gateway::approvals::Decision,
     ids::{ConnId, InvokeId, RequestId, RunId, ToolCallId},
     store::CommitId,
+    trace::Span,
 };
 
 /// Time for a call whose caller names none.
@@ -216,6 +217,8 @@ pub(crate) struct Invoke {
     pub(crate) unsaved: Option<CommitId>,
     /// When it was made.
     pub(crate) began: Instant,
+    /// Its place in the trace of whoever asked.
+    pub(crate) span: Option<Span>,
     deadline: Option<Instant>,
     stage: Stage,
     /// Pauses that have been made.
@@ -340,6 +343,7 @@ impl Invokes {
             conn,
             unsaved,
             began: now,
+            span: None,
             deadline,
             stage: Stage::Sent(wire_id),
             rests: 0,
@@ -348,6 +352,13 @@ impl Invokes {
         self.wakes.extend(invoke.wakes().map(|at| (at, id)));
         self.calls.insert(id, invoke);
         id
+    }
+
+    /// A call belongs to a trace.
+    pub(crate) fn trace(&mut self, id: InvokeId, span: Option<Span>) {
+        if let Some(call) = self.calls.get_mut(&id) {
+            call.span = span;
+        }
     }
 
     pub(crate) fn get(&self, id: InvokeId) -> Option<&Invoke> {

@@ -45,7 +45,9 @@ pub use command_policy::{
     CommandRefusal, CustomCommands, NodeCommandPolicy, NodeProfile, PlatformClass, Reach, Talk,
 };
 pub(crate) use dispatch::pairing_changed;
-pub(crate) use invoke::{CallTime, InvokeFault, InvokeOrigin, Invokes, NodeCall, NodeReply};
+pub(crate) use invoke::{
+    CallTime, Invoke, InvokeFault, InvokeOrigin, Invokes, NodeCall, NodeReply,
+};
 pub(crate) use live::{
     Activity, HostStats, LiveNode, LiveNodes, NodeSkill, PluginTool, Report, ReportedStats,
     WatchedRun,

@@ -218,7 +218,7 @@ impl Gateway {
         });
         let started = self.runs.get(run).and_then(|record| record.started_at);
         let took = started.map(|at| Duration::from_millis(now.wall.0.saturating_sub(at.0)));
-        self.count_run(state, took);
+        self.run_over(run, state, took);
         self.runs.over.push_back(run.clone());
         self.deliver_end(now, run, state, outcome);
     }

@@ -46,6 +46,7 @@ use crate::{
     ids::{EffectId, RunId},
     store::{CommitId, Journal, Mirror, Row},
     time::Now,
+    trace::Span,
 };
 use active::ActiveRun;
 use queues::{Queues, Ready};
@@ -75,6 +76,8 @@ pub(super) struct RunBook {
     last_order: u64,
     /// When text that was gathered is to be told.
     flush_at: Option<Instant>,
+    /// Runs that belong to a trace of whoever asked for them, until they are over or the gateway ends.
+    spans: BTreeMap<RunId, Span>,
     /// Whether runs of before a restart have to be looked at.
     to_recover: bool,
 }
@@ -105,6 +108,16 @@ impl RunBook {
 
     pub(super) fn get(&self, run: &RunId) -> Option<&RunRecord> {
         self.records.get(run.as_str())
+    }
+
+    /// The place of a run in the trace of whoever asked for it.
+    pub(super) fn span(&self, run: &RunId) -> Option<Span> {
+        self.spans.get(run).copied()
+    }
+
+    /// A run is over.
+    pub(super) fn forget_span(&mut self, run: &RunId) {
+        self.spans.remove(run);
     }
 
     /// Runs under way in all sessions.

@@ -269,6 +269,7 @@ impl Gateway {
             model,
             extra_prompt,
             timeout,
+            trace: self.runs.span(run).map(|span| span.traceparent()),
         };
         self.agent.start(now, run.clone(), request);
         self.drive_agent(now);

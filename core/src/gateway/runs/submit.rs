@@ -115,6 +115,9 @@ impl Gateway {
             calls: Vec::new(),
             outcome: None,
         };
+        if let Some(span) = self.child_of(self.span) {
+            self.runs.spans.insert(run_id.clone(), span);
+        }
         let commit = self.out.journal.next();
         self.runs.put(&mut self.out.journal, record);
         if mode == QueueMode::Steer && self.runs.busy.contains_key(&key) {
