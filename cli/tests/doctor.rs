@@ -454,6 +454,43 @@ fn the_first_step_that_fails_is_named() {
     assert_eq!(step(&report, "auth"), "ok");
 }
 
+/// A service that was installed from another shell, and one of OpenClaw's.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_service_that_has_drifted() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let sandbox = config(with_token());
+    let manager = sandbox.write("systemctl", "#!/bin/sh\nexit 0\n");
+    fs::set_permissions(&manager, fs::Permissions::from_mode(0o755)).unwrap();
+    let sandbox = sandbox.env("CLAWGATE_SERVICE_MANAGER", &manager);
+    let unit = ".config/systemd/user/clawgate-gateway.service";
+    sandbox.write(unit, "[Service]\nExecStart=/nowhere/clawgate gateway run\n");
+    let state = ".openclaw/clawgate/service.env";
+    sandbox.write(state, "OPENCLAW_GATEWAY_PASSWORD=\"another\"\n");
+    sandbox.write(
+        ".config/systemd/user/openclaw-gateway.service",
+        "[Service]\n",
+    );
+    let report = doctor(&sandbox, &[]);
+    found(&report, "service.unit_differs");
+    found(&report, "service.openclaw_too");
+    let secret = found(&report, "service.secret_differs");
+    assert!(!secret.to_string().contains("another"), "{secret}");
+
+    sandbox.write(state, "no variable\n");
+    found(
+        &doctor(&sandbox, &[]),
+        "service.environment_file_unreadable",
+    );
+    // The service does not get the variable that this shell has.
+    let elsewhere = json!({ "gateway": { "mode": "local", "bind": "loopback",
+        "auth": { "mode": "password", "password": "${PASSWORD_OF_THE_SHELL}" } } });
+    sandbox.write(".openclaw/openclaw.json", &elsewhere.to_string());
+    sandbox.write(state, "");
+    found(&doctor(&sandbox, &[]), "service.would_not_start");
+}
+
 /// The SSH server is not there.
 #[cfg(unix)]
 #[test]

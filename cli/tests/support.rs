@@ -27,8 +27,9 @@ fn canary(place: &str) -> String {
     format!("canary-of-{place}-71c0b5d9e2")
 }
 
-const PLACES: [&str; 9] = [
-    "env", "password", "bot", "unknown", "file", "kept", "device", "header", "notes",
+const PLACES: [&str; 11] = [
+    "older", "service", "env", "password", "bot", "unknown", "file", "kept", "device", "header",
+    "notes",
 ];
 
 /// A home in which every place holds a secret of its own.
@@ -71,6 +72,10 @@ fn planted() -> Sandbox {
     sandbox.write(".openclaw/clawgate/gateway.token", &canary("kept"));
     sandbox.write(".openclaw/clawgate/device-tokens.json", tokens().expose());
     sandbox.write(".openclaw/clawgate/device.key", &"k".repeat(32));
+    let older = json!({ "gateway": { "auth": { "token": canary("older") } } });
+    sandbox.write(".openclaw/openclaw.json.bak", &older.to_string());
+    let service = format!("OPENCLAW_GATEWAY_TOKEN=\"{}\"\n", canary("service"));
+    sandbox.write(".openclaw/clawgate/service.env", &service);
     let home = sandbox.path("").to_string_lossy().into_owned();
     let line = format!(
         r#"{{"timestamp":"2026-01-02T03:04:05Z","level":"WARN","fields":{{"message":"a client of adalovelace at 203.0.114.77 asked for wss://gw.example.com and {home}"}}}}"#
@@ -193,10 +198,12 @@ fn a_bundle_holds_what_helps_and_no_secret() {
 #[test]
 fn a_bundle_that_would_hold_a_secret_is_not_written() {
     let quoted = "canary \"with\" quotes/and+signs";
-    let secrets = ["env", "password", "file", "kept", "device", "bot", "header"]
-        .map(canary)
-        .map(|secret| (secret.clone(), secret))
-        .to_vec();
+    let secrets = [
+        "env", "password", "file", "kept", "device", "bot", "header", "older", "service",
+    ]
+    .map(canary)
+    .map(|secret| (secret.clone(), secret))
+    .to_vec();
     let mut written = secrets;
     let percent: String = quoted.bytes().map(|byte| format!("%{byte:02X}")).collect();
     let percent = percent

@@ -337,10 +337,10 @@ impl<'a> Dialler<'a> {
             }
         }
         while let Err(error) = stream.flush() {
-            match error.kind() {
-                io::ErrorKind::WouldBlock => self.wait()?,
-                _ => return Err(Problem::Lost(plain(&error))),
+            if error.kind() != io::ErrorKind::WouldBlock {
+                return Err(Problem::Lost(plain(&error)));
             }
+            self.wait()?;
         }
         let mut head = Vec::new();
         let mut piece = [0; 2048];

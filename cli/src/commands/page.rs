@@ -73,13 +73,17 @@ pub(super) fn page(flags: &TargetFlags, context: &Context) -> Page {
     }
     let mut text = sheet.to_text();
     // Writing into a string does not fail.
-    text.push_str("\nFindings\n");
+    if !report.findings.is_empty() {
+        text.push_str("\nFindings\n");
+    }
     for finding in &report.findings {
         let severity = finding.severity.as_str();
         let what = plain(&finding.what);
         let _ = writeln!(text, "  {severity:<8}  {}  {what}", plain(&finding.code));
     }
-    text.push_str("\nLast complaints of the log\n");
+    if !complaints.is_empty() {
+        text.push_str("\nLast complaints of the log\n");
+    }
     let first = complaints.len().saturating_sub(COMPLAINTS);
     for line in complaints.iter().skip(first) {
         let _ = writeln!(text, "  {line}");

@@ -22,7 +22,7 @@ pub use finding::{Area, Finding, Repair};
 pub use precedence::precedence;
 pub use rules::{
     Database, Debris, MAX_CLOCK_SKEW, Program, clock, config, database, debris, of_audit,
-    port_held, programs, references, versions,
+    other_service, port_held, programs, references, service_drift, versions,
 };
 
 /// The gravest first; those alike in the order of their areas.

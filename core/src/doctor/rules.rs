@@ -173,6 +173,38 @@ pub fn port_held(port: u16, holder: &str) -> Finding {
     )
 }
 
+/// Where the installed service and this shell have gone apart.
+pub fn service_drift(code: &str, message: &str) -> Finding {
+    let (severity, remedy) = match code {
+        "would_not_start" => (Severity::Critical, "Correct what it names."),
+        "secret_differs" => (
+            Severity::Warn,
+            "Unset the variable in this shell, or give the service the same value by `clawgate \
+             gateway install`.",
+        ),
+        _ => (
+            Severity::Warn,
+            "`clawgate gateway install` writes it anew, with this shell's choices.",
+        ),
+    };
+    Finding::new(
+        (Area::Service, format!("service.{code}")),
+        severity,
+        format!("{message}."),
+        remedy,
+    )
+}
+
+/// OpenClaw has a service too, which wants the same port and the same files.
+pub fn other_service(path: &str) -> Finding {
+    Finding::new(
+        (Area::Service, "service.openclaw_too"),
+        Severity::Warn,
+        format!("OpenClaw has a service of its own here: {path}."),
+        "Keep one of the two gateways, or give them different profiles.",
+    )
+}
+
 /// How the state database is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Database {

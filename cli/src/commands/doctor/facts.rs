@@ -15,6 +15,7 @@ use clawgate_core::policy::port::gateway_port;
 use clawgate_smol::Tailscale;
 use clawgate_smol::store::{self, Checked};
 
+use crate::commands::gateway_service::survey;
 use crate::commands::security;
 use crate::context::Context;
 use crate::port_holder;
@@ -46,6 +47,7 @@ pub(super) fn of_this_machine(flags: &TargetFlags, context: &Context) -> Vec<Fin
         of_state(places, &mut findings);
         if let (Ok(file), false) = (context.config_file(), flags.is_explicit()) {
             findings.extend(port(file, places, context));
+            service(file, context, &mut findings);
         }
     }
     findings
@@ -118,6 +120,22 @@ fn port(file: &ConfigFile, places: &Locations, context: &Context) -> Option<Find
     let port = gateway_port(None, &context.env, gateway.port, &context.profile).port;
     let holder = port_holder::find(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))?;
     Some(doctor::port_held(port, &holder.words()))
+}
+
+/// The installed service beside this shell.
+fn service(file: &ConfigFile, context: &Context, findings: &mut Vec<Finding>) {
+    let gateway = &file.config.gateway;
+    if gateway.mode.is_remote() {
+        return;
+    }
+    let port = gateway_port(None, &context.env, gateway.port, &context.profile).port;
+    let survey = survey::look(context, port);
+    findings.extend(
+        survey
+            .drifts()
+            .map(|(code, message)| doctor::service_drift(code, message)),
+    );
+    findings.extend(survey.rival().map(doctor::other_service));
 }
 
 fn of_state(places: &Locations, findings: &mut Vec<Finding>) {

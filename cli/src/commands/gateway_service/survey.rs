@@ -76,6 +76,17 @@ pub(in crate::commands) fn look(context: &Context, port: u16) -> Survey {
 }
 
 impl Survey {
+    /// Where the service has drifted, as stable names and words.
+    pub(in crate::commands) fn drifts(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let drifts = self.service.iter().flat_map(|found| &found.drifts);
+        drifts.map(|drift| (drift.code, drift.message.as_str()))
+    }
+
+    /// The file of OpenClaw's own service, if it has one.
+    pub(in crate::commands) fn rival(&self) -> Option<&str> {
+        self.rival.as_deref()
+    }
+
     /// The `service` object.
     pub(in crate::commands) fn service_json(&self) -> Value {
         let Some(found) = &self.service else {

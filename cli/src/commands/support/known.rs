@@ -18,6 +18,7 @@ use serde_json::Value;
 
 use crate::context::Context;
 use crate::references::with_references;
+use crate::service::EnvFile;
 use crate::target::TargetFlags;
 
 /// The longest file that is looked into for secrets.
@@ -38,17 +39,8 @@ pub(super) fn secrets(flags: &TargetFlags, context: &Context) -> Search {
         of_references(file, &context.env, &mut search);
     }
     if let Ok(places) = context.locations() {
-        of_text_file(&places.token_file(), "gateway.token", &mut search);
-        for name in ["device.key", "identity.key"] {
-            if let Some(bytes) = bytes(&places.own.join(name)) {
-                search.add_bytes(name, &bytes);
-            }
-        }
-        of_json_file(
-            &places.device_tokens_file(),
-            "device-tokens.json",
-            &mut search,
-        );
+        of_own_folder(&places.own, &mut search);
+        of_older_configs(&places.config, &context.env, &mut search);
         if let Ok(file) = context.config_file()
             && let Ok(files) = TlsFiles::of_config(&file.config.gateway.tls, places, &context.env)
         {
@@ -137,6 +129,59 @@ fn bytes(path: &Path) -> Option<Vec<u8>> {
         .read_to_end(&mut bytes)
         .ok()?;
     Some(bytes)
+}
+
+/// Tokens, keys and passwords that the gateway and its clients keep.
+fn of_own_folder(own: &Path, search: &mut Search) {
+    let Ok(entries) = fs::read_dir(own) else {
+        return;
+    };
+    for path in entries.flatten().map(|entry| entry.path()) {
+        let Some(name) = path
+            .file_name()
+            .map(|name| name.to_string_lossy().into_owned())
+        else {
+            continue;
+        };
+        match path.extension().and_then(|end| end.to_str()) {
+            Some("token") => of_text_file(&path, &name, search),
+            Some("json") => of_json_file(&path, &name, search),
+            Some("key") => {
+                if let Some(bytes) = bytes(&path) {
+                    search.add_bytes(&name, &bytes);
+                }
+            }
+            Some("env") => {
+                let text = bytes(&path).unwrap_or_default();
+                let text = String::from_utf8_lossy(&text).into_owned();
+                for (variable, value) in EnvFile::parse(&text).unwrap_or_default().iter() {
+                    if names_a_secret(variable) {
+                        search.add(variable, value);
+                    }
+                }
+            }
+            Some(_) | None => {}
+        }
+    }
+}
+
+/// What stood in the config before: backups lie beside it.
+fn of_older_configs(config: &Path, env: &EnvVars, search: &mut Search) {
+    let (Some(folder), Some(name)) = (config.parent(), config.file_name()) else {
+        return;
+    };
+    let start = format!("{}.", name.to_string_lossy());
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    for entry in entries {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if !name.starts_with(&start) {
+            continue;
+        }
+        let text = bytes(&entry.path()).unwrap_or_default();
+        if let Ok(file) = ConfigFile::parse(name.clone(), String::from_utf8_lossy(&text)) {
+            of_config(&file.parsed, &name, false, env, search);
+        }
+    }
 }
 
 fn of_text_file(path: &Path, name: &str, search: &mut Search) {
