@@ -74,6 +74,41 @@ pub fn arguments(leaf: &str, names: &Names) -> Option<Vec<Vec<String>>> {
             vec!["gateway.remote".into()],
             vec!["secrets".into()],
         ],
+        // Nothing is written: what a config holds is in copies of it, too.
+        "config set" => one(&["gateway.auth.token", "x", "--dry-run"]),
+        "config unset" => one(&["gateway.auth", "--dry-run"]),
+        "config patch" => one(&["-", "--dry-run"]),
+        "config why" => vec![
+            vec!["gateway.auth.token".into()],
+            vec!["gateway.remote.edgeAuth".into()],
+            vec!["channels.telegram.botToken".into()],
+        ],
+        "config diff" | "config restore" | "context list" | "remote show" | "remote test" => {
+            one(&[])
+        }
+        "remote set" => one(&[
+            "--url",
+            "wss://127.0.0.1:1",
+            "--token-file",
+            "-",
+            "--dry-run",
+        ]),
+        "remote clear" => one(&["--dry-run"]),
+        "context add" => one(&[
+            "lab",
+            "--url",
+            "wss://127.0.0.1:1",
+            "--token-file",
+            "-",
+            "--replace",
+        ]),
+        "context show" => one(&["lab"]),
+        "context remove" => one(&["nothing"]),
+        "context use" => one(&["default"]),
+        "gateway top" => one(&["--once"]),
+        "tunnel up" => one(&["--ssh", "nobody@127.0.0.1:1", "--background"]),
+        "tunnel install" => one(&["--ssh", "nobody@127.0.0.1:1", "--print"]),
+        "tunnel status" | "tunnel down" | "tunnel uninstall" => one(&[]),
         "channels status" | "messages list" | "pairing list" => one(&[]),
         "channels start" | "channels stop" | "channels logout" => one(&["telegram"]),
         "messages trace" | "messages resend" => one(&["m1"]),
