@@ -341,6 +341,8 @@ pub(crate) fn gateway_run(request: RunRequest) -> Result<(), RunError> {
             Err(RunError::HandOver(error))
         }
         (After::End | After::Restart, _) => {
+            // Whoever sees that nobody holds the lock finds the port free.
+            drop(doors);
             drop(lock);
             Ok(())
         }

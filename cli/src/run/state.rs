@@ -123,15 +123,22 @@ pub(crate) fn running_gateway(own: &Path) -> Option<Holder> {
 /// very moment tries again.
 pub(crate) fn lock_holder(own: &Path) -> Option<Holder> {
     let mut file = File::open(own.join(LOCK)).ok()?;
-    match file.try_lock_shared() {
-        Err(TryLockError::WouldBlock) => {}
-        Ok(()) | Err(TryLockError::Error(_)) => return None,
+    let begun = Instant::now();
+    loop {
+        match file.try_lock_shared() {
+            Err(TryLockError::WouldBlock) => {}
+            Ok(()) | Err(TryLockError::Error(_)) => return None,
+        }
+        let mut text = String::new();
+        file.rewind().ok()?;
+        file.read_to_string(&mut text).ok()?;
+        match serde_json::from_str::<Holder>(&text) {
+            Ok(holder) if holder.pid != 0 => return Some(holder),
+            // It is just being written.
+            Ok(_) | Err(_) if begun.elapsed() < WRITING => thread::sleep(POLL),
+            Ok(_) | Err(_) => return None,
+        }
     }
-    let mut text = String::new();
-    file.read_to_string(&mut text).ok()?;
-    serde_json::from_str(&text)
-        .ok()
-        .filter(|holder: &Holder| holder.pid != 0)
 }
 
 /// Whether there is such a process. Where the system does not say, there is.

@@ -58,6 +58,34 @@ pub fn arguments(leaf: &str, names: &Names) -> Option<Vec<Vec<String>>> {
             .to_vec(),
         "backup" => one(&["--force"]),
         "completion" => one(&["bash"]),
+        "config diff" => one(&[]),
+        "config patch" => one(&["-", "--dry-run"]),
+        "config restore" | "remote clear" => one(&["--dry-run"]),
+        "config set" => vec![
+            vec!["gateway.port".into(), "18789".into(), "--dry-run".into()],
+            // What is on standard input is a secret.
+            vec![
+                "gateway.auth.token".into(),
+                "--value-file".into(),
+                "-".into(),
+                "--dry-run".into(),
+            ],
+        ],
+        "config unset" => one(&["gateway.auth.token", "--dry-run"]),
+        "config why" => one(&["gateway.auth.token"]),
+        "context add" => one(&["elsewhere", "--url", "wss://gw.example.com"]),
+        "context list" | "remote show" => one(&[]),
+        "context remove" | "context show" | "context use" => one(&["no-such-context"]),
+        "remote set" => one(&["--url", "wss://gw.example.com", "--dry-run"]),
+        "remote test" => one(&["--url", "ws://127.0.0.1:1"]),
+        "gateway install" => one(&["--print"]),
+        // There is no service.
+        "gateway uninstall" | "gateway start" | "gateway stop" | "gateway restart" => one(&[]),
+        "gateway top" => one(&["--once"]),
+        // One that comes up goes on until it is ended.
+        "tunnel up" => one(&["--ssh", "-no-such-host"]),
+        "tunnel install" => one(&["--print", "--ssh", "ada@127.0.0.1:1"]),
+        "tunnel status" | "tunnel down" | "tunnel uninstall" => one(&[]),
         "discover" => one(&["--timeout", "1"]),
         "doctor" => vec![vec![], vec!["--fix".into()]],
         "support bundle" => vec![

@@ -8,8 +8,13 @@ use std::{
 use crate::marks::Marks;
 
 /// Files that must hold secrets, with the reason. Everything else must not.
-const HOLDERS: [(&str, &str); 9] = [
+const HOLDERS: [(&str, &str); 11] = [
     ("openclaw.json", "the user wrote the secret there"),
+    (
+        "config.last-good.json",
+        "the config with which the gateway last started",
+    ),
+    ("contexts.json", "the user gave the secrets of a gateway"),
     (
         "secrets.json",
         "the user keeps secrets there for references",

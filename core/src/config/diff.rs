@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::key_path::KeyPath;
 
@@ -20,9 +20,7 @@ use super::key_path::KeyPath;
 ///     .map(ToString::to_string)
 ///     .collect();
 /// assert_eq!(paths, ["channels", "gateway.auth.mode", "gateway.port"]);
-///
-/// let first = differences(&json!({}), &json!({ "gateway": { "port": 2 } }));
-/// assert_eq!(first[0].to_string(), "gateway.port");
+/// assert_eq!(differences(&json!({}), &after).len(), 2);
 /// ```
 pub fn differences(before: &Value, after: &Value) -> Vec<KeyPath> {
     let mut found = Vec::new();
@@ -39,22 +37,12 @@ fn compare(
     if before == after {
         return;
     }
-    let members = |value: Option<&Value>| match value {
-        // What comes and goes as a whole is told by what is in it.
-        None => Some(None),
-        Some(Value::Object(object)) => Some(Some(object.clone())),
-        Some(_) => None,
-    };
     let (Some(old), Some(new)) = (members(before), members(after)) else {
         found.push(path.clone());
         return;
     };
-    let keys: BTreeSet<&String> = old
-        .iter()
-        .chain(&new)
-        .flat_map(|object| object.keys())
-        .collect();
-    // An empty object came or went.
+    let objects = old.into_iter().chain(new);
+    let keys: BTreeSet<&String> = objects.flat_map(Map::keys).collect();
     if keys.is_empty() {
         found.push(path.clone());
     }
@@ -65,5 +53,14 @@ fn compare(
             after.and_then(|value| value.get(key)),
             found,
         );
+    }
+}
+
+/// What is in an object. What comes and goes as a whole is told by what is in it, too.
+const fn members(value: Option<&Value>) -> Option<Option<&Map<String, Value>>> {
+    match value {
+        None => Some(None),
+        Some(Value::Object(object)) => Some(Some(object)),
+        Some(_) => None,
     }
 }

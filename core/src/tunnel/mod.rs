@@ -17,6 +17,7 @@ mod record;
 mod spec;
 mod ssh_config;
 mod through;
+mod words;
 
 pub use failure::{FailureKind, Mending, TunnelFailure};
 pub use machine::{

@@ -31,7 +31,10 @@ pub fn host_block(alias: &str, spec: &TunnelSpec, own: &[(String, String)]) -> S
         let found = own.iter().find(|(name, _)| name == key);
         found.map(|(_, value)| value.as_str())
     };
-    line("HostName", of_own("hostname").unwrap_or(spec.bare_host()));
+    line(
+        "HostName",
+        of_own("hostname").unwrap_or_else(|| spec.bare_host()),
+    );
     match (spec.target.user(), of_own("user")) {
         (Some(user), _) => line("User", &quoted(user)),
         (None, Some(user)) => line("User", user),

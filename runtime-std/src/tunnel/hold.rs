@@ -3,10 +3,10 @@
 use std::{
     ffi::OsString,
     fs::File,
-    io::{self, Read},
+    io,
     net::{Ipv4Addr, TcpListener},
     path::PathBuf,
-    process::{Child, ChildStderr, Command, Stdio},
+    process::{Child, Command, Stdio},
     sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel},
     thread,
     time::{Duration, Instant},
@@ -23,6 +23,7 @@ use super::{
     listener::{self, Seen, Socket},
     process,
     program::find_ssh,
+    ssh::{exit_of, read_lines, terminate},
 };
 use crate::os;
 
@@ -32,9 +33,6 @@ const TICK: Duration = Duration::from_secs(1);
 
 /// The same while `ssh` starts or ends.
 const SHORT_TICK: Duration = Duration::from_millis(20);
-
-/// The longest line that is taken from `ssh`, in bytes.
-const MAX_LINE: usize = 4096;
 
 /// How long is waited for the last words of an `ssh` that has ended.
 const LAST_WORDS: Duration = Duration::from_millis(200);
@@ -310,7 +308,12 @@ impl Hold {
             let sender = self.sender.clone();
             thread::Builder::new()
                 .name("clawgate-ssh".into())
-                .spawn(move || read_lines(stderr, number, &sender))
+                .spawn(move || {
+                    read_lines(stderr, |line| {
+                        sender.send(Input::Line(number, line)).is_ok()
+                    });
+                    let _ = sender.send(Input::Silence(number));
+                })
                 .map_err(cannot)?;
         }
         self.ssh = Some(Ssh {
@@ -478,55 +481,4 @@ impl Drop for Hold {
             let _ = ssh.child.wait();
         }
     }
-}
-
-/// Hands in what `ssh` says, line by line.
-fn read_lines(mut stderr: ChildStderr, number: u32, sender: &Sender<Input>) {
-    let mut line = Vec::new();
-    let mut buffer = [0; 1024];
-    let say = |line: &mut Vec<u8>| {
-        let text = String::from_utf8_lossy(line).trim_end().to_owned();
-        line.clear();
-        text.is_empty() || sender.send(Input::Line(number, text)).is_ok()
-    };
-    while let Ok(count @ 1..) = stderr.read(&mut buffer) {
-        for &byte in buffer.iter().take(count) {
-            if byte != b'\n' {
-                line.push(byte);
-            }
-            if (byte == b'\n' || line.len() >= MAX_LINE) && !say(&mut line) {
-                return;
-            }
-        }
-    }
-    say(&mut line);
-    let _ = sender.send(Input::Silence(number));
-}
-
-fn exit_of(status: std::process::ExitStatus) -> Exit {
-    #[cfg(unix)]
-    if let Some(signal) = std::os::unix::process::ExitStatusExt::signal(&status) {
-        return Exit::Signal(signal);
-    }
-    status.code().map_or(Exit::Unknown, Exit::Code)
-}
-
-/// The child was not waited for, so its number is still its own.
-#[cfg(unix)]
-#[expect(
-    clippy::needless_pass_by_ref_mut,
-    reason = "other systems end a child by its handle"
-)]
-fn terminate(child: &mut Child) {
-    use rustix::process::{Pid, Signal, kill_process};
-
-    if let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
-        // It may have ended by now.
-        let _ = kill_process(pid, Signal::TERM);
-    }
-}
-
-#[cfg(not(unix))]
-fn terminate(child: &mut Child) {
-    let _ = child.kill();
 }

@@ -180,8 +180,8 @@ mod tests {
         // The first process of the system surely does not listen there.
         assert_eq!(look(port, &mark(1).unwrap()), Seen::Stranger);
         let ended = ProcessMark {
+            pid: own.pid,
             started: "1".into(),
-            ..own.clone()
         };
         assert_eq!(look(port, &ended), Seen::Stranger);
         drop(listener);

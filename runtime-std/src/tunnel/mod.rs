@@ -12,6 +12,7 @@ mod listener;
 mod open;
 mod process;
 mod program;
+mod ssh;
 
 pub use child::run_as_child;
 pub use files::{Held, TunnelFiles};

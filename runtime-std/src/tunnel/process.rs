@@ -134,8 +134,8 @@ mod tests {
         assert!(command_line(process.pid).unwrap().contains("600"));
         // Another one that had the same number.
         let earlier = ProcessMark {
+            pid: process.pid,
             started: "1".into(),
-            ..process.clone()
         };
         assert!(!is_running(&earlier));
         assert!(ask_to_end(&earlier, Ask::Firmly).is_err());

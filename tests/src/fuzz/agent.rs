@@ -8,7 +8,7 @@ use clawgate_core::{
         Agent, AgentInput, AgentOutput, AgentTool, JobNo, PerAgent, RunRequest,
         command::{CommandAgent, LineReader, ProgramUse},
         openai::{
-            ModelUse, OpenAiAgent, OpenAiSetup, Provider, SseLimits, SseParser, Times,
+            ModelUse, OpenAiAgent, OpenAiSetup, Provider, SseLimits, SseParser, Times, Traces,
             check_base_url,
         },
     },
@@ -54,6 +54,7 @@ pub fn sse(data: &[u8]) {
         models: Vec::new(),
         max_tokens: None,
         times: Times::default(),
+        traces: Traces::Told,
     };
     let agent = OpenAiAgent::new(
         OpenAiSetup {
@@ -155,6 +156,7 @@ impl<A: Agent> Run<A> {
             model: None,
             extra_prompt: None,
             timeout: Duration::from_secs(60),
+            trace: None,
         };
         run.agent.start(run.now, run.id.clone(), request);
         run.drain();

@@ -18,7 +18,7 @@ use crate::support::Far;
 fn fails_with(far: &Far, code: &str, exit: i32) -> TestResult<String> {
     let (got, error) = far.error_of(&["health", "--timeout", "25000"])?;
     assert_eq!((error["code"].as_str(), got), (Some(code), exit), "{error}");
-    assert_eq!(error["stage"].as_str().is_some(), true, "{error}");
+    assert!(error["stage"].is_string(), "{error}");
     Ok(error["next"].as_str().unwrap_or_default().to_owned())
 }
 
