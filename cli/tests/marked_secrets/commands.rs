@@ -78,9 +78,6 @@ pub fn arguments(leaf: &str, names: &Names) -> Option<Vec<Vec<String>>> {
         "context remove" | "context show" | "context use" => one(&["no-such-context"]),
         "remote set" => one(&["--url", "wss://gw.example.com", "--dry-run"]),
         "remote test" => one(&["--url", "ws://127.0.0.1:1"]),
-        "gateway install" => one(&["--print"]),
-        // There is no service.
-        "gateway uninstall" | "gateway start" | "gateway stop" | "gateway restart" => one(&[]),
         "gateway top" => one(&["--once"]),
         // One that comes up goes on until it is ended.
         "tunnel up" => one(&["--ssh", "-no-such-host"]),
