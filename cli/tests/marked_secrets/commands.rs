@@ -7,6 +7,8 @@ pub struct Names {
     pub device: String,
     pub request: String,
     pub invite: String,
+    /// Where a support bundle is written.
+    pub bundle: String,
     /// A URL with a secret before the host.
     pub url: String,
 }
@@ -58,57 +60,62 @@ pub fn arguments(leaf: &str, names: &Names) -> Option<Vec<Vec<String>>> {
             .to_vec(),
         "backup" => one(&["--force"]),
         "completion" => one(&["bash"]),
+        "config diff" => one(&[]),
+        "config patch" => one(&["-", "--dry-run"]),
+        "config restore" | "remote clear" => one(&["--dry-run"]),
+        "config set" => vec![
+            vec!["gateway.port".into(), "18789".into(), "--dry-run".into()],
+            // What is on standard input is a secret.
+            vec![
+                "gateway.auth.token".into(),
+                "--value-file".into(),
+                "-".into(),
+                "--dry-run".into(),
+            ],
+        ],
+        "config unset" => one(&["gateway.auth.token", "--dry-run"]),
+        "config why" => vec![
+            vec!["gateway.auth.token".into()],
+            vec!["gateway.remote.edgeAuth".into()],
+            vec!["channels.telegram.botToken".into()],
+        ],
+        "context add" => {
+            // What is on standard input is a secret.
+            one(&[
+                "elsewhere",
+                "--url",
+                "wss://gw.example.com",
+                "--token-file",
+                "-",
+                "--replace",
+            ])
+        }
+        "context list" | "remote show" => one(&[]),
+        "context show" => one(&["elsewhere"]),
+        "context remove" | "context use" => one(&["no-such-context"]),
+        "remote set" => one(&["--url", "wss://gw.example.com", "--dry-run"]),
+        "remote test" => one(&["--url", "ws://127.0.0.1:1"]),
+        "gateway top" => one(&["--once"]),
+        // One that comes up goes on until it is ended.
+        "tunnel up" => one(&["--ssh", "-no-such-host"]),
+        "tunnel install" => one(&["--print", "--ssh", "ada@127.0.0.1:1"]),
+        "tunnel status" | "tunnel down" | "tunnel uninstall" => one(&[]),
         "discover" => one(&["--timeout", "1"]),
         "doctor" => vec![vec![], vec!["--fix".into()]],
         "support bundle" => vec![
             vec!["--read".into()],
-            vec!["--to".into(), "b.tar.gz".into()],
+            vec!["--to".into(), names.bundle.clone()],
         ],
         "open" => one(&["--print"]),
         // What is on standard input would be heard.
         "voice" => one(&[]),
-        "support read" => one(&["b.tar.gz"]),
+        "support read" => one(&[&names.bundle]),
         "config get" => vec![
             vec![],
             vec!["gateway.auth.token".into()],
             vec!["gateway.remote".into()],
             vec!["secrets".into()],
         ],
-        // Nothing is written: what a config holds is in copies of it, too.
-        "config set" => one(&["gateway.auth.token", "x", "--dry-run"]),
-        "config unset" => one(&["gateway.auth", "--dry-run"]),
-        "config patch" => one(&["-", "--dry-run"]),
-        "config why" => vec![
-            vec!["gateway.auth.token".into()],
-            vec!["gateway.remote.edgeAuth".into()],
-            vec!["channels.telegram.botToken".into()],
-        ],
-        "config diff" | "config restore" | "context list" | "remote show" | "remote test" => {
-            one(&[])
-        }
-        "remote set" => one(&[
-            "--url",
-            "wss://127.0.0.1:1",
-            "--token-file",
-            "-",
-            "--dry-run",
-        ]),
-        "remote clear" => one(&["--dry-run"]),
-        "context add" => one(&[
-            "lab",
-            "--url",
-            "wss://127.0.0.1:1",
-            "--token-file",
-            "-",
-            "--replace",
-        ]),
-        "context show" => one(&["lab"]),
-        "context remove" => one(&["nothing"]),
-        "context use" => one(&["default"]),
-        "gateway top" => one(&["--once"]),
-        "tunnel up" => one(&["--ssh", "nobody@127.0.0.1:1", "--background"]),
-        "tunnel install" => one(&["--ssh", "nobody@127.0.0.1:1", "--print"]),
-        "tunnel status" | "tunnel down" | "tunnel uninstall" => one(&[]),
         "channels status" | "messages list" | "pairing list" => one(&[]),
         "channels start" | "channels stop" | "channels logout" => one(&["telegram"]),
         "messages trace" | "messages resend" => one(&["m1"]),

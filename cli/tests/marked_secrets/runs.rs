@@ -221,11 +221,12 @@ fn close(path: &str, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
 }
 
-fn names() -> Names {
+fn names(run: &Run) -> Names {
     Names {
         device: "0123456789abcdef".repeat(4),
         request: "00000000-0000-4000-8000-000000000001".into(),
         invite: "00000000-0000-4000-8000-000000000002".into(),
+        bundle: run.sandbox.path("b.tar.gz").to_string_lossy().into_owned(),
         url: format!("ws://user:{}@127.0.0.1:1/x?{}=1", mark("userinfo"), "k"),
     }
 }
@@ -264,7 +265,7 @@ fn a_gateway_and_its_commands_show_no_secret() {
         search::process(gateway.child.id(), &run.marks);
         let port = gateway.port.clone();
         let at = [("OPENCLAW_GATEWAY_PORT", port.as_str())];
-        let mut names = names();
+        let mut names = names(&run);
 
         // What the gateway makes itself is secret from then on.
         let (made, code) = run.say(&words(&["devices", "invite", "--json"]), &at, "");
@@ -374,7 +375,7 @@ fn nobody_listening_shows_no_secret() {
     );
     let port = closed_port().to_string();
     let at = [("OPENCLAW_GATEWAY_PORT", port.as_str())];
-    let (_, ill) = run.say_everything(&names(), &at, &["gateway run"]);
+    let (_, ill) = run.say_everything(&names(&run), &at, &["gateway run"]);
     assert!(ill > 20, "only {ill} commands failed");
     run.search();
 }
