@@ -52,6 +52,7 @@ pub const MODEL: &str = "builtin";
 ///     model: None,
 ///     extra_prompt: None,
 ///     timeout: Duration::from_secs(60),
+///     trace: None,
 /// };
 /// agent.start(now, RunId::new("r1"), request);
 /// let Some((_, AgentOutput::Text(text))) = agent.poll_output() else { panic!() };

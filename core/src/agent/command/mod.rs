@@ -99,6 +99,7 @@ pub struct ProgramUse {
 ///     model: None,
 ///     extra_prompt: None,
 ///     timeout: Duration::from_secs(60),
+///     trace: None,
 /// };
 /// agent.start(now, run.clone(), request);
 /// let Some((_, AgentOutput::StartJob(job, _))) = agent.poll_output() else { panic!() };

@@ -78,6 +78,7 @@ use run::{Run, Shared};
 ///     model: None,
 ///     extra_prompt: None,
 ///     timeout: Duration::from_secs(60),
+///     trace: None,
 /// };
 /// let now = Now { mono: Instant::now(), wall: WallTime(0) };
 /// agent.start(now, RunId::new("r1"), request);
