@@ -54,7 +54,7 @@ pub(crate) fn join(error: &ConnectError) -> Failure {
 
 fn bare_connect(error: &ConnectError) -> Failure {
     let (exit, code) = of_problem(error);
-    let next = error.next_step().unwrap_or("try again".into());
+    let next = error.next_step().unwrap_or_else(|| "try again".into());
     let failure = Failure::new(
         exit,
         code,

@@ -8,13 +8,8 @@ use std::{
 use crate::marks::Marks;
 
 /// Files that must hold secrets, with the reason. Everything else must not.
-const HOLDERS: [(&str, &str); 11] = [
+const HOLDERS: [(&str, &str); 12] = [
     ("openclaw.json", "the user wrote the secret there"),
-    (
-        "config.last-good.json",
-        "the config with which the gateway last started",
-    ),
-    ("contexts.json", "the user gave the secrets of a gateway"),
     (
         "secrets.json",
         "the user keeps secrets there for references",
@@ -30,6 +25,15 @@ const HOLDERS: [(&str, &str); 11] = [
     (
         "device-tokens.json",
         "what gateways gave this machine to come in with",
+    ),
+    ("config.last-good.json", "the last config that worked"),
+    (
+        "openclaw.json.bak",
+        "the config as it was before it was restored",
+    ),
+    (
+        "contexts.json",
+        "the user keeps tokens of other gateways there",
     ),
     ("gateway-key.pem", "the key of the gateway's certificate"),
 ];

@@ -259,7 +259,7 @@ mod tests {
             .output();
         match verify {
             Ok(verify) => assert!(verify.status.success(), "{verify:?}"),
-            Err(_) => println!("systemd-analyze is missing: the unit was not verified"),
+            Err(_) => crate::output::note("systemd-analyze is missing: the unit was not verified"),
         }
     }
 }

@@ -139,7 +139,6 @@ fn in_background(
                 }
             }
             Some(record) if Instant::now() >= end => {
-                let at = record.spec.clone();
                 let failure = last.map_or_else(
                     || {
                         Failure::new(
@@ -149,7 +148,7 @@ fn in_background(
                             "",
                         )
                     },
-                    |last| explained(&last.failure, &at),
+                    |last| explained(&last.failure, &record.spec),
                 );
                 return Err(failure.note("it is still tried in the background"));
             }
