@@ -27,6 +27,7 @@ mod page;
 mod resolve;
 mod secrets;
 mod socket;
+mod system_program;
 mod timings;
 mod tls;
 mod tunnel;
@@ -45,6 +46,7 @@ pub use node::{
 };
 pub use page::{PageAnswer, ask_for_page};
 pub use secrets::read_secrets;
+pub use system_program::{MissingProgram, system_program};
 pub use timings::{Stage, Timings};
 pub use tunnel::{
     Held, Hold, HoldEnd, HoldOptions, HoldRequest, Holder, Stopper, TunnelFiles, find_ssh,

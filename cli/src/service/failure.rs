@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 use thiserror::Error;
 
+use clawgate_std::MissingProgram;
+
 use super::description::Refused;
-use super::program::Missing;
 use crate::exit::Exit;
 use crate::failure::Failure;
 
@@ -18,12 +19,12 @@ pub(crate) enum ServiceError {
     #[error("services of this system are not managed by clawgate")]
     NoManager,
     /// The manager's program is missing, or not to be trusted.
-    #[error("{}", missing(program, why))]
+    #[error("{program}: {why}")]
     Program {
         /// Its name.
         program: &'static str,
         /// Why it is not run.
-        why: Missing,
+        why: MissingProgram,
     },
     /// It could not be run.
     #[error("cannot run {}: {source}", program.display())]
@@ -128,13 +129,6 @@ impl ServiceError {
     pub(super) fn file(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::File { what, path, source }
-    }
-}
-
-fn missing(program: &str, why: &Missing) -> String {
-    match why {
-        Missing::NotFound => format!("{program} is in none of the system's folders"),
-        Missing::Untrusted(untrusted) => format!("{program} is not run: {untrusted}"),
     }
 }
 

@@ -29,6 +29,7 @@ pub mod server_auth;
 pub mod ssh_target;
 pub mod startup;
 pub mod startup_auth;
+mod system_program;
 pub mod tls_files;
 pub mod tls_identity;
 pub mod tls_trust;
@@ -59,6 +60,7 @@ pub use redirect::redirect_host;
 pub use refusal::{InvalidUrl, Refusal, UrlCheck};
 pub use secret_words::{NotASecret, SecretKind, check_secret};
 pub use ssh_target::{InvalidSshTarget, SshTarget};
+pub use system_program::{Untrusted, check_program};
 pub use tls_files::{Presence, TlsFileMissing, TlsFiles, TlsStart, tls_start};
 pub use tls_identity::{
     BadPem, MAX_PEM, PemProblem, TlsIdentity, TlsPart, TlsTexts, fingerprint_of_pem,

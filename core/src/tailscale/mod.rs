@@ -5,6 +5,6 @@ mod program;
 mod route;
 mod whois;
 
-pub use program::{FOLDERS, PROGRAM, Untrusted, check_program};
+pub use program::{FOLDERS, PROGRAM};
 pub use route::{BadStatus, Publication, Route, RouteTaken, STATUS_ARGS, ServeStatus};
 pub use whois::{MAX_OUTPUT, whois_args};

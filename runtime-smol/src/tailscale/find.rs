@@ -32,8 +32,8 @@ fn judge(program: &Path) -> Result<(), TailscaleError> {
     use std::{fs, io, os::unix::fs::MetadataExt};
 
     use clawgate_core::{
+        policy::check_program,
         secrets::{PathFacts, PathKind, Standing},
-        tailscale::check_program,
     };
 
     let facts = |path: &Path| {

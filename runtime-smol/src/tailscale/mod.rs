@@ -8,8 +8,9 @@ use std::{io, net::IpAddr, path::PathBuf, process::ExitStatus, time::Duration};
 
 use clawgate_core::{
     gateway::WHOIS_TIMEOUT,
+    policy::Untrusted,
     policy::Whois,
-    tailscale::{BadStatus, Route, RouteTaken, STATUS_ARGS, ServeStatus, Untrusted, whois_args},
+    tailscale::{BadStatus, Route, RouteTaken, STATUS_ARGS, ServeStatus, whois_args},
 };
 use thiserror::Error;
 

@@ -12,8 +12,10 @@ use clawgate_core::credentials::{RefAccess, shown_refs, wanted_refs};
 use clawgate_core::doctor::{self, Area, Database, Debris, Finding, Program};
 use clawgate_core::policy::audit::Severity;
 use clawgate_core::policy::port::gateway_port;
+use clawgate_core::tunnel::{FOLDERS, PROGRAM};
 use clawgate_smol::Tailscale;
 use clawgate_smol::store::{self, Checked};
+use clawgate_std::system_program;
 
 use crate::commands::gateway_service::survey;
 use crate::commands::security;
@@ -21,7 +23,6 @@ use crate::context::Context;
 use crate::port_holder;
 use crate::references::with_references;
 use crate::run::{LOCK, SOCKET, running_gateway};
-use crate::service::find_trusted;
 use crate::target::TargetFlags;
 
 pub(super) fn of_this_machine(flags: &TargetFlags, context: &Context) -> Vec<Finding> {
@@ -103,11 +104,9 @@ fn tailscale() -> Program {
 }
 
 fn ssh() -> Program {
-    match find_trusted("ssh") {
+    match system_program(FOLDERS, PROGRAM) {
         Ok(path) => Program::Found(path),
-        Err(_) => Program::Absent(
-            "it is not in the system's folders, or others than its owner can change it".to_owned(),
-        ),
+        Err(why) => Program::Absent(why.to_string()),
     }
 }
 
